@@ -1,0 +1,1 @@
+"""One method per question a page, a route or a shell asks."""

@@ -1,0 +1,1 @@
+"""Pure numbers and rules: no I/O, no clock, no threads."""

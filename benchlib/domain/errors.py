@@ -1,0 +1,53 @@
+"""What can go wrong, one class per fact; each message states the fact and the next step."""
+
+from collections.abc import Sequence
+
+
+class BenchlibError(Exception):
+    """Base of every error callers may catch; its text is shown to the user as it is."""
+
+
+class InvalidInput(BenchlibError):
+    """Something a person or program handed in breaks a rule; the text says which and how."""
+
+
+class NotFound(BenchlibError):
+    """There is no such run, dataset or trait."""
+
+    def __init__(self, what: str, identifier: object) -> None:
+        super().__init__(f"There is no {what} {identifier}; pick one from the list.")
+
+
+class WrongState(BenchlibError):
+    """The thing exists, but what was asked does not fit its state."""
+
+
+class ReadOnly(BenchlibError):
+    """A write was asked of a dashboard that only shows."""
+
+    def __init__(self) -> None:
+        super().__init__("This dashboard is read-only; unset BENCHLIB_READ_ONLY to change things.")
+
+
+class StoreError(BenchlibError):
+    """The store cannot be opened or written; the text says why and what to do."""
+
+
+class InvalidSetting(BenchlibError):
+    """A setting from the environment or the secrets file is wrong."""
+
+
+class EngineNotReachable(BenchlibError):
+    """No address that was tried can serve the run; the text lists each and why."""
+
+
+class EngineChanged(BenchlibError):
+    """The server now serves something else than what the run began with."""
+
+
+class RatingOutOfScale(BenchlibError):
+    """Ratings lie outside the scale; something upstream is broken."""
+
+    def __init__(self, strays: Sequence[float], n_points: int) -> None:
+        super().__init__(f"Ratings {list(strays)} lie outside the 1..{n_points} scale; check them.")
+        self.strays = list(strays)

@@ -1,0 +1,31 @@
+"""What the executor needs from outside and tests replace: the model client."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from benchlib.domain.results import Answer, AnswerFailure, EngineReport, Question
+
+
+class ModelClient(Protocol):
+    """Something that rates: a vLLM server, or the simulated rater. Used inside one event loop."""
+
+    report: EngineReport
+    """What was found before the run; fixed for its whole length."""
+
+    @property
+    def batch_items(self) -> int:
+        """How many questions one request carries best."""
+
+    async def ask(self, questions: Sequence[Question]) -> list[Answer | AnswerFailure]:
+        """Ask all questions in one go.
+
+        Returns:
+            One outcome per question, in the same order.
+
+        Raises:
+            EngineFault: The transport failed; nothing was learned about any item.
+            EngineChanged: The server now serves another model.
+        """
+
+    async def close(self) -> None:
+        """Give up connections; in-flight calls end with EngineFault."""

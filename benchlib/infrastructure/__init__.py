@@ -1,0 +1,1 @@
+"""Store, executor thread and engines: everything that touches the world."""

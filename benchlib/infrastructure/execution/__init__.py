@@ -1,0 +1,1 @@
+"""Executing runs: the worker thread, the clients it asks, the progress it tells."""
