@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from benchlib.domain.vocabulary import FailureKind
+
 
 class BenchlibError(Exception):
     """Base of every error callers may catch; its text is shown to the user as it is."""
@@ -51,3 +53,19 @@ class RatingOutOfScale(BenchlibError):
     def __init__(self, strays: Sequence[float], n_points: int) -> None:
         super().__init__(f"Ratings {list(strays)} lie outside the 1..{n_points} scale; check them.")
         self.strays = list(strays)
+
+
+class EngineFault(BenchlibError):
+    """A fault of the transport: no item of the request is to blame, ask again later.
+
+    Attributes:
+        kind: One of the transport kinds of FailureKind.
+        retry_after_seconds: What the server asked for, if it did.
+    """
+
+    def __init__(
+        self, kind: FailureKind, message: str, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after_seconds = retry_after_seconds

@@ -105,22 +105,6 @@ class AnswerFailure(NamedTuple):
     raw_text: str = ""
 
 
-class EngineFault(Exception):
-    """A fault of the transport: no item of the request is to blame, ask again later.
-
-    Attributes:
-        kind: One of the transport kinds of FailureKind.
-        retry_after_seconds: What the server asked for, if it did.
-    """
-
-    def __init__(
-        self, kind: FailureKind, message: str, retry_after_seconds: float | None = None
-    ) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.retry_after_seconds = retry_after_seconds
-
-
 @dataclass(frozen=True, slots=True)
 class EngineReport:
     """What a probe found out about an engine; goes into the run's manifest.
