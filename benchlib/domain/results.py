@@ -2,9 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from benchlib.domain.vocabulary import FailureKind, Language, ScaleOrder, Valence
+from benchlib.domain.vocabulary import (
+    AnswerMode,
+    EngineKind,
+    FailureKind,
+    Language,
+    RunStatus,
+    ScaleMode,
+    ScaleOrder,
+    Valence,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +144,112 @@ class EngineReport:
     logprobs_source: str | None
     max_model_len: int | None = None
     notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A fixed list of personas.
+
+    Attributes:
+        kind: pool, balanced, factorial, counterfactual, reality or imported.
+        parameters: How it was made (seed, factors, source file name, ...), enough to make it again.
+        content_hash: SHA-256 over its personas in order: what a run's manifest names.
+    """
+
+    id: int
+    name: str
+    kind: str
+    note: str
+    parameters: Mapping[str, Any]
+    n_personas: int
+    content_hash: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Everything a person chose for a run; stored whole with it. Holds no key.
+
+    Attributes:
+        llm: Which engine rates.
+        model_name: As the server names it.
+        vllm_base_url: One address or a comma-separated list; None = from the environment.
+        trait_ids: Trait versions asked, in this order.
+        dual_fraction: Share of (persona, trait) pairs asked in both scale orders, 0..1.
+        answer_mode: How the rating is asked for.
+        temperature: 0 = the most likely answer.
+        max_new_tokens: Longest answer in `rating`, `rationale` and `text` modes.
+        max_attempts: Attempts per item before it counts as failed.
+        batch_size: Requests in flight at most.
+        attrgen_run_id: Kept for clients of the predecessor; recorded, not used.
+        simulated_items_per_second: Speed of the simulated rater; None = as fast as it can.
+        simulated_fault_rate: Share of its attempts that give no usable answer, 0..1.
+    """
+
+    dataset_id: int
+    model_name: str
+    llm: EngineKind
+    trait_ids: tuple[int, ...]
+    vllm_base_url: str | None = None
+    language: Language = "en"
+    scale_mode: ScaleMode = "random50"
+    dual_fraction: float = 0.2
+    answer_mode: AnswerMode = "distribution"
+    system_prompt: str | None = None
+    temperature: float = 0.0
+    seed: int = 0
+    max_new_tokens: int = 256
+    max_attempts: int = 3
+    batch_size: int = 8
+    attrgen_run_id: int | None = None
+    simulated_items_per_second: float | None = None
+    simulated_fault_rate: float = 0.0
+
+    @property
+    def include_rationale(self) -> bool:
+        """Whether answers come with a rationale."""
+        return self.answer_mode == "rationale"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as the store has it at one moment.
+
+    Attributes:
+        manifest: What the engine reported and what was frozen; empty until the run first started.
+        total: Items planned. done: items rated. failed: items given up in the last execution.
+        tally: Counts so far: {"in": [n1..n5], "rev": [n1..n5], "failures": {kind: attempts}}.
+        data_version: Grows with every change of the run's results.
+        activity: What its worker is doing, as a sentence; None when nothing needs saying.
+        seconds_active: Time spent executing, over all resumes.
+    """
+
+    id: int
+    model_name: str
+    dataset_id: int
+    dataset_name: str
+    dataset_kind: str
+    status: RunStatus
+    config: RunConfig
+    manifest: Mapping[str, Any]
+    total: int
+    done: int
+    failed: int
+    tally: Mapping[str, Any]
+    data_version: int
+    owner: str | None
+    heartbeat: int
+    cancel_requested: bool
+    activity: str | None
+    error: str | None
+    note: str
+    tags: tuple[str, ...]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    seconds_active: float
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the ratings are made up by the simulated rater."""
+        return self.config.llm == "simulated"

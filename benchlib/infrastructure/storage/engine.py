@@ -1,0 +1,197 @@
+"""Opening the store: SQLite in WAL mode, or PostgreSQL by its URL; migrated at start."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlmodel import Session
+
+from benchlib.domain.errors import StoreError
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_BUSY_TIMEOUT_MS: Final = 30_000
+_MIGRATION_LOCK: Final = 7_316_501_182  # any fixed number: the advisory lock of PostgreSQL
+
+
+class Store:
+    """One database. Sessions are opened per unit of work, in whatever thread does it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(benchlib_write=True)
+
+    @property
+    def dialect(self) -> str:
+        """Either `sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    @property
+    def database(self) -> str:
+        """Where the data lies, without credentials; for people to read."""
+        url = self._engine.url
+        return str(url.database) if self.dialect == "sqlite" else url.render_as_string()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one consistent state and changes nothing."""
+        with _told_apart(self.database), Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction: committed at the end, rolled back if anything is raised."""
+        with (
+            _told_apart(self.database),
+            Session(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self._engine.dispose()
+
+
+def open_store(url: str) -> Store:
+    """Open the database at `url`, bring it to this version's schema, and return it.
+
+    Raises:
+        StoreError: It cannot be reached, is no database, or was written by a newer version.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+            raise StoreError(
+                f"BENCHLIB_DB_URL names {parsed.get_backend_name()}; use sqlite or postgresql."
+            )
+        if parsed.get_backend_name() == "sqlite":
+            engine = _sqlite_engine(parsed.database)
+        else:
+            engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=40)
+    except ArgumentError:
+        raise StoreError(
+            "BENCHLIB_DB_URL is no database URL; write sqlite:///path or "
+            "postgresql://user:password@host/name."
+        ) from None
+    except (ModuleNotFoundError, NoSuchModuleError):
+        raise StoreError("PostgreSQL needs its driver: pip install 'benchlib[postgres]'.") from None
+    store = Store(engine)
+    with _told_apart(store.database):
+        try:
+            _migrate(engine)
+        except BaseException:
+            store.close()
+            raise
+    return store
+
+
+def _sqlite_engine(database: str | None) -> Engine:
+    if not database or database == ":memory:":
+        raise StoreError("BENCHLIB_DB_URL needs a file: an in-memory SQLite store loses its runs.")
+    path = Path(database)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The folder {path.parent} cannot be made ({error.strerror}).") from None
+    engine = create_engine(
+        f"sqlite:///{database}",
+        pool_size=10,
+        max_overflow=40,
+        connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, see below
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # a rating told as done survives a power cut
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA cache_size = -65536")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A reader that turns writer can fail at once in SQLite; writers queue from the start.
+        writes = connection.get_execution_options().get("benchlib_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _migrate(engine: Engine) -> None:
+    """Apply what is missing, one process at a time."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    with engine.execution_options(benchlib_write=True).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        current = _revision(connection)
+        if current == scripts.get_current_head():
+            return
+        if current is not None and current not in {s.revision for s in scripts.walk_revisions()}:
+            raise StoreError(
+                f"The store was written by a newer benchlib (schema {current}); "
+                "update benchlib, or name another store in BENCHLIB_DB_URL."
+            )
+        if current is None and inspect(connection).get_table_names():
+            raise StoreError(
+                "The database holds tables of another program; name an empty one in "
+                "BENCHLIB_DB_URL."
+            )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    return None if row is None else str(row[0])
+
+
+@contextmanager
+def _told_apart(database: str) -> Iterator[None]:
+    """Turn what the driver says into a sentence with a next step."""
+    try:
+        yield
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+        for sign, advice in _ADVICE.items():
+            if sign in reason.lower():
+                raise StoreError(f"The store {database}: {reason}. {advice}") from error
+        if error.connection_invalidated or not _is_our_mistake(error):
+            raise StoreError(f"The store {database} does not answer: {reason}.") from error
+        raise
+
+
+_ADVICE: Final = {
+    "not a database": "The file is damaged or is something else; it was left as it is. "
+    "Restore a backup, or name another file in BENCHLIB_DB_URL.",
+    "malformed": "The file is damaged; it was left as it is. Restore a backup.",
+    "disk is full": "Free some space; nothing stored so far is lost.",
+    "readonly": "Give this user the right to write it, or set BENCHLIB_READ_ONLY=1.",
+    "unable to open": "Check that the folder exists and can be written.",
+    "locked": "Another process holds it for long; close that one or try again.",
+}
+
+
+def _is_our_mistake(error: DBAPIError) -> bool:
+    """Constraint and syntax errors are for the caller; lost connections are not."""
+    return type(error).__name__ in {
+        "IntegrityError",
+        "ProgrammingError",
+        "DataError",
+        "InterfaceError",
+    }
