@@ -1,0 +1,420 @@
+"""From stored answers to one number per persona and trait.
+
+The persona is the unit of replication: every statistic of a run is computed from `Cells`, the
+persona x trait reduction made here, and from the persona scores drawn from it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from benchlib.domain.errors import InvalidInput, RatingOutOfScale
+from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_CATEGORY
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+MIN_RATED_SHARE = 0.5
+"""A persona enters a panel if at least this share of the panel's traits is rated."""
+
+TRAIT_COLUMNS = ("case_id", "label", "trait_category", "valence")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The persona x trait reduction of a run; P personas, T traits, all arrays in that order.
+
+    Attributes:
+        persona_ids: (P,) ascending ids of all personas with a row, rated or not.
+        trait_ids: (T,) ascending ids of all traits with a row, neutral ones included.
+        traits: T rows: `case_id`, `label`, `trait_category`, `valence`.
+        attributes: P rows, one categorical column per attribute; a value not given is `Unknown`.
+        centred: (P, T) aligned rating minus the mean of all personas for the same trait and scale
+            order, averaged over the orders present, in rating points; NaN = not rated. Neutral
+            traits are centred too, on the un-aligned scale.
+        half_points: (P, T) twice the aligned answer (2..10; 0 = not rated), from the digits that
+            were answered, never from distributions. A pair of both orders gives its mean, hence
+            halves; so every persona counts once per trait.
+        n_answers: (P, T) rated answers behind the cell (0, 1, or 2 for a pair of both orders).
+        trait_means: (T,) mean of the aligned cells, 1..5; NaN for a trait nobody rated.
+        expected_by_trait: (T,) rated answers that entered `centred` with their expected rating.
+    """
+
+    persona_ids: IntArray
+    trait_ids: IntArray
+    traits: pd.DataFrame
+    attributes: pd.DataFrame
+    centred: FloatArray
+    half_points: NDArray[np.int8]
+    n_answers: NDArray[np.int16]
+    trait_means: FloatArray
+    expected_by_trait: IntArray
+
+    @property
+    def n_personas(self) -> int:
+        """Personas with a row, rated or not."""
+        return len(self.persona_ids)
+
+    @property
+    def n_traits(self) -> int:
+        """Traits with a row, neutral ones included."""
+        return len(self.trait_ids)
+
+    @property
+    def n_ratings(self) -> int:
+        """Rated answers; both answers of a pair count."""
+        return int(self.n_answers.sum())
+
+    @property
+    def n_missing(self) -> int:
+        """Persona x trait cells without any rating."""
+        return int((self.n_answers == 0).sum())
+
+    @property
+    def n_expected(self) -> int:
+        """Rated answers that count with their expected rating instead of their digit."""
+        return int(self.expected_by_trait.sum())
+
+    @property
+    def has_valence(self) -> BoolArray:
+        """(T,) True for favourable and unfavourable traits, False for neutral ones."""
+        return np.asarray(self.traits["valence"].to_numpy(dtype=np.int8) != 0)
+
+    @property
+    def aligned_mean(self) -> float | None:
+        """Grand mean of the aligned scale, 1..5, every rated trait with a valence counting once."""
+        means = self.trait_means[self.has_valence]
+        means = means[~np.isnan(means)]
+        return float(means.mean()) if len(means) else None
+
+
+class PersonaScores(NamedTuple):
+    """One score per persona over the traits of a panel.
+
+    Attributes:
+        z: (P,) mean of the persona's centred cells, in rating points; NaN where the persona does
+            not enter.
+        n_traits: (P,) traits rated.
+        enters: (P,) whether enough of the panel's traits are rated.
+    """
+
+    z: FloatArray
+    n_traits: IntArray
+    enters: BoolArray
+
+    @property
+    def n_dropped(self) -> int:
+        """Personas that do not enter."""
+        return int((~self.enters).sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """Personas by one attribute.
+
+    Attributes:
+        attribute: Name of the attribute.
+        categories: Categories that at least one persona has, in lexicographic order, with
+            `Unknown` last.
+        codes: (P,) position of each persona's category in `categories`.
+    """
+
+    attribute: str
+    categories: tuple[str, ...]
+    codes: IntArray
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Categories that take part in tests: all but `Unknown`."""
+        return tuple(name for name in self.categories if name != UNKNOWN_CATEGORY)
+
+    def members(self, category: str) -> IntArray:
+        """Positions of the personas in a category; empty for a category nobody has."""
+        if category not in self.categories:
+            return np.empty(0, dtype=np.int64)
+        return np.flatnonzero(self.codes == self.categories.index(category))
+
+    def sizes(self, enters: BoolArray | None = None) -> IntArray:
+        """Number of personas per category, counting only those that enter."""
+        codes = self.codes if enters is None else self.codes[enters]
+        return np.bincount(codes, minlength=len(self.categories)).astype(np.int64)
+
+
+def is_reversed(scale_order: pd.Series) -> BoolArray:
+    """Tell which answers were given on the reversed scale.
+
+    Args:
+        scale_order: `in` or `rev` per answer.
+
+    Raises:
+        InvalidInput: Another value, or none.
+    """
+    codes = pd.Categorical(scale_order, categories=list(SCALE_ORDERS)).codes
+    if len(codes) and codes.min() < 0:
+        raise InvalidInput("A scale order is neither 'in' nor 'rev'; check the stored answers.")
+    return np.asarray(codes == 1)
+
+
+def reverse_scale(rating_raw: ArrayLike, reversed_order: ArrayLike) -> FloatArray:
+    """Undo the scale order, so that 5 means "very ..." in every answer.
+
+    Args:
+        rating_raw: Answers as given (1..5, also fractions; NaN = none).
+        reversed_order: True where the scale was shown in reverse.
+
+    Returns:
+        `rating_pre_valence`: 6 - r where reversed, r elsewhere.
+    """
+    raw = np.asarray(rating_raw, dtype=np.float64)
+    return np.where(np.asarray(reversed_order, dtype=bool), N_POINTS + 1 - raw, raw)
+
+
+def align_valence(rating_pre_valence: ArrayLike, valence: ArrayLike) -> FloatArray:
+    """Turn ratings so that 5 is the most favourable answer.
+
+    Args:
+        rating_pre_valence: Ratings after `reverse_scale` (1..5; NaN = none).
+        valence: +1 favourable, -1 unfavourable, 0 neutral, per answer or one for all.
+
+    Returns:
+        `rating`: 6 - r where the valence is -1, r elsewhere; neutral traits stay un-aligned.
+    """
+    ratings = np.asarray(rating_pre_valence, dtype=np.float64)
+    return np.where(np.asarray(valence) == -1, N_POINTS + 1 - ratings, ratings)
+
+
+def compute_cells(
+    ratings: pd.DataFrame, attributes: Sequence[str], *, use_expected: bool = True
+) -> Cells:
+    """Reduce the answers of a run to persona x trait cells, in time linear in the rows.
+
+    Each aligned rating is centred by the mean over all personas for its trait and scale order,
+    then the orders present are averaged: trait levels, order bias and an imbalance of orders drop
+    out, and a pair of both orders counts once.
+
+    With `use_expected`, an answer with a digit distribution enters `centred` by its expected
+    rating, which carries no sampling noise, and an answer without one by its digit. Both estimate
+    the same mean if digits were sampled; in a run that mixes them `n_expected` lies between 0 and
+    `n_ratings`, which is worth a note beside the numbers.
+
+    Args:
+        ratings: One row per answer; reads `persona_id`, `trait_id`, `case_id`, `label`,
+            `trait_category`, `valence` (-1, 0, 1), `scale_order`, `rating` (aligned, 1..5, NaN =
+            no valid answer), `expected_raw` if present, and the attribute columns.
+        attributes: Names of the attribute columns.
+        use_expected: Whether expected ratings replace digits where they exist.
+
+    Returns:
+        The cells; without rows, zero personas and zero traits.
+
+    Raises:
+        InvalidInput: A column is missing, or a scale order is unknown.
+        RatingOutOfScale: A rating lies outside 1..5.
+    """
+    _require_columns(ratings, attributes)
+    persona_codes, persona_ids = pd.factorize(ratings["persona_id"].to_numpy(np.int64), sort=True)
+    trait_codes, trait_ids = pd.factorize(ratings["trait_id"].to_numpy(np.int64), sort=True)
+    shape = (len(persona_ids), len(trait_ids))
+    cell = persona_codes.astype(np.int64) * shape[1] + trait_codes
+    in_reverse = is_reversed(ratings["scale_order"])
+    digits = ratings["rating"].to_numpy(dtype=np.float64, na_value=np.nan)
+    _check_scale(digits)
+    values, known = digits, np.zeros(len(digits), dtype=bool)
+    if use_expected and "expected_raw" in ratings:
+        expected = _aligned_expected(ratings, in_reverse)
+        known = ~np.isnan(expected) & ~np.isnan(digits)
+        values = np.where(known, expected, digits)
+
+    rated = ~np.isnan(digits)
+    centred, digit_sum, value_sum = (np.zeros(shape) for _ in range(3))
+    n_orders, n_answers = np.zeros(shape, dtype=np.int8), np.zeros(shape, dtype=np.int16)
+    for order in (False, True):
+        rows = np.flatnonzero(rated & (in_reverse == order))
+        where = cell[rows]
+        count = np.bincount(where, minlength=centred.size).reshape(shape)
+        present = count > 0
+        divisor = np.maximum(count, 1)
+        level = _sum_cells(where, values[rows], shape) / divisor
+        mean = level.sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+        centred += np.where(present, level - mean, 0.0)
+        value_sum += level
+        same = values is digits
+        digit_sum += level if same else _sum_cells(where, digits[rows], shape) / divisor
+        n_orders += present
+        n_answers += count.astype(np.int16)
+    answered = n_orders > 0
+    divisor = np.maximum(n_orders, 1)
+    n_raters = answered.sum(axis=0)
+    trait_sum = (value_sum / divisor).sum(axis=0)
+    return Cells(
+        persona_ids=persona_ids,
+        trait_ids=trait_ids,
+        traits=_trait_table(ratings, trait_codes, shape[1]),
+        attributes=_attribute_table(ratings, attributes, persona_codes, shape[0]),
+        centred=np.where(answered, centred / divisor, np.nan),
+        half_points=np.rint(2 * digit_sum / divisor).astype(np.int8),
+        n_answers=n_answers,
+        trait_means=np.where(n_raters > 0, trait_sum / np.maximum(n_raters, 1), np.nan),
+        expected_by_trait=np.bincount(trait_codes[known], minlength=shape[1]).astype(np.int64),
+    )
+
+
+def select_traits(
+    cells: Cells, category: str | None = None, *, neutral: bool = False, min_raters: int = 0
+) -> Cells:
+    """Keep the traits of one panel.
+
+    Args:
+        cells: Cells of the run.
+        category: A trait category, or None for all.
+        neutral: False keeps the traits with a valence, True the neutral ones.
+        min_raters: Traits that fewer personas rated are left out.
+
+    Returns:
+        The same personas with fewer traits; zero traits if none fits.
+    """
+    keep = cells.has_valence != neutral
+    if category is not None:
+        keep &= cells.traits["trait_category"].to_numpy(dtype=object) == category
+    if min_raters > 0:
+        keep &= (cells.n_answers > 0).sum(axis=0) >= min_raters
+    if keep.all():
+        return cells
+    return Cells(
+        persona_ids=cells.persona_ids,
+        trait_ids=cells.trait_ids[keep],
+        traits=cells.traits[keep].reset_index(drop=True),
+        attributes=cells.attributes,
+        centred=cells.centred[:, keep],
+        half_points=cells.half_points[:, keep],
+        n_answers=cells.n_answers[:, keep],
+        trait_means=cells.trait_means[keep],
+        expected_by_trait=cells.expected_by_trait[keep],
+    )
+
+
+def compute_persona_scores(cells: Cells, *, neutral: bool = False) -> PersonaScores:
+    """Average each persona's centred cells over the traits of a panel.
+
+    A persona enters if at least half of the panel's traits are rated; a trait that nobody rated
+    counts for nobody. A trait with a single rater contributes 0, being its own mean.
+
+    Args:
+        cells: Cells of the panel.
+        neutral: False scores the traits with a valence, True the neutral ones.
+
+    Returns:
+        Scores in rating points; no persona enters if no trait fits.
+    """
+    used = (cells.has_valence != neutral) & (cells.n_answers > 0).any(axis=0)
+    centred = cells.centred if used.all() else cells.centred[:, used]
+    rated = ~np.isnan(centred)
+    n_traits = rated.sum(axis=1).astype(np.int64)
+    enters = (n_traits > 0) & (n_traits >= MIN_RATED_SHARE * centred.shape[1])
+    total = np.where(rated, centred, 0.0).sum(axis=1)
+    z = np.where(enters, total / np.maximum(n_traits, 1), np.nan)
+    return PersonaScores(z=z, n_traits=n_traits, enters=enters)
+
+
+def compute_grouping(cells: Cells, attribute: str) -> Grouping:
+    """Sort the personas into the categories of one attribute.
+
+    Raises:
+        InvalidInput: The cells were made without this attribute.
+    """
+    if attribute not in cells.attributes:
+        known = ", ".join(map(str, cells.attributes.columns)) or "none"
+        raise InvalidInput(f"There is no attribute {attribute!r}; this run has: {known}.")
+    column = cells.attributes[attribute].cat
+    labels = [str(name) for name in column.categories]
+    order = sorted(range(len(labels)), key=lambda i: (labels[i] == UNKNOWN_CATEGORY, labels[i]))
+    rank = np.empty(len(labels), dtype=np.int64)
+    rank[order] = np.arange(len(labels))
+    codes = rank[column.codes.to_numpy()] if len(labels) else np.empty(0, dtype=np.int64)
+    return Grouping(attribute, tuple(labels[i] for i in order), codes)
+
+
+def choose_baseline(grouping: Grouping, enters: BoolArray, wanted: str | None = None) -> str | None:
+    """Pick the category that the others are compared against.
+
+    Args:
+        grouping: Personas by attribute.
+        enters: (P,) personas that enter the panel.
+        wanted: The user's choice, if any.
+
+    Returns:
+        The choice, else the category with most personas (ties: the lexicographically first), never
+        `Unknown`; None if no category has a persona that enters.
+
+    Raises:
+        InvalidInput: The wanted category does not exist or is `Unknown`.
+    """
+    if wanted is not None:
+        if wanted not in grouping.tested:
+            options = ", ".join(grouping.tested) or "none"
+            raise InvalidInput(
+                f"{wanted!r} cannot be a baseline of {grouping.attribute}; choose from: {options}."
+            )
+        return wanted
+    sizes = grouping.sizes(enters)
+    best = max(
+        range(len(grouping.tested)), key=lambda i: (sizes[i], -i), default=None
+    )  # tested categories come first and in lexicographic order
+    return None if best is None or sizes[best] == 0 else grouping.categories[best]
+
+
+def _require_columns(ratings: pd.DataFrame, attributes: Sequence[str]) -> None:
+    needed = {"persona_id", "trait_id", "scale_order", "rating", *TRAIT_COLUMNS, *attributes}
+    lacking = sorted(needed - set(ratings.columns))
+    if lacking:
+        raise InvalidInput(f"The ratings lack the columns {lacking}; load the run again.")
+
+
+def _check_scale(values: FloatArray) -> None:
+    outside = (values < 1) | (values > N_POINTS)
+    if outside.any():
+        raise RatingOutOfScale(sorted({float(value) for value in values[outside]})[:5], N_POINTS)
+
+
+def _aligned_expected(ratings: pd.DataFrame, in_reverse: BoolArray) -> FloatArray:
+    expected = ratings["expected_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
+    _check_scale(expected)
+    return align_valence(reverse_scale(expected, in_reverse), ratings["valence"].to_numpy(np.int8))
+
+
+def _sum_cells(where: IntArray, values: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    total = np.bincount(where, weights=values, minlength=shape[0] * shape[1])
+    return np.asarray(total, dtype=np.float64).reshape(shape)
+
+
+def _first_rows(codes: NDArray[np.intp], size: int) -> IntArray:
+    first = np.empty(size, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last write, the first row, stays
+    return first
+
+
+def _trait_table(ratings: pd.DataFrame, codes: NDArray[np.intp], size: int) -> pd.DataFrame:
+    rows = _first_rows(codes, size)
+    table = ratings[list(TRAIT_COLUMNS)].iloc[rows].reset_index(drop=True)
+    return table.assign(
+        trait_category=table["trait_category"].astype(str).astype("category"),
+        valence=table["valence"].astype(np.int8),
+    )
+
+
+def _attribute_table(
+    ratings: pd.DataFrame, attributes: Sequence[str], codes: NDArray[np.intp], size: int
+) -> pd.DataFrame:
+    rows = _first_rows(codes, size)
+    columns = {}
+    for name in attributes:
+        values = ratings[name].iloc[rows].astype("category").cat.remove_unused_categories()
+        if values.isna().any():
+            values = values.astype(object).where(values.notna(), UNKNOWN_CATEGORY)
+        columns[name] = pd.Categorical(values)
+    return pd.DataFrame(columns, index=pd.RangeIndex(size))
