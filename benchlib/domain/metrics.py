@@ -1,0 +1,280 @@
+"""Histograms and summaries of ratings: what was answered, how often, by whom.
+
+All functions take the long frame of a run, one row per stored answer, and count instead of
+grouping rows: a million answers cost milliseconds.
+"""
+
+from collections.abc import Hashable
+from typing import Final, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchlib.domain.errors import RatingOutOfScale
+from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_TRAIT_CATEGORY
+
+ALL_TRAIT_CATEGORIES: Final = "all"
+"""Stands for "no filter" wherever a trait category is asked for."""
+
+IntArray = npt.NDArray[np.int64]
+
+
+class RatingHistogram(TypedDict):
+    """Answers per point of the scale, in scale order."""
+
+    bins: list[str]
+    counts: list[int]
+    shares: list[float] | list[None]
+
+
+class TraitCategoryHistogram(TypedDict):
+    """A histogram of one trait category."""
+
+    category: str
+    bins: list[str]
+    counts: list[int]
+    shares: list[float] | list[None]
+
+
+class TraitCategorySummary(TypedDict):
+    """Level and spread of one trait category.
+
+    `mean` and `std` are valence-aligned (5 = most favourable) and leave neutral traits out;
+    `mean_pre_valence` and `std_pre_valence` hold all traits as asked (5 = "very ...").
+    """
+
+    category: str
+    count: int
+    mean: float | None
+    std: float | None
+    n_aligned: int
+    mean_pre_valence: float | None
+    std_pre_valence: float | None
+
+
+def filter_by_trait_category(frame: pd.DataFrame, trait_category: str | None) -> pd.DataFrame:
+    """Keep the answers to traits of one category.
+
+    Args:
+        frame: Long frame; reads `trait_category`, where missing means UNKNOWN_TRAIT_CATEGORY.
+        trait_category: The category to keep; None, "" or "all" keeps every row.
+
+    Returns:
+        The rows of that category, the argument itself without a filter, no rows for a category
+        that does not occur.
+    """
+    if not trait_category or trait_category == ALL_TRAIT_CATEGORIES:
+        return frame
+    if "trait_category" not in frame:
+        return frame if trait_category == UNKNOWN_TRAIT_CATEGORY else frame.iloc[:0]
+    column = frame["trait_category"]
+    wanted = column == trait_category
+    if trait_category == UNKNOWN_TRAIT_CATEGORY:
+        wanted |= column.isna()
+    return frame[wanted.to_numpy(dtype=bool, na_value=False)]
+
+
+def compute_rating_histogram(ratings: pd.DataFrame, n_points: int = N_POINTS) -> RatingHistogram:
+    """Count answers on every point of the Likert scale.
+
+    Args:
+        ratings: One row per answer; reads `rating_pre_valence`, else `rating` (1..n_points, NaN =
+            unparsed).
+        n_points: Scale length. A point nobody chose still gets a bin.
+
+    Returns:
+        Bins in scale order. Shares sum to 1, or are all None without answers.
+
+    Raises:
+        RatingOutOfScale: An answer is no whole number in 1..n_points.
+    """
+    points, _ = _points_on_scale(ratings[_asked_column(ratings)], n_points)
+    return _histogram(np.bincount(points, minlength=n_points))
+
+
+def compute_trait_category_histograms(
+    frame: pd.DataFrame, n_points: int = N_POINTS
+) -> list[TraitCategoryHistogram]:
+    """Count answers on every point of the scale, for each trait category apart.
+
+    Args:
+        frame: Long frame; reads `rating_pre_valence`, else `rating`, and `trait_category`.
+        n_points: Scale length.
+
+    Returns:
+        One histogram per category that has rows, by name; answers without a category count as
+        UNKNOWN_TRAIT_CATEGORY, which comes last. Empty without rows.
+
+    Raises:
+        RatingOutOfScale: An answer is no whole number in 1..n_points.
+    """
+    codes, labels = _trait_category_codes(frame)
+    table = _count_table(codes, len(labels), frame[_asked_column(frame)], n_points)
+    histograms: list[TraitCategoryHistogram] = []
+    for index in _present_in_order(codes, labels):
+        histogram = _histogram(table[index])
+        histograms.append(
+            {
+                "category": labels[index],
+                "bins": histogram["bins"],
+                "counts": histogram["counts"],
+                "shares": histogram["shares"],
+            }
+        )
+    return histograms
+
+
+def compute_trait_category_summary(
+    frame: pd.DataFrame, n_points: int = N_POINTS
+) -> list[TraitCategorySummary]:
+    """Describe the level and the spread of the ratings of each trait category.
+
+    The spread is that of single answers (ddof 1). It describes; it is no standard error.
+
+    Args:
+        frame: Long frame; reads `rating`, `trait_category` and, where present,
+            `rating_pre_valence` (else `rating`) and `valence` (else every trait counts as
+            aligned).
+        n_points: Scale length.
+
+    Returns:
+        One row per category that has rows, by name, UNKNOWN_TRAIT_CATEGORY last. `count` is the
+        number of ratings. A mean without ratings and a deviation of fewer than two are None;
+        the aligned pair is None for a category of neutral traits only.
+
+    Raises:
+        RatingOutOfScale: An answer is no whole number in 1..n_points.
+    """
+    codes, labels = _trait_category_codes(frame)
+    asked = _count_table(codes, len(labels), frame[_asked_column(frame)], n_points)
+    if "valence" in frame:
+        has_valence = frame["valence"].to_numpy() != 0
+        aligned = _count_table(
+            codes[has_valence], len(labels), frame["rating"][has_valence], n_points
+        )
+    else:
+        aligned = _count_table(codes, len(labels), frame["rating"], n_points)
+    summary: list[TraitCategorySummary] = []
+    for index in _present_in_order(codes, labels):
+        mean, std = _mean_and_sd(aligned[index])
+        mean_asked, std_asked = _mean_and_sd(asked[index])
+        summary.append(
+            {
+                "category": labels[index],
+                "count": int(asked[index].sum()),
+                "mean": mean,
+                "std": std,
+                "n_aligned": int(aligned[index].sum()),
+                "mean_pre_valence": mean_asked,
+                "std_pre_valence": std_asked,
+            }
+        )
+    return summary
+
+
+def _mean_and_sd(counts: IntArray) -> tuple[float | None, float | None]:
+    """Mean and sample standard deviation (ddof 1) of ratings given as counts of 1..len(counts).
+
+    Returns:
+        Mean, None without ratings; deviation, None for fewer than two.
+    """
+    n = int(counts.sum())
+    if n == 0:
+        return None, None
+    points = np.arange(1, counts.size + 1)
+    total = int(counts @ points)
+    if n == 1:
+        return float(total), None
+    squares = int(counts @ points**2)
+    # Whole numbers until the last step: no cancellation.
+    variance = (n * squares - total * total) / (n * (n - 1))
+    return total / n, float(np.sqrt(variance))
+
+
+def category_codes(values: pd.Series, missing: str) -> tuple[IntArray, list[str]]:
+    """Number the categories of a column.
+
+    Args:
+        values: Categorical (fast) or anything else pandas can factorise.
+        missing: Label of missing values; they join a category that already bears it.
+
+    Returns:
+        A code per row, and the label of every code. A categorical column keeps the categories
+        that no row has.
+    """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        codes = values.cat.codes.to_numpy().astype(np.int64)
+        categories: list[Hashable] = list(values.cat.categories)
+    else:
+        raw_codes, uniques = pd.factorize(values, sort=False)
+        codes = np.asarray(raw_codes, dtype=np.int64)
+        categories = list(uniques)
+    labels = [str(category) for category in categories]
+    is_missing = codes < 0
+    if is_missing.any():
+        if missing not in labels:
+            labels.append(missing)
+        codes[is_missing] = labels.index(missing)
+    return codes, labels
+
+
+def _asked_column(frame: pd.DataFrame) -> str:
+    return "rating_pre_valence" if "rating_pre_valence" in frame else "rating"
+
+
+def _points_on_scale(
+    ratings: pd.Series, n_points: int
+) -> tuple[IntArray, npt.NDArray[np.bool_] | None]:
+    """Zero-based points of the rated rows, and which rows are rated (None = all)."""
+    if ratings.dtype.kind in "iu" and isinstance(ratings.dtype, np.dtype):
+        values = ratings.to_numpy()
+        rated = None
+    else:
+        values = ratings.to_numpy(dtype=np.float64, na_value=np.nan)
+        rated = ~np.isnan(values)
+        if rated.all():
+            rated = None
+        else:
+            values = values[rated]
+    if values.size and (
+        values.min() < 1
+        or values.max() > n_points
+        or (values.dtype.kind == "f" and (values != np.floor(values)).any())
+    ):
+        unique = np.unique(values)
+        on_scale = (unique >= 1) & (unique <= n_points) & (unique == np.floor(unique))
+        raise RatingOutOfScale(unique[~on_scale].tolist(), n_points)
+    return values.astype(np.int64) - 1, rated
+
+
+def _count_table(codes: IntArray, n_codes: int, ratings: pd.Series, n_points: int) -> IntArray:
+    """Counts, shape (n_codes, n_points)."""
+    points, rated = _points_on_scale(ratings, n_points)
+    kept = codes if rated is None else codes[rated]
+    counts = np.bincount(kept * n_points + points, minlength=n_codes * n_points)
+    return counts.reshape(n_codes, n_points).astype(np.int64)
+
+
+def _histogram(counts: IntArray) -> RatingHistogram:
+    total = int(counts.sum())
+    return {
+        "bins": [str(point) for point in range(1, counts.size + 1)],
+        "counts": counts.tolist(),
+        "shares": (counts / total).tolist() if total else [None] * counts.size,
+    }
+
+
+def _trait_category_codes(frame: pd.DataFrame) -> tuple[IntArray, list[str]]:
+    if "trait_category" not in frame:
+        return np.zeros(len(frame), dtype=np.int64), [UNKNOWN_TRAIT_CATEGORY]
+    return category_codes(frame["trait_category"], UNKNOWN_TRAIT_CATEGORY)
+
+
+def _present_in_order(codes: IntArray, labels: list[str]) -> list[int]:
+    """Codes that occur, by label, the unknown category last."""
+    present = np.flatnonzero(np.bincount(codes, minlength=len(labels)))
+    return sorted(
+        (int(index) for index in present),
+        key=lambda index: (labels[index] == UNKNOWN_TRAIT_CATEGORY, labels[index]),
+    )
