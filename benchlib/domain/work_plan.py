@@ -1,0 +1,131 @@
+"""Which questions a run must ask, streamed persona by persona, never held as a whole.
+
+Every decision is a function of (seed, persona, trait) alone. A resumed run, another process or a
+reader of the paper gets the same plan, whatever was asked before.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from benchlib.domain.results import PersonaRecord, TraitRecord, WorkItem
+from benchlib.domain.vocabulary import SCALE_ORDERS, ScaleMode
+
+_ORDER_SALT: Final = 0x1F83D9ABFB41BD6B
+_DUAL_SALT: Final = 0x5BE0CD19137E2179
+_TRAIT_BITS: Final = 21
+
+
+def pack_key(persona_id: int, trait_id: int, order_code: int) -> int:
+    """One integer per (persona, trait, scale order); sorts by persona, then trait, then order."""
+    return (persona_id << _TRAIT_BITS) | (trait_id << 1) | order_code
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedKeys:
+    """The keys that need not be asked again.
+
+    Attributes:
+        packed: Sorted int64, one `pack_key` per key. Eight bytes a key, so a million are cheap.
+    """
+
+    packed: npt.NDArray[np.int64]
+
+    @classmethod
+    def none(cls) -> "CompletedKeys":
+        """Nothing was asked yet."""
+        return cls(np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return int(self.packed.size)
+
+    def of_persona(self, persona_id: int) -> npt.NDArray[np.int64]:
+        """The completed keys of one persona, packed."""
+        low, high = np.searchsorted(
+            self.packed, [persona_id << _TRAIT_BITS, (persona_id + 1) << _TRAIT_BITS]
+        )
+        return self.packed[low:high]
+
+
+def count_items(n_personas: int, n_traits: int, dual_fraction: float) -> int:
+    """How many items the plan holds: every pair once, the dual quota twice."""
+    n_pairs = n_personas * n_traits
+    return n_pairs + _quota(n_pairs, dual_fraction)
+
+
+def work_plan(
+    personas: Iterable[PersonaRecord],
+    traits: Sequence[TraitRecord],
+    *,
+    scale_mode: ScaleMode,
+    dual_fraction: float,
+    seed: int,
+    completed: CompletedKeys,
+) -> Iterator[WorkItem]:
+    """Yield what is still to ask, grouped by persona so that the engine's prefix cache helps.
+
+    Args:
+        personas: All personas of the dataset in its order, also those already asked about: the
+            quota of dual pairs is dealt out along this order.
+        traits: The run's traits; their order is the order of asking.
+        scale_mode: `in` and `rev` show every pair in that order; `random50` decides by a stable
+            hash, half of the pairs each way in expectation.
+        dual_fraction: Share of all pairs asked in both orders, 0..1. Exactly
+            floor(fraction * pairs + 0.5) pairs are; each persona has floor or ceil of its share.
+        seed: The run's seed.
+        completed: Keys to leave out.
+
+    Yields:
+        Items in a fixed order; `count_items` of them when nothing is completed.
+    """
+    if not traits:
+        return
+    trait_hashes = np.array([_stable_hash(trait.case_id) for trait in traits], dtype=np.uint64)
+    packed_traits = np.array([trait.id << 1 for trait in traits], dtype=np.int64)
+    n_traits = len(traits)
+    for position, persona in enumerate(personas):
+        mixed = _mix(trait_hashes ^ np.uint64(_stable_hash(persona.uuid)), seed)
+        first = _first_orders(mixed, scale_mode)
+        n_dual = _quota((position + 1) * n_traits, dual_fraction) - _quota(
+            position * n_traits, dual_fraction
+        )
+        dual = np.zeros(n_traits, dtype=bool)
+        if n_dual:
+            dual[np.argsort(_mix(mixed, _DUAL_SALT), kind="stable")[:n_dual]] = True
+        base = persona.id << _TRAIT_BITS
+        done = set((completed.of_persona(persona.id) - base).tolist()) if len(completed) else set()
+        rows = zip(traits, packed_traits.tolist(), first.tolist(), dual.tolist(), strict=True)
+        for trait, packed, order, both in rows:
+            if packed | order not in done:
+                yield WorkItem(persona, trait, SCALE_ORDERS[order])
+            if both and packed | (1 - order) not in done:
+                yield WorkItem(persona, trait, SCALE_ORDERS[1 - order])
+
+
+def _first_orders(mixed: npt.NDArray[np.uint64], scale_mode: ScaleMode) -> npt.NDArray[np.int64]:
+    """Order codes, 0 = in, 1 = rev."""
+    if scale_mode == "random50":
+        return (_mix(mixed, _ORDER_SALT) >> np.uint64(63)).astype(np.int64)
+    return np.full(mixed.size, SCALE_ORDERS.index(scale_mode), dtype=np.int64)
+
+
+def _quota(n_pairs: int, fraction: float) -> int:
+    return int(n_pairs * fraction + 0.5)
+
+
+@lru_cache(maxsize=4096)
+def _stable_hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+
+
+def _mix(values: npt.NDArray[np.uint64], salt: int) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finaliser over values + salt (Steele, Lea and Flood 2014)."""
+    z = values + np.uint64((salt * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
