@@ -10,12 +10,27 @@ from typing import Final, TypedDict
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
 from benchlib.domain.errors import RatingOutOfScale
-from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_TRAIT_CATEGORY
+from benchlib.domain.ratings import (
+    Cells,
+    choose_baseline,
+    compute_cells,
+    compute_grouping,
+    compute_persona_scores,
+    select_traits,
+)
+from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY
 
 ALL_TRAIT_CATEGORIES: Final = "all"
 """Stands for "no filter" wherever a trait category is asked for."""
+
+LOW_N: Final = 5
+"""Groups with fewer personas are shown, but marked."""
+
+NO_SPREAD: Final = 1e-12
+"""Scores closer than this are equal but for rounding, in rating points."""
 
 IntArray = npt.NDArray[np.int64]
 
@@ -51,6 +66,32 @@ class TraitCategorySummary(TypedDict):
     n_aligned: int
     mean_pre_valence: float | None
     std_pre_valence: float | None
+
+
+class AttributeMean(TypedDict):
+    """Mean rating of the personas in one category of an attribute.
+
+    `mean` is valence-aligned, 1..5: the grand mean plus the mean persona score of the category,
+    so that categories stay comparable when their personas saw other traits or scale orders.
+    `mean_ratings` is the plain mean of the answers.
+    """
+
+    category: str
+    count: int
+    mean: float | None
+    mean_ratings: float | None
+    n_personas: int
+    se: float | None
+    ci_low: float | None
+    ci_high: float | None
+    status: str
+
+
+class AttributeSummary(TypedDict):
+    """Means of one attribute's categories and the category that deltas compare against."""
+
+    baseline: str | None
+    categories: list[AttributeMean]
 
 
 def filter_by_trait_category(frame: pd.DataFrame, trait_category: str | None) -> pd.DataFrame:
@@ -173,6 +214,59 @@ def compute_trait_category_summary(
     return summary
 
 
+def compute_means_by_attribute(
+    answers: pd.DataFrame | Cells, attribute: str, top_n: int | None = None
+) -> list[AttributeMean]:
+    """Mean aligned rating of each category of a persona attribute, with a t interval.
+
+    The persona is the unit: the interval comes from the spread of persona scores, not of answers.
+    Neutral traits take no part.
+
+    Args:
+        answers: Long frame (see `compute_cells`), or its cells, which saves time when several
+            attributes are asked for; already filtered to the panel.
+        attribute: Name of the attribute column.
+        top_n: Keep the categories with most personas; None keeps all.
+
+    Returns:
+        One row per category, most personas first, ties by name, `Unknown` last. `count` is the
+        number of ratings; `n_personas` counts personas that enter the panel. A mean without such
+        personas and an interval of fewer than two, or of equal ones, are None; `status` says why:
+        ok, low_n (fewer than 5), n_lt_2, zero_variance, no_data.
+
+    Raises:
+        InvalidInput: The attribute or another column is missing.
+    """
+    cells = _panel(answers, attribute)
+    rows = _attribute_means(cells, attribute)
+    return rows if top_n is None else rows[: max(top_n, 0)]
+
+
+def summarise_rating_by(
+    answers: pd.DataFrame | Cells, attribute: str, baseline: str | None = None
+) -> AttributeSummary:
+    """Summarise the ratings by one attribute and name its baseline.
+
+    Args:
+        answers: Long frame or its cells, as for `compute_means_by_attribute`.
+        attribute: Name of the attribute column.
+        baseline: The user's choice; None takes the category with most personas.
+
+    Returns:
+        The means of all categories; a baseline of None if nobody can be one.
+
+    Raises:
+        InvalidInput: The attribute is missing, or the wanted baseline cannot be one.
+    """
+    cells = _panel(answers, attribute)
+    scores = compute_persona_scores(cells)
+    grouping = compute_grouping(cells, attribute)
+    return {
+        "baseline": choose_baseline(grouping, scores.enters, baseline),
+        "categories": _attribute_means(cells, attribute),
+    }
+
+
 def _mean_and_sd(counts: IntArray) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation (ddof 1) of ratings given as counts of 1..len(counts).
 
@@ -217,6 +311,61 @@ def category_codes(values: pd.Series, missing: str) -> tuple[IntArray, list[str]
             labels.append(missing)
         codes[is_missing] = labels.index(missing)
     return codes, labels
+
+
+def _panel(answers: pd.DataFrame | Cells, attribute: str) -> Cells:
+    cells = answers if isinstance(answers, Cells) else compute_cells(answers, [attribute])
+    return select_traits(cells)
+
+
+def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
+    scores = compute_persona_scores(cells)
+    grouping = compute_grouping(cells, attribute)
+    grand = cells.aligned_mean
+    answers_of = cells.n_answers.sum(axis=1)
+    # Twice the aligned rating, summed; a pair's two answers share one cell and its mean.
+    rating_sum = (cells.half_points * cells.n_answers.astype(np.int64)).sum(axis=1) / 2
+    rows: list[AttributeMean] = []
+    for category in grouping.categories:
+        members = grouping.members(category)
+        count = int(answers_of[members].sum())
+        z = scores.z[members][scores.enters[members]]
+        mean, se, reach, status = _mean_with_reach(z)
+        level = None if mean is None or grand is None else grand + mean
+        rows.append(
+            {
+                "category": category,
+                "count": count,
+                "mean": level,
+                "mean_ratings": float(rating_sum[members].sum()) / count if count else None,
+                "n_personas": len(z),
+                "se": se,
+                "ci_low": None if level is None or reach is None else level - reach,
+                "ci_high": None if level is None or reach is None else level + reach,
+                "status": status,
+            }
+        )
+    return sorted(
+        rows,
+        key=lambda row: (row["category"] == UNKNOWN_CATEGORY, -row["n_personas"], row["category"]),
+    )
+
+
+def _mean_with_reach(
+    scores: npt.NDArray[np.float64],
+) -> tuple[float | None, float | None, float | None, str]:
+    """Mean, standard error, half-width of the 95 % t interval, status."""
+    n = scores.size
+    if n == 0:
+        return None, None, None, "no_data"
+    mean = float(scores.mean())
+    if n == 1:
+        return mean, None, None, "n_lt_2"
+    if np.ptp(scores) < NO_SPREAD:
+        return mean, 0.0, None, "zero_variance"
+    se = float(scores.std(ddof=1)) / np.sqrt(n)
+    reach = float(stats.t.ppf(0.975, n - 1)) * se
+    return mean, float(se), reach, "ok" if n >= LOW_N else "low_n"
 
 
 def _asked_column(frame: pd.DataFrame) -> str:

@@ -3,13 +3,16 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies
 
-from benchlib.domain.errors import RatingOutOfScale
+from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.metrics import (
+    compute_means_by_attribute,
     compute_rating_histogram,
     compute_trait_category_histograms,
     compute_trait_category_summary,
     filter_by_trait_category,
+    summarise_rating_by,
 )
+from benchlib.domain.ratings import compute_cells
 
 ANSWERS = strategies.lists(strategies.integers(1, 5), min_size=1)
 
@@ -159,3 +162,118 @@ def test_category_summary_equals_pandas(answers):
     assert row["mean"] == pytest.approx(frame["rating"].mean())
     if len(answers) > 1:
         assert row["std"] == pytest.approx(frame["rating"].std(), abs=1e-12)
+
+
+def long_frame(rows):
+    """Rows of (persona, gender, trait, valence, scale order, raw rating)."""
+    frame = pd.DataFrame(
+        rows, columns=["persona_id", "gender", "trait_id", "valence", "scale_order", "rating_raw"]
+    )
+    raw = frame["rating_raw"].astype(float)
+    before = raw.where(frame["scale_order"] == "in", 6 - raw)
+    return frame.assign(
+        case_id=frame["trait_id"].astype(str),
+        label=frame["trait_id"].astype(str),
+        trait_category=pd.Categorical(["c"] * len(frame)),
+        gender=frame["gender"].astype("category"),
+        rating_pre_valence=before,
+        rating=before.where(frame["valence"] != -1, 6 - before),
+    )
+
+
+def two_by_two():
+    # aligned: women 5 and 4, men 2 and 3 on trait 1; women 4 and 3, men 3 and 2 on trait 2
+    return long_frame(
+        [
+            (1, "female", 1, 1, "in", 5),
+            (1, "female", 2, -1, "in", 2),
+            (2, "female", 1, 1, "rev", 2),
+            (2, "female", 2, -1, "in", 3),
+            (3, "male", 1, 1, "in", 2),
+            (3, "male", 2, -1, "in", 3),
+            (4, "male", 1, 1, "rev", 3),
+            (4, "male", 2, -1, "in", 4),
+        ]
+    )
+
+
+def test_means_by_hand():
+    rows = compute_means_by_attribute(two_by_two(), "gender")
+    # Trait 1: the "in" answers 5 and 2 have mean 3.5, the "rev" ones 4 and 3 too; trait 2 has 3.
+    # z: 1 -> (1.5 + 1)/2 = 1.25, 2 -> (.5 + 0)/2, 3 -> (-1.5 + 0)/2, 4 -> (-.5 - 1)/2
+    # grand mean (3.5 + 3)/2 = 3.25; women 3.25 + .75 = 4, men 3.25 - .75 = 2.5
+    female, male = rows
+    assert female["category"] == "female"
+    assert female["count"] == 4
+    assert female["n_personas"] == 2
+    assert female["mean"] == pytest.approx(4.0)
+    assert female["mean_ratings"] == pytest.approx(4.0)
+    # se = |1.25 - .25| / 2 = .5, t(1) = 12.7062
+    assert female["se"] == pytest.approx(0.5)
+    assert female["ci_high"] == pytest.approx(4 + 12.706204736 * 0.5)
+    assert female["status"] == "low_n"
+    assert male["mean"] == pytest.approx(2.5)
+    assert male["ci_low"] is None
+    assert male["status"] == "zero_variance"
+
+
+def test_means_do_not_compare_personas_by_the_traits_they_happened_to_see():
+    # Everyone rates trait 1 with 5 and trait 2 with 1; men saw trait 2 more often.
+    seen = {1: (1, 2), 2: (1,), 3: (1, 2), 4: (2,)}
+    gender = {1: "female", 2: "female", 3: "male", 4: "male"}
+    frame = long_frame(
+        [
+            (persona, gender[persona], trait, 1, "in", 5 if trait == 1 else 1)
+            for persona, traits in seen.items()
+            for trait in traits
+        ]
+    )
+    female, male = compute_means_by_attribute(frame, "gender")
+    assert female["mean"] == male["mean"] == pytest.approx(3.0)
+    assert female["mean_ratings"] == pytest.approx(11 / 3)
+    assert male["mean_ratings"] == pytest.approx(7 / 3)
+
+
+def test_means_leave_neutral_traits_out():
+    neutral = long_frame([(p, "x", 3, 0, "in", 5) for p in range(1, 5)])
+    both = pd.concat([two_by_two(), neutral.assign(gender=["female"] * 2 + ["male"] * 2)])
+    with_neutral = compute_means_by_attribute(both, "gender")
+    assert with_neutral == compute_means_by_attribute(two_by_two(), "gender")
+
+
+def test_means_of_neutral_traits_only_are_undefined():
+    (row,) = compute_means_by_attribute(long_frame([(1, "x", 3, 0, "in", 5)]), "gender")
+    assert (row["mean"], row["n_personas"], row["status"]) == (None, 0, "no_data")
+
+
+def test_means_without_answers():
+    assert compute_means_by_attribute(two_by_two().iloc[:0], "gender") == []
+
+
+def test_means_take_cells_as_well_as_answers():
+    cells = compute_cells(two_by_two(), ["gender"])
+    expected = compute_means_by_attribute(two_by_two(), "gender")
+    assert compute_means_by_attribute(cells, "gender") == expected
+
+
+def test_means_keep_the_largest_categories_and_show_the_unknown_last():
+    rows = [(p, g, 1, 1, "in", 3) for p, g in enumerate(["b", None, None, None, "a", "c", "c"])]
+    means = compute_means_by_attribute(long_frame(rows), "gender")
+    assert [row["category"] for row in means] == ["c", "a", "b", "Unknown"]
+    top = compute_means_by_attribute(long_frame(rows), "gender", top_n=2)
+    assert top == means[:2]
+
+
+def test_means_of_an_unknown_attribute_are_refused():
+    with pytest.raises(InvalidInput, match="shoe_size"):
+        compute_means_by_attribute(two_by_two(), "shoe_size")
+
+
+def test_summary_names_the_largest_category_as_baseline():
+    summary = summarise_rating_by(two_by_two(), "gender")
+    assert summary["baseline"] == "female"  # 2 : 2, the name decides
+    assert summary["categories"] == compute_means_by_attribute(two_by_two(), "gender")
+    assert summarise_rating_by(two_by_two(), "gender", "male")["baseline"] == "male"
+    assert summarise_rating_by(two_by_two().iloc[:0], "gender")["baseline"] is None
+    with pytest.raises(InvalidInput):
+        summarise_rating_by(two_by_two(), "gender", "robot")
