@@ -143,7 +143,7 @@ class PlantedDesign:
             columns. Ratings are int8, or float with `keep_missing`.
         """
         rng = np.random.default_rng(seed)
-        model = replace(self.model, seed=seed)
+        model = self.model.with_seed(seed)
         table = self.traits()
         groups = _apportion(self.shares, self.n_personas, rng)
         personas = [

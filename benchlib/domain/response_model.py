@@ -16,7 +16,7 @@ asked before.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -31,7 +31,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 KeyArray = npt.NDArray[np.uint64]
 Effects = Mapping[str, Mapping[str, float]]
-"""Attribute -> category -> effect in rating points; a category that is not named has none."""
+"""Attribute -> category in lower case -> rating points; a category that is not named has none."""
 
 MIDDLE: Final = (N_POINTS + 1) / 2
 
@@ -153,6 +153,10 @@ class PlantedModel:
             if name.endswith("_sd") and value < 0:
                 raise InvalidInput(f"{name} of the planted model is negative; give 0 or more.")
 
+    def with_seed(self, seed: int) -> "PlantedModel":
+        """The same model with other personas and answers; traits and slopes stay."""
+        return replace(self, seed=seed)
+
     def persona(self, key: str, attributes: Mapping[str, str]) -> PlantedPersona:
         """Look up one persona.
 
@@ -163,14 +167,14 @@ class PlantedModel:
         digest = _digest(self.seed, "persona", key)
         effect, slots = 0.0, []
         for attribute, categories in self.effects.items():
-            category = attributes.get(attribute, "")
+            category = attributes.get(attribute, "").casefold()
             size = categories.get(category, 0.0)
             effect += size
             slots.append(
                 _word(_digest(self.trait_seed, "slope", attribute, category), 0) | 1 if size else 0
             )
         pull = sum(
-            categories.get(attributes.get(attribute, ""), 0.0)
+            categories.get(attributes.get(attribute, "").casefold(), 0.0)
             for attribute, categories in self.acquiescence_effects.items()
         )
         return PlantedPersona(
