@@ -1,0 +1,424 @@
+"""Deltas: how much higher or lower a category is rated than the baseline, per attribute."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict, cast
+
+import numpy as np
+
+from benchlib.domain.ordinal import StratifiedCliffs, compute_stratified_cliffs
+from benchlib.domain.panels import (
+    Contrasts,
+    Panel,
+    compute_panels,
+    find_panel,
+    prepare_contrasts,
+    stack_scores,
+)
+from benchlib.domain.permutation import (
+    DEFAULT_N_PERM,
+    Labels,
+    PermutationTest,
+    compute_permutation_tests,
+)
+from benchlib.domain.ratings import (
+    BoolArray,
+    Cells,
+    FloatArray,
+    Grouping,
+    IntArray,
+    compute_grouping,
+)
+from benchlib.domain.significance import (
+    DEFAULT_ALPHA,
+    DEFAULT_SESOI,
+    FdrMethod,
+    Moments,
+    Status,
+    Verdict,
+    compute_equivalence,
+    compute_hedges_g,
+    compute_moments,
+    compute_q_values,
+    compute_welch,
+    is_significant,
+    judge,
+    none_if_nan,
+)
+
+
+class DeltaRow(TypedDict):
+    """One category against the baseline; None = undefined or not tested.
+
+    `count`, `n_personas`, `n_ratings`, `n_missing` and `n_dropped` describe the category. `n_base`
+    and `n_cat` are personas, means and SDs are of persona scores on the aligned 1..5 scale.
+    """
+
+    category: str
+    baseline: str | None
+    is_baseline: bool
+    tested: bool
+    status: Status
+    count: int
+    n_personas: int
+    n_ratings: int
+    n_missing: int
+    n_dropped: int
+    n_base: int
+    n_cat: int
+    mean: float | None
+    mean_base: float | None
+    mean_cat: float | None
+    sd_base: float | None
+    sd_cat: float | None
+    delta: float | None
+    se_delta: float | None
+    df: float | None
+    t: float | None
+    ci_low: float | None
+    ci_high: float | None
+    ci90_low: float | None
+    ci90_high: float | None
+    p_value: float | None
+    p_perm: float | None
+    n_perm: int
+    perm_exact: bool
+    q_value: float | None
+    q_by: float | None
+    q_table: float | None
+    significant: bool | None
+    hedges_g: float | None
+    hedges_g_low: float | None
+    hedges_g_high: float | None
+    cliffs_delta: float | None
+    cliffs_se: float | None
+    cliffs_low: float | None
+    cliffs_high: float | None
+    cliffs_p: float | None
+    prob_superior: float | None
+    k_traits: int
+    p_tost: float | None
+    equivalent: bool | None
+    verdict: Verdict | None
+
+
+class Deltas(TypedDict):
+    """All categories of one attribute against its baseline, on one panel."""
+
+    n: int
+    attribute: str
+    baseline: str | None
+    trait_category: str | None
+    n_personas: int
+    n_dropped: int
+    n_traits: int
+    alpha: float
+    sesoi: float
+    family_size: int
+    rows: list[DeltaRow]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeltaFamily:
+    """q of every delta of a run: attributes x categories x panels.
+
+    Attributes:
+        trait_categories: The panels, None (all traits) first.
+        q_value: Per attribute (G, panels), Benjamini-Hochberg; NaN = not tested.
+        q_by: The same by Benjamini-Yekutieli.
+        size: Number of tests.
+    """
+
+    trait_categories: tuple[str | None, ...]
+    q_value: dict[str, FloatArray]
+    q_by: dict[str, FloatArray]
+    size: int
+
+
+def compute_deltas(
+    cells: Cells,
+    attribute: str,
+    *,
+    baseline: str | None = None,
+    trait_category: str | None = None,
+    neutral: bool = False,
+    rng: np.random.Generator | None = None,
+    n_perm: int = DEFAULT_N_PERM,
+    alpha: float = DEFAULT_ALPHA,
+    sesoi: float = DEFAULT_SESOI,
+) -> Deltas:
+    """Compare every category of one attribute with the baseline.
+
+    As `compute_all_deltas`, whose numbers it repeats for this attribute: q-values are corrected
+    over all deltas of the run, not over this table.
+
+    Raises:
+        InvalidInput: There is no such attribute, baseline or trait category.
+    """
+    baselines = None if baseline is None else {attribute: baseline}
+    return compute_all_deltas(
+        cells,
+        attributes=[attribute],
+        baselines=baselines,
+        trait_category=trait_category,
+        neutral=neutral,
+        rng=rng,
+        n_perm=n_perm,
+        alpha=alpha,
+        sesoi=sesoi,
+    )[attribute]
+
+
+def compute_all_deltas(
+    cells: Cells,
+    *,
+    attributes: Sequence[str] | None = None,
+    baselines: Mapping[str, str] | None = None,
+    trait_category: str | None = None,
+    neutral: bool = False,
+    rng: np.random.Generator | None = None,
+    n_perm: int = DEFAULT_N_PERM,
+    alpha: float = DEFAULT_ALPHA,
+    sesoi: float = DEFAULT_SESOI,
+) -> dict[str, Deltas]:
+    """Compare the categories of attributes with their baselines: Welch's t on persona scores.
+
+    Args:
+        cells: Cells of the run.
+        attributes: Attributes to report; None = all.
+        baselines: The category to compare against, by attribute; the default is the one with most
+            personas (ties: the lexicographically first).
+        trait_category: A trait category, or None for all traits.
+        neutral: True for the neutral traits, on the un-aligned scale; their tests are a family of
+            their own.
+        rng: Source of permutation draws; None leaves out Monte Carlo tests, not exact ones.
+        n_perm: Permutation draws.
+        alpha: Level of `significant` (against `q_value`) and of the equivalence test.
+        sesoi: Smallest effect size of interest in rating points, the margin of equivalence.
+
+    Returns:
+        Per attribute one row per category, `Unknown` last. The baseline and `Unknown` are
+        displayed, not tested: their deltas and tests are None. `q_value` (Benjamini-Hochberg) and
+        `q_by` (Benjamini-Yekutieli) are corrected over all attributes x categories x panels of
+        the run; `q_table` over the rows of this table only.
+
+    Raises:
+        InvalidInput: There is no such attribute, baseline or trait category.
+    """
+    panels = compute_panels(cells, neutral=neutral)
+    at = find_panel(panels, trait_category)
+    names = [str(name) for name in cells.attributes.columns]
+    contrasts = prepare_contrasts(cells, names, panels[0].scores, baselines)
+    scores = stack_scores(panels)
+    moments = {name: _moments(scores, contrast) for name, contrast in contrasts.items()}
+    family = compute_delta_family(panels, contrasts, moments)
+    reported = names if attributes is None else list(attributes)
+    for name in reported:
+        compute_grouping(cells, name)  # raises for an attribute that does not exist
+    chosen = [contrasts[name] for name in reported]
+    tests = _permutation_tests(panels[at], chosen, rng, n_perm)
+    return {
+        name: _table(
+            panels[at],
+            contrasts[name],
+            moments[name].column(at),
+            test,
+            _Correction(family.q_value[name][:, at], family.q_by[name][:, at], family.size),
+            alpha,
+            sesoi,
+        )
+        for name, test in zip(reported, tests, strict=True)
+    }
+
+
+def compute_delta_family(
+    panels: Sequence[Panel], contrasts: Mapping[str, Contrasts], moments: Mapping[str, Moments]
+) -> DeltaFamily:
+    """Correct the Welch p of all deltas of a run together.
+
+    Args:
+        panels: All panels of the run.
+        contrasts: Every attribute with its baseline.
+        moments: (G, panels) moments of the persona scores, by attribute.
+
+    Returns:
+        q in the shape of the moments; baselines and `Unknown` are not tested and not counted.
+    """
+    p_values = {}
+    for name, contrast in contrasts.items():
+        group = moments[name]
+        p = np.full(group.n.shape, np.nan)
+        targets = contrast.targets
+        p[targets] = compute_welch(group.at(contrast.base), group).p_value[targets]
+        p_values[name] = p
+    flat = np.concatenate([np.empty(0), *(p.ravel() for p in p_values.values())])
+    ends = np.cumsum([p.size for p in p_values.values()])[:-1]
+
+    def spread(method: FdrMethod) -> dict[str, FloatArray]:
+        pieces = np.split(compute_q_values(flat, method), ends)
+        return {
+            name: piece.reshape(p.shape)
+            for (name, p), piece in zip(p_values.items(), pieces, strict=False)
+        }
+
+    return DeltaFamily(
+        trait_categories=tuple(panel.trait_category for panel in panels),
+        q_value=spread("bh"),
+        q_by=spread("by"),
+        size=int(np.isfinite(flat).sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Correction:
+    """Corrected p of one table: (G,) each, and the size of their family."""
+
+    q_value: FloatArray
+    q_by: FloatArray
+    family_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tally:
+    """Counts per category of an attribute, (G,) each."""
+
+    n_ratings: IntArray
+    n_missing: IntArray
+    n_dropped: IntArray
+
+
+def _tally(panel: Panel, grouping: Grouping) -> _Tally:
+    answers = panel.cells.n_answers
+
+    def by_category(values: IntArray | BoolArray) -> IntArray:
+        size = len(grouping.categories)
+        return np.bincount(grouping.codes, weights=values, minlength=size).astype(np.int64)
+
+    return _Tally(
+        n_ratings=by_category(answers.sum(axis=1)),
+        n_missing=by_category((answers == 0).sum(axis=1)),
+        n_dropped=by_category(~panel.scores.enters),
+    )
+
+
+def _moments(scores: FloatArray, contrast: Contrasts) -> Moments:
+    return compute_moments(scores, contrast.grouping.codes, len(contrast.grouping.categories))
+
+
+def _permutation_tests(
+    panel: Panel, contrasts: Sequence[Contrasts], rng: np.random.Generator | None, n_perm: int
+) -> list[PermutationTest]:
+    enters = panel.scores.enters
+    labels = [
+        Labels(contrast.tested_codes[enters], len(contrast.grouping.categories), contrast.base)
+        for contrast in contrasts
+    ]
+    return compute_permutation_tests(panel.scores.z[enters], labels, rng, n_perm)
+
+
+def _table(
+    panel: Panel,
+    contrast: Contrasts,
+    moments: Moments,
+    test: PermutationTest,
+    correction: _Correction,
+    alpha: float,
+    sesoi: float,
+) -> Deltas:
+    """Lay out one attribute; all arrays are (G,) in the order of the categories."""
+    grouping, base = contrast.grouping, contrast.base
+    tally = _tally(panel, grouping)
+    reference = moments.at(base)
+    welch = compute_welch(reference, moments)
+    hedges = compute_hedges_g(reference, moments)
+    tost = compute_equivalence(welch, sesoi)
+    cliffs = _cliffs(panel, contrast)
+    tested = np.isin(np.arange(len(grouping.categories)), contrast.targets)
+    q_table = compute_q_values(np.where(tested, welch.p_value, np.nan))
+    rows: list[DeltaRow] = []
+    for i, category in enumerate(grouping.categories):
+        # only a tested category is compared with anything
+        compared = _pick if tested[i] else _blank
+        n_personas = int(moments.n[i])
+        mean = none_if_nan(panel.grand_mean + moments.mean[i])
+        q_value = compared(correction.q_value, i)
+        significant = is_significant(q_value, alpha)
+        p_tost = compared(tost.p_value, i)
+        rows.append(
+            {
+                "category": category,
+                "baseline": contrast.baseline,
+                "is_baseline": i == base,
+                "tested": bool(tested[i]),
+                "status": cast(Status, str(welch.status[i])),
+                "count": int(tally.n_ratings[i]),
+                "n_personas": n_personas,
+                "n_ratings": int(tally.n_ratings[i]),
+                "n_missing": int(tally.n_missing[i]),
+                "n_dropped": int(tally.n_dropped[i]),
+                "n_base": int(reference.n),
+                "n_cat": n_personas,
+                "mean": mean,
+                "mean_base": none_if_nan(panel.grand_mean + reference.mean),
+                "mean_cat": mean,
+                "sd_base": none_if_nan(reference.sd),
+                "sd_cat": none_if_nan(moments.sd[i]),
+                "delta": compared(welch.delta, i),
+                "se_delta": compared(welch.se, i),
+                "df": compared(welch.df, i),
+                "t": compared(welch.t, i),
+                "ci_low": compared(welch.ci_low, i),
+                "ci_high": compared(welch.ci_high, i),
+                "ci90_low": compared(welch.ci90_low, i),
+                "ci90_high": compared(welch.ci90_high, i),
+                "p_value": compared(welch.p_value, i),
+                "p_perm": compared(test.p_value, i),
+                "n_perm": int(test.n_perm[i]),
+                "perm_exact": bool(test.exact[i]),
+                "q_value": q_value,
+                "q_by": compared(correction.q_by, i),
+                "q_table": compared(q_table, i),
+                "significant": significant,
+                "hedges_g": compared(hedges.g, i),
+                "hedges_g_low": compared(hedges.ci_low, i),
+                "hedges_g_high": compared(hedges.ci_high, i),
+                "cliffs_delta": compared(cliffs.cliffs.delta, i),
+                "cliffs_se": compared(cliffs.cliffs.se, i),
+                "cliffs_low": compared(cliffs.cliffs.ci_low, i),
+                "cliffs_high": compared(cliffs.cliffs.ci_high, i),
+                "cliffs_p": compared(cliffs.cliffs.p_value, i),
+                "prob_superior": compared(cliffs.cliffs.prob_superior, i),
+                "k_traits": int(cliffs.k_traits[i]) if tested[i] else 0,
+                "p_tost": p_tost,
+                "equivalent": None if p_tost is None else p_tost < alpha,
+                "verdict": judge(significant, p_tost, alpha),
+            }
+        )
+    return {
+        "n": panel.cells.n_ratings,
+        "attribute": grouping.attribute,
+        "baseline": contrast.baseline,
+        "trait_category": panel.trait_category,
+        "n_personas": int(panel.scores.enters.sum()),
+        "n_dropped": panel.scores.n_dropped,
+        "n_traits": panel.cells.n_traits,
+        "alpha": alpha,
+        "sesoi": sesoi,
+        "family_size": correction.family_size,
+        "rows": rows,
+    }
+
+
+def _cliffs(panel: Panel, contrast: Contrasts) -> StratifiedCliffs:
+    codes = np.where(panel.scores.enters, contrast.tested_codes, -1)
+    return compute_stratified_cliffs(
+        panel.cells, codes, len(contrast.grouping.categories), contrast.base
+    )
+
+
+def _pick(values: FloatArray, index: int) -> float | None:
+    return none_if_nan(values[index])
+
+
+def _blank(values: FloatArray, index: int) -> None:
+    return None

@@ -1,0 +1,313 @@
+"""Rank statistics from histograms: Mann-Whitney, Cliff's delta, Kruskal-Wallis.
+
+A histogram of one trait holds every persona once, so these tests treat personas, not answers, as
+independent. Never feed them histograms pooled over traits; `compute_stratified_cliffs` is the way
+to one Cliff's delta over several traits.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special, stats
+
+from benchlib.domain.ratings import Cells, FloatArray, IntArray
+from benchlib.domain.significance import CONFIDENCE, t_quantile, t_two_sided
+from benchlib.domain.vocabulary import N_POINTS
+
+N_HALF_POINTS: Final = 2 * N_POINTS + 1
+"""Bins of a histogram of `Cells.half_points`; bin 0 (not rated) and bin 1 stay empty."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MannWhitney:
+    """Mann-Whitney U of the category and its two-sided p; NaN if a group is empty."""
+
+    u_cat: FloatArray
+    p_value: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CliffsDelta:
+    """Cliff's delta P(cat > base) - P(cat < base); arrays of one shape, NaN = undefined.
+
+    Attributes:
+        delta: -1..1, above 0 if the category is rated higher; NaN if a group is empty.
+        se: Standard error of `delta`; 0 at complete separation and if all answers are equal.
+        df: Satterthwaite degrees of freedom.
+        ci_low: Lower end of the 95 % t interval, cut at -1; NaN without a test.
+        ci_high: Upper end, cut at 1.
+        p_value: Two-sided; NaN below two personas in a group and where se is 0.
+    """
+
+    delta: FloatArray
+    se: FloatArray
+    df: FloatArray
+    ci_low: FloatArray
+    ci_high: FloatArray
+    p_value: FloatArray
+
+    @property
+    def prob_superior(self) -> FloatArray:
+        """P(cat > base) + P(cat = base) / 2, 0..1."""
+        return (self.delta + 1) / 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StratifiedCliffs:
+    """Cliff's delta averaged over traits, per category.
+
+    Attributes:
+        cliffs: (G,) the mean over traits, with inference clustered by persona.
+        k_traits: (G,) traits that both groups rated.
+        by_trait: (G, T) delta per trait; NaN where a group has no rating.
+    """
+
+    cliffs: CliffsDelta
+    k_traits: IntArray
+    by_trait: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class KruskalWallis:
+    """Kruskal-Wallis test with tie correction; None = undefined.
+
+    Attributes:
+        h: Test statistic.
+        df: Groups - 1.
+        p_value: From chi-square.
+        eta2: (H - k + 1) / (n - k), not cut at 0.
+        epsilon2: H / (n - 1), 0..1.
+        n_groups: Groups with a value, k.
+        n: Values.
+    """
+
+    h: float | None
+    df: int | None
+    p_value: float | None
+    eta2: float | None
+    epsilon2: float | None
+    n_groups: int
+    n: int
+
+
+def compute_mann_whitney(
+    counts_base: ArrayLike, counts_cat: ArrayLike, *, continuity: bool = True
+) -> MannWhitney:
+    """Compute the asymptotic Mann-Whitney test from histograms, as `scipy.stats.mannwhitneyu`.
+
+    Args:
+        counts_base: (..., K) answers of the baseline per point of the scale.
+        counts_cat: (..., K) answers of the category.
+        continuity: Whether to shrink |U - mean| by one half.
+
+    Returns:
+        U counts pairs in which the category is higher, ties half. p is 1 if all answers are equal.
+    """
+    base = np.asarray(counts_base, dtype=np.float64)
+    cat = np.asarray(counts_cat, dtype=np.float64)
+    n_base, n_cat, ties = base.sum(axis=-1), cat.sum(axis=-1), base + cat
+    n = n_base + n_cat
+    u_cat = (cat * _placements(base)).sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = (ties**3 - ties).sum(axis=-1) / (n * (n - 1))
+        sd = np.sqrt(np.maximum(n_base * n_cat / 12 * (n + 1 - excess), 0))
+        away = np.abs(u_cat - n_base * n_cat / 2) - (0.5 if continuity else 0.0)
+        p_value = np.where(sd > 0, np.minimum(2 * special.ndtr(-away / sd), 1), 1.0)
+    defined = (n_base > 0) & (n_cat > 0)
+    return MannWhitney(
+        u_cat=np.where(defined, u_cat, np.nan), p_value=np.where(defined, p_value, np.nan)
+    )
+
+
+def compute_cliffs_delta(counts_base: ArrayLike, counts_cat: ArrayLike) -> CliffsDelta:
+    """Compute Cliff's delta with the Brunner-Munzel interval from histograms.
+
+    Equals `rank_compare_2ordinal` of statsmodels on the probability of superiority, rescaled.
+
+    Args:
+        counts_base: (..., K) answers of the baseline per point of the scale.
+        counts_cat: (..., K) answers of the category.
+    """
+    base = np.asarray(counts_base, dtype=np.float64)
+    cat = np.asarray(counts_cat, dtype=np.float64)
+    n_base, n_cat = base.sum(axis=-1), cat.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = 2 * _placements(base) / n_base[..., None] - 1
+        below = 1 - 2 * _placements(cat) / n_cat[..., None]
+        delta = (cat * above).sum(axis=-1) / n_cat
+        var_cat = (cat * (above - delta[..., None]) ** 2).sum(axis=-1) / (n_cat - 1)
+        var_base = (base * (below - delta[..., None]) ** 2).sum(axis=-1) / (n_base - 1)
+    empty = (n_base == 0) | (n_cat == 0)
+    return _cliffs_from_parts(np.where(empty, np.nan, delta), var_base, var_cat, n_base, n_cat)
+
+
+def compute_stratified_cliffs(
+    cells: Cells, codes: IntArray, n_groups: int, base: int
+) -> StratifiedCliffs:
+    """Average Cliff's delta over traits, for every category of an attribute.
+
+    Pooling answers over traits would add the spread of the traits to both groups and shrink the
+    delta; here each trait is compared within itself. Each persona's placements are averaged over
+    traits, so the interval knows that a persona's ratings belong together (the structure of
+    Obuchowski's clustered ROC). With a single trait this is `compute_cliffs_delta`.
+
+    Args:
+        cells: Cells of the panel; reads `half_points`.
+        codes: (P,) category of each persona; negative = does not take part.
+        n_groups: Number of categories G.
+        base: The baseline; -1 = none, so nothing is defined.
+
+    Returns:
+        NaN for the baseline itself, which has nothing to be compared with.
+    """
+    if base < 0:
+        nothing = np.full(n_groups, np.nan)
+        return StratifiedCliffs(
+            cliffs=CliffsDelta(nothing, nothing, nothing, nothing, nothing, nothing),
+            k_traits=np.zeros(n_groups, dtype=np.int64),
+            by_trait=np.full((n_groups, cells.n_traits), np.nan),
+        )
+    histograms = compute_histograms(cells, codes, n_groups)
+    sizes = np.bincount(codes[codes >= 0], minlength=n_groups).astype(np.float64)
+    n_rated = histograms.sum(axis=-1)  # (G, T)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = 2 * _placements(histograms[base]) / n_rated[base][:, None] - 1  # (T, bins)
+        by_trait = (histograms * above).sum(axis=-1) / n_rated  # (G, T)
+        below = 1 - 2 * _placements(histograms) / n_rated[..., None]  # (G, T, bins)
+        by_trait[base] = np.nan
+        shared = ~np.isnan(by_trait)
+        k_traits = shared.sum(axis=1)
+        delta = np.where(shared, by_trait, 0.0).sum(axis=1) / k_traits
+        weight = sizes[:, None] / n_rated / k_traits[:, None]
+        weight_base = sizes[base] / n_rated[base] / k_traits[:, None]
+        influence = (above - by_trait[..., None]) * weight[..., None]
+        influence_base = (below - by_trait[..., None]) * weight_base[..., None]
+    for table in (influence, influence_base):
+        table[~shared] = 0.0
+        table[..., 0] = 0.0  # not rated
+    bins = np.arange(cells.n_traits) * N_HALF_POINTS + cells.half_points.astype(np.intp)
+    members = [np.flatnonzero(codes == group) for group in range(n_groups)]
+    base_bins = bins[members[base]]
+    var_cat, var_base = np.full(n_groups, np.nan), np.full(n_groups, np.nan)
+    for group in range(n_groups):
+        if k_traits[group] > 0:
+            var_cat[group] = _influence_variance(influence[group], bins[members[group]])
+            var_base[group] = _influence_variance(influence_base[group], base_bins)
+    return StratifiedCliffs(
+        cliffs=_cliffs_from_parts(delta, var_base, var_cat, sizes[base], sizes),
+        k_traits=k_traits,
+        by_trait=by_trait,
+    )
+
+
+def compute_histograms(cells: Cells, codes: IntArray, n_groups: int) -> IntArray:
+    """Count the personas per group, trait and half point of the aligned scale.
+
+    Args:
+        cells: Cells of the panel.
+        codes: (P,) group of each persona; negative = in none.
+        n_groups: Number of groups G.
+
+    Returns:
+        (G, T, N_HALF_POINTS) counts; bin h holds the rating h / 2, bin 0 (not rated) is emptied.
+    """
+    member = codes >= 0
+    shape = (n_groups, cells.n_traits, N_HALF_POINTS)
+    half_points = cells.half_points if member.all() else cells.half_points[member]
+    start = codes[member, None] * cells.n_traits + np.arange(cells.n_traits)
+    bins = start * N_HALF_POINTS + half_points
+    counts = np.bincount(bins.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+    counts[..., 0] = 0
+    return counts.astype(np.int64)
+
+
+def compute_kruskal_counts(counts: ArrayLike) -> KruskalWallis:
+    """Compute Kruskal-Wallis from one histogram per group, as `scipy.stats.kruskal`.
+
+    Args:
+        counts: (G, K) answers per group and point of the scale; empty groups are left out.
+    """
+    table = np.asarray(counts, dtype=np.float64)
+    ties = table.sum(axis=0)
+    midranks = np.cumsum(ties) - ties + (ties + 1) / 2
+    return _kruskal(table @ midranks, table.sum(axis=1), float((ties**3 - ties).sum()))
+
+
+def compute_kruskal(values: FloatArray, codes: IntArray, n_groups: int) -> KruskalWallis:
+    """Compute Kruskal-Wallis on one number per persona.
+
+    Args:
+        values: (n,) persona scores, none missing; equal to ten decimals is a tie.
+        codes: (n,) group of each persona.
+        n_groups: Number of groups; empty ones are left out.
+    """
+    if not len(values):
+        return _kruskal(np.zeros(n_groups), np.zeros(n_groups), 0.0)
+    rounded = np.round(values, 10)
+    ranks = stats.rankdata(rounded)
+    ties = np.unique(ranks, return_counts=True)[1].astype(np.float64)
+    return _kruskal(
+        np.bincount(codes, weights=ranks, minlength=n_groups).astype(np.float64),
+        np.bincount(codes, minlength=n_groups).astype(np.float64),
+        float((ties**3 - ties).sum()),
+    )
+
+
+def _placements(counts: FloatArray | IntArray) -> FloatArray:
+    """Answers below each point of the scale plus half of those on it."""
+    return np.asarray(np.cumsum(counts, axis=-1) - counts / 2, dtype=np.float64)
+
+
+def _influence_variance(influence: FloatArray, bins: IntArray) -> float:
+    """Variance over personas of the summed influence of their ratings."""
+    if len(bins) < 2:
+        return float("nan")
+    return float(influence.ravel().take(bins).sum(axis=1).var(ddof=1))
+
+
+def _cliffs_from_parts(
+    delta: FloatArray,
+    var_base: FloatArray,
+    var_cat: FloatArray,
+    n_base: FloatArray,
+    n_cat: FloatArray,
+) -> CliffsDelta:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part_base, part_cat = var_base / n_base, var_cat / n_cat
+        total = part_base + part_cat
+        defined = (n_base > 1) & (n_cat > 1) & np.isfinite(total)
+        se = np.where(defined, np.sqrt(total), np.nan)
+        se = np.where(se < 1e-12, 0.0, se)
+        df = total**2 / (part_base**2 / (n_base - 1) + part_cat**2 / (n_cat - 1))
+        df = np.where(se > 0, df, np.nan)
+        p_value = t_two_sided(delta / se, df)
+    reach = se * t_quantile(df, CONFIDENCE)
+    return CliffsDelta(
+        delta=delta,
+        se=se,
+        df=df,
+        ci_low=np.maximum(delta - reach, -1.0),
+        ci_high=np.minimum(delta + reach, 1.0),
+        p_value=p_value,
+    )
+
+
+def _kruskal(rank_sums: FloatArray, sizes: FloatArray, tie_excess: float) -> KruskalWallis:
+    used = sizes > 0
+    k, n = int(used.sum()), int(sizes.sum())
+    correction = 1 - tie_excess / (n**3 - n) if n > 1 else 0.0
+    if k < 2 or correction <= 0:
+        return KruskalWallis(None, None, None, None, None, k, n)
+    spread = float((rank_sums[used] ** 2 / sizes[used]).sum())
+    h = (12 / (n * (n + 1)) * spread - 3 * (n + 1)) / correction
+    return KruskalWallis(
+        h=h,
+        df=k - 1,
+        p_value=float(special.chdtrc(k - 1, max(h, 0.0))),
+        eta2=(h - k + 1) / (n - k) if n > k else None,
+        epsilon2=h / (n - 1),
+        n_groups=k,
+        n=n,
+    )

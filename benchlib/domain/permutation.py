@@ -1,0 +1,264 @@
+"""Permutation tests: persona labels with a studentised statistic, and exact tests from counts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from benchlib.domain.errors import InvalidInput
+from benchlib.domain.ratings import BoolArray, FloatArray, IntArray
+from benchlib.domain.significance import Moments, compute_moments, compute_welch
+
+DEFAULT_N_PERM: Final = 2_000
+MAX_ASSIGNMENTS: Final = 20_000
+"""Up to this many assignments of personas to two groups all of them are enumerated."""
+
+MAX_EXACT_COUNT: Final = 400
+"""Largest group for which the exact test from counts is computed."""
+
+_BLOCK_VALUES = 6_000_000
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Which personas belong to which category of one attribute.
+
+    Attributes:
+        codes: (n,) category of each persona; negative = in none that is tested.
+        n_groups: Number of categories G.
+        base: The category that the others are compared with; -1 = none, so nothing is tested.
+    """
+
+    codes: IntArray
+    n_groups: int
+    base: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PermutationTest:
+    """Permutation p of every category of one attribute against its baseline.
+
+    Attributes:
+        p_value: (G,) two-sided; NaN for the baseline, below two personas in a group, and where a
+            Monte Carlo test would be needed but no draws were asked for.
+        n_perm: (G,) draws, or assignments that were enumerated; 0 where none was needed.
+        exact: (G,) whether p covers all assignments.
+    """
+
+    p_value: FloatArray
+    n_perm: IntArray
+    exact: BoolArray
+
+
+def compute_permutation_tests(
+    scores: FloatArray,
+    attributes: Sequence[Labels],
+    rng: np.random.Generator | None,
+    n_perm: int = DEFAULT_N_PERM,
+) -> list[PermutationTest]:
+    """Permute persona scores over the categories of all attributes at once.
+
+    The statistic is |Welch t|: exact if the personas are exchangeable, asymptotically valid under
+    unequal variances (Chung & Romano 2013). p = (b + 1) / (B + 1) (Phipson & Smyth 2010). With
+    few assignments (`MAX_ASSIGNMENTS`) of the personas of both groups all are enumerated, and p is
+    the share that is at least as extreme. If both groups are constant, t does not exist and the
+    plain mean difference is tested, exactly.
+
+    A Monte Carlo draw shuffles the scores of all personas once and reads every attribute's groups
+    as consecutive stretches of the shuffled scores: each attribute sees uniform permutations, one
+    pass serves them all, and the result depends neither on the order of the personas nor on
+    which other attributes are tested.
+
+    Args:
+        scores: (n,) one score per persona, none missing.
+        attributes: Labels of the same personas per attribute.
+        rng: Source of the draws; None leaves out the Monte Carlo tests, not the exact ones.
+        n_perm: Number of draws B.
+
+    Returns:
+        One result per attribute.
+    """
+    tests = [_Contrasts.prepare(scores, labels) for labels in attributes]
+    open_tests = [test for test in tests if test.pending.any()]
+    if open_tests and rng is not None and n_perm > 0:
+        _draw(scores, open_tests, rng, n_perm)
+        return [test.result(n_perm) for test in tests]
+    return [test.result(0) for test in tests]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Contrasts:
+    labels: Labels
+    n: IntArray
+    t_square: FloatArray
+    pending: BoolArray
+    p_value: FloatArray
+    n_perm: IntArray
+    exact: BoolArray
+    hits: IntArray
+
+    @classmethod
+    def prepare(cls, scores: FloatArray, labels: Labels) -> "_Contrasts":
+        """Compute the observed statistics, and every p that needs no draws."""
+        moments = compute_moments(scores, labels.codes, labels.n_groups)
+        welch = compute_welch(moments.at(labels.base), moments)
+        size = labels.n_groups
+        p_value, n_perm = np.full(size, np.nan), np.zeros(size, dtype=np.int64)
+        pending, exact = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+        n_base = int(moments.at(labels.base).n)
+        base_scores = scores[labels.codes == labels.base]
+        for group in range(size):
+            n_cat = int(moments.n[group])
+            if group == labels.base or min(n_base, n_cat) < 2:
+                continue
+            assignments = math.comb(n_base + n_cat, n_cat)
+            if welch.se[group] == 0:
+                p_value[group] = _constant_groups_p(moments, labels.base, group)
+                exact[group] = True
+            elif assignments <= MAX_ASSIGNMENTS:
+                pooled = np.concatenate([base_scores, scores[labels.codes == group]])
+                p_value[group] = _enumerate_p(pooled, n_base, float(welch.t[group] ** 2))
+                n_perm[group], exact[group] = assignments, True
+            else:
+                pending[group] = True
+        return cls(
+            labels=labels,
+            n=moments.n,
+            t_square=welch.t**2,
+            pending=pending,
+            p_value=p_value,
+            n_perm=n_perm,
+            exact=exact,
+            hits=np.zeros(size, dtype=np.int64),
+        )
+
+    def count_hits(self, total: FloatArray, square: FloatArray) -> None:
+        """Add the draws at least as extreme as observed, from (draws, G) sums and square sums."""
+        n = np.maximum(self.n, 1)
+        mean = total / n
+        part = np.maximum(square / n - mean**2, 0) / np.maximum(self.n - 1, 1)  # var / n
+        base = self.labels.base
+        gap = (mean - mean[:, [base]]) ** 2
+        limit = self.t_square * (part + part[:, [base]])
+        reached = gap >= limit * (1 - _TIE)
+        self.hits[self.pending] += reached[:, self.pending].sum(axis=0)
+
+    def result(self, n_draws: int) -> PermutationTest:
+        drawn = self.pending & (n_draws > 0)
+        return PermutationTest(
+            p_value=np.where(drawn, (self.hits + 1) / (n_draws + 1), self.p_value),
+            n_perm=np.where(drawn, n_draws, self.n_perm),
+            exact=self.exact,
+        )
+
+
+def _draw(
+    scores: FloatArray, tests: Sequence[_Contrasts], rng: np.random.Generator, n_perm: int
+) -> None:
+    pool = np.sort(scores - scores.mean())
+    bounds = [np.concatenate([[0], np.cumsum(test.n)]) for test in tests]
+    # np.add.reduceat wants each start once and inside the array; the tail goes with the last one
+    edges = np.unique(np.concatenate(bounds))
+    starts = edges[edges < len(pool)]
+    n_rows = max(1, min(n_perm, 200, _BLOCK_VALUES // len(pool)))
+    block = np.tile(pool, (n_rows, 1))
+    for begin in range(0, n_perm, n_rows):
+        rows = block[: min(n_rows, n_perm - begin)]
+        rng.permuted(rows, axis=1, out=rows)
+        total = _cumulative(np.add.reduceat(rows, starts, axis=1))
+        square = _cumulative(np.add.reduceat(np.square(rows), starts, axis=1))
+        for test, bound in zip(tests, bounds, strict=True):
+            at = np.searchsorted(edges, bound)
+            test.count_hits(np.diff(total[:, at], axis=1), np.diff(square[:, at], axis=1))
+
+
+def _cumulative(pieces: FloatArray) -> FloatArray:
+    return np.concatenate([np.zeros((len(pieces), 1)), np.cumsum(pieces, axis=1)], axis=1)
+
+
+def _constant_groups_p(moments: Moments, base: int, cat: int) -> float:
+    """Exact p of the mean difference when each group is constant.
+
+    With equal constants every assignment gives 0. Otherwise only the observed split, and its
+    mirror image if the groups are equally large, reach the observed difference.
+    """
+    n_base, n_cat = int(moments.n[base]), int(moments.n[cat])
+    if abs(moments.mean[base] - moments.mean[cat]) <= _TIE:
+        return 1.0
+    return (2 if n_base == n_cat else 1) / math.comb(n_base + n_cat, n_cat)
+
+
+def _enumerate_p(pooled: FloatArray, n_base: int, t_square: float) -> float:
+    """Share of all assignments with a squared Welch t of at least `t_square`."""
+    values = pooled - pooled.mean()
+    n_first = min(n_base, len(values) - n_base)
+    chosen = np.fromiter(
+        chain.from_iterable(combinations(range(len(values)), n_first)), dtype=np.int64
+    ).reshape(-1, n_first)
+    picked = values[chosen]
+    n_second = len(values) - n_first
+    total, square = picked.sum(axis=1), np.square(picked).sum(axis=1)
+    rest, rest_square = values.sum() - total, np.square(values).sum() - square
+    part = np.maximum(square / n_first - (total / n_first) ** 2, 0) / (n_first - 1)
+    rest_part = np.maximum(rest_square / n_second - (rest / n_second) ** 2, 0) / (n_second - 1)
+    gap = (total / n_first - rest / n_second) ** 2
+    return float((gap >= t_square * (part + rest_part) * (1 - _TIE)).mean())
+
+
+def exact_permutation_p(counts_base: ArrayLike, counts_cat: ArrayLike) -> float | None:
+    """Exact two-sided permutation p of the mean difference from two histograms.
+
+    Shift algorithm of Streitberg and Roehmel: the distribution of the category's sum over all
+    assignments is built point by point of the scale, over (answers drawn, sum). Binomial weights
+    keep the numbers in range. Valid with one rating per persona only, so for a single trait.
+
+    Args:
+        counts_base: (K,) answers of the baseline per point of an equidistant scale.
+        counts_cat: (K,) answers of the category.
+
+    Returns:
+        Share of assignments with at least the observed |difference|; None if a group is empty or
+        larger than `MAX_EXACT_COUNT`.
+
+    Raises:
+        InvalidInput: The histograms differ in length.
+    """
+    base, cat = np.asarray(counts_base, dtype=np.int64), np.asarray(counts_cat, dtype=np.int64)
+    if base.shape != cat.shape:
+        raise InvalidInput("Both histograms need the same points.")
+    n_base, n_cat = int(base.sum()), int(cat.sum())
+    if min(n_base, n_cat) == 0 or max(n_base, n_cat) > MAX_EXACT_COUNT:
+        return None
+    pooled, points = base + cat, np.arange(len(base))
+    n_total, total = n_base + n_cat, int(pooled @ points)
+    share = n_cat / n_total
+    ways = np.zeros((n_cat + 1, n_cat * (len(base) - 1) + 1))
+    ways[0, 0] = 1.0
+    for point, available in zip(points.tolist(), pooled.tolist(), strict=True):
+        ways = _add_point(ways, point, available, share)
+    sums = np.arange(ways.shape[1])
+    observed = abs(n_total * int(cat @ points) - n_cat * total)
+    extreme = np.abs(n_total * sums - n_cat * total) >= observed
+    return float(min(1.0, ways[n_cat, extreme].sum() / ways[n_cat].sum()))
+
+
+def _add_point(ways: FloatArray, point: int, available: int, share: float) -> FloatArray:
+    """Extend the distribution by the answers on one point of the scale."""
+    grown = np.zeros_like(ways)
+    n_rows, n_sums = ways.shape
+    for drawn in range(min(available, n_rows - 1) + 1):
+        log_weight = (
+            math.lgamma(available + 1)
+            - math.lgamma(drawn + 1)
+            - math.lgamma(available - drawn + 1)
+            + drawn * math.log(share)
+            + (available - drawn) * math.log1p(-share)
+        )
+        shift = drawn * point
+        grown[drawn:, shift:] += math.exp(log_weight) * ways[: n_rows - drawn, : n_sums - shift]
+    return grown
