@@ -253,3 +253,61 @@ class RunRecord:
     def simulated(self) -> bool:
         """Whether the ratings are made up by the simulated rater."""
         return self.config.llm == "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFilter:
+    """Which answers to show; what is empty or None does not restrict.
+
+    Attributes:
+        attributes: Values the persona must have.
+    """
+
+    case_ids: tuple[str, ...] = ()
+    rating_raw: int | None = None
+    scale_order: ScaleOrder | None = None
+    persona_uuid: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """One rating with everything a reader may want to see of it.
+
+    Attributes:
+        probabilities: p1..p5 of the raw digits, or None.
+        valid_mass: Probability of all valid digits before renormalising, or None.
+    """
+
+    persona_id: int
+    persona_uuid: str
+    trait_id: int
+    case_id: str
+    trait_category: str
+    scale_order: ScaleOrder
+    rating_raw: int
+    probabilities: tuple[float, ...] | None
+    valid_mass: float | None
+    raw_answer: str
+    attempt: int
+    latency_ms: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFailure:
+    """One failed attempt, as stored."""
+
+    kind: str
+    persona_uuid: str | None
+    case_id: str | None
+    scale_order: ScaleOrder | None
+    attempt: int
+    n_items: int
+    final: bool
+    message: str
+    raw_snippet: str
+    prompt_snippet: str
+    created_at: datetime

@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from sqlite3 import OperationalError
+from threading import Lock
+from time import monotonic, sleep
 from typing import Any, Final
 
 from alembic import command
@@ -18,6 +21,8 @@ from benchlib.domain.errors import StoreError
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS: Final = 30_000
 _MIGRATION_LOCK: Final = 7_316_501_182  # any fixed number: the advisory lock of PostgreSQL
+
+_MIGRATING = Lock()  # Alembic has one context for the whole process
 
 
 class Store:
@@ -114,7 +119,7 @@ def _sqlite_engine(database: str | None) -> Engine:
         connection.isolation_level = None  # we say BEGIN ourselves, see below
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(cursor)
         cursor.execute("PRAGMA synchronous = FULL")  # a rating told as done survives a power cut
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA cache_size = -65536")
@@ -129,8 +134,25 @@ def _sqlite_engine(database: str | None) -> Engine:
     return engine
 
 
+def _switch_to_wal(cursor: Any) -> None:
+    """Use the write-ahead log; the switch does not heed the busy timeout, so wait for it here."""
+    last_try = monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except OperationalError as error:
+            if "locked" not in str(error) or monotonic() > last_try:
+                raise
+            sleep(0.02)
+
+
 def _migrate(engine: Engine) -> None:
     """Apply what is missing, one process at a time."""
+    with _MIGRATING:
+        _apply_migrations(engine)
+
+
+def _apply_migrations(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)

@@ -218,23 +218,33 @@ def upgrade() -> None:
     )
     op.create_index("ix_failure_run_kind", "failure", ["run_id", "kind"], unique=False)
     # Ratings changed by hand must never meet a stale panel: every edit makes a new data version.
-    for action in ("UPDATE", "DELETE"):
-        if op.get_bind().dialect.name == "sqlite":
+    # Inserts of the run's owner count themselves; others only come where nobody owns the run.
+    if op.get_bind().dialect.name == "sqlite":
+        for action, row, condition in (
+            (
+                "INSERT",
+                "NEW",
+                "WHEN (SELECT owner FROM benchmarkrun WHERE id = NEW.run_id) IS NULL",
+            ),
+            ("UPDATE", "OLD", ""),
+            ("DELETE", "OLD", ""),
+        ):
             op.execute(
-                f"CREATE TRIGGER result_{action.lower()} AFTER {action} ON benchmarkresult BEGIN "
-                "UPDATE benchmarkrun SET data_version = data_version + 1 WHERE id = OLD.run_id; "
-                "END"
+                f"CREATE TRIGGER result_{action.lower()} AFTER {action} ON benchmarkresult "
+                f"{condition} BEGIN UPDATE benchmarkrun SET data_version = data_version + 1 "
+                f"WHERE id = {row}.run_id; END"
             )
-    if op.get_bind().dialect.name == "postgresql":
+    else:
         op.execute(
             "CREATE FUNCTION result_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
             "UPDATE benchmarkrun SET data_version = data_version + 1 "
-            "WHERE id IN (SELECT DISTINCT run_id FROM changed); RETURN NULL; END $$"
+            "WHERE id IN (SELECT DISTINCT run_id FROM changed) "
+            "AND (TG_OP <> 'INSERT' OR owner IS NULL); RETURN NULL; END $$"
         )
-        for action in ("UPDATE", "DELETE"):
+        for action, table in (("INSERT", "NEW"), ("UPDATE", "OLD"), ("DELETE", "OLD")):
             op.execute(
                 f"CREATE TRIGGER result_{action.lower()} AFTER {action} ON benchmarkresult "
-                "REFERENCING OLD TABLE AS changed FOR EACH STATEMENT "
+                f"REFERENCING {table} TABLE AS changed FOR EACH STATEMENT "
                 "EXECUTE FUNCTION result_changed()"
             )
 

@@ -1,0 +1,161 @@
+"""Computing a run's default panels ahead of the reader, one job per run, with visible steps."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
+from typing import TypedDict
+
+_log = logging.getLogger(__name__)
+
+Step = tuple[str, Callable[[], object]]
+
+
+class WarmStep(TypedDict):
+    """One panel; `status` is waiting, running, done or failed."""
+
+    name: str
+    status: str
+    ok: bool | None
+    duration_ms: int | None
+    error: str | None
+
+
+class WarmJob(TypedDict):
+    """Where a warm-up stands; `status` is idle (never started), running, done or failed."""
+
+    ok: bool
+    run_id: int
+    status: str
+    steps: list[WarmStep]
+    started_at: str | None
+    updated_at: str | None
+    finished_at: str | None
+    duration_ms: int | None
+    current_step: str | None
+    had_errors: bool
+    error: str | None
+
+
+@dataclass
+class _Job:
+    snapshot: WarmJob
+    began: float
+    now: Callable[[], datetime]
+    stop: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+
+_WARM_CACHE_JOBS: dict[int, _Job] = {}
+_LOCK = threading.Lock()  # a run has at most one job running; snapshots are read whole
+
+
+def start_warm_cache_job(
+    run_id: int, steps: Sequence[Step], now: Callable[[], datetime]
+) -> WarmJob:
+    """Run the steps in a thread of their own and return at once; a job that runs is left alone."""
+    with _LOCK:
+        job = _WARM_CACHE_JOBS.get(run_id)
+        if job is not None and job.snapshot["status"] == "running":
+            return _copy(job.snapshot)
+        moment = now().isoformat()
+        snapshot: WarmJob = {
+            **_idle(run_id),
+            "status": "running",
+            "steps": [_waiting(name) for name, _ in steps],
+            "started_at": moment,
+            "updated_at": moment,
+        }
+        job = _Job(snapshot, monotonic(), now)
+        job.thread = threading.Thread(
+            target=_warm_cache_worker, args=(job, steps), name=f"warm-cache-{run_id}", daemon=True
+        )
+        _WARM_CACHE_JOBS[run_id] = job
+        job.thread.start()
+        return _copy(snapshot)
+
+
+def warm_job_snapshot(run_id: int) -> WarmJob:
+    """Where the run's newest job of this process stands."""
+    with _LOCK:
+        job = _WARM_CACHE_JOBS.get(run_id)
+        return _idle(run_id) if job is None else _copy(job.snapshot)
+
+
+def stop_warm_cache_jobs(timeout: float = 10.0) -> None:
+    """Let every job end after its present step; for the end of the process."""
+    with _LOCK:
+        jobs = list(_WARM_CACHE_JOBS.values())
+        _WARM_CACHE_JOBS.clear()
+    for job in jobs:
+        job.stop.set()
+    for job in jobs:
+        if job.thread is not None:
+            job.thread.join(timeout)
+
+
+def _warm_cache_worker(job: _Job, steps: Sequence[Step]) -> None:
+    for place, (name, compute) in enumerate(steps):
+        if job.stop.is_set():
+            break
+        with _LOCK:
+            job.snapshot["current_step"] = name
+            job.snapshot["updated_at"] = job.now().isoformat()
+        step = _run_warm_step(name, compute)
+        with _LOCK:
+            job.snapshot["steps"][place] = step
+            job.snapshot["had_errors"] |= not step["ok"]
+    with _LOCK:
+        ended: WarmJob = {
+            **job.snapshot,
+            "status": "failed" if job.snapshot["had_errors"] else "done",
+            "current_step": None,
+            "error": "Some panels could not be computed." if job.snapshot["had_errors"] else None,
+            "finished_at": job.now().isoformat(),
+            "updated_at": job.now().isoformat(),
+            "duration_ms": round(1000 * (monotonic() - job.began)),
+        }
+        job.snapshot = ended
+
+
+def _run_warm_step(name: str, compute: Callable[[], object]) -> WarmStep:
+    began = monotonic()
+    error = None
+    try:
+        compute()
+    except Exception as problem:  # noqa: BLE001
+        _log.exception("warming %s failed", name)
+        error = str(problem) or type(problem).__name__
+    return {
+        "name": name,
+        "status": "failed" if error else "done",
+        "ok": error is None,
+        "duration_ms": round(1000 * (monotonic() - began)),
+        "error": error,
+    }
+
+
+def _waiting(name: str) -> WarmStep:
+    return {"name": name, "status": "waiting", "ok": None, "duration_ms": None, "error": None}
+
+
+def _idle(run_id: int) -> WarmJob:
+    return {
+        "ok": True,
+        "run_id": run_id,
+        "status": "idle",
+        "steps": [],
+        "started_at": None,
+        "updated_at": None,
+        "finished_at": None,
+        "duration_ms": None,
+        "current_step": None,
+        "had_errors": False,
+        "error": None,
+    }
+
+
+def _copy(snapshot: WarmJob) -> WarmJob:
+    return {**snapshot, "steps": [step.copy() for step in snapshot["steps"]]}

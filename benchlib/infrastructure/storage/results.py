@@ -1,0 +1,297 @@
+"""Results and failures of runs: written in batches by the run's owner, read by page or as keys."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from sqlalchemy import func, text
+from sqlmodel import Session, col, select
+
+from benchlib.domain.results import (
+    Answer,
+    AnswerFailure,
+    AnswerFilter,
+    Question,
+    StoredAnswer,
+    StoredFailure,
+)
+from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
+from benchlib.domain.work_plan import CompletedKeys
+from benchlib.infrastructure.storage.models import (
+    PPB,
+    AnswerText,
+    BenchmarkResult,
+    Failure,
+    Persona,
+    Trait,
+)
+from benchlib.infrastructure.storage.runs import empty_tally
+
+_SHORT_ANSWER: Final = 16
+"""Raw answers up to this length lie in the result row; longer ones apart."""
+
+SNIPPET: Final = 500
+"""Characters of an answer or prompt kept with a failure."""
+
+_KEY: Final = ("run_id", "persona_id", "trait_id", "scale_order")
+_RESULT_COLUMNS: Final = (
+    *_KEY,
+    *("rating_raw", "p1", "p2", "p3", "p4", "p5", "valid_mass", "attempt", "latency_ms"),
+    *("prompt_tokens", "completion_tokens", "answered_at", "raw_answer"),
+)
+_TEXT_COLUMNS: Final = (*_KEY, "text")
+
+
+class Rated(NamedTuple):
+    """An answered question, ready to be stored."""
+
+    question: Question
+    answer: Answer
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt without a rating, ready to be stored; `question` is None for whole requests."""
+
+    kind: FailureKind
+    message: str
+    failed_at: datetime
+    question: Question | None = None
+    n_items: int = 1
+    attempt: int = 1
+    final: bool = False
+    raw_text: str = ""
+
+
+def add_results(session: Session, run_id: int, rated: Sequence[Rated]) -> None:
+    """Write ratings in one statement.
+
+    Raises:
+        IntegrityError: A key is there already; nothing of the batch is written.
+    """
+    rows, texts = [], []
+    for (item, _, _, attempt), answer, answered_at in rated:
+        order = SCALE_ORDERS.index(item.scale_order)
+        key = (run_id, item.persona.id, item.trait.id, order)
+        shares = answer.probabilities or (None,) * 5
+        short = len(answer.raw_answer) <= _SHORT_ANSWER
+        rows.append(
+            (
+                *key,
+                answer.rating_raw,
+                *(None if share is None else round(share * PPB) for share in shares),
+                None if answer.valid_mass is None else round(answer.valid_mass * PPB),
+                attempt,
+                answer.latency_ms,
+                answer.prompt_tokens,
+                answer.completion_tokens,
+                round(answered_at.timestamp() * 1000),
+                answer.raw_answer.replace("\x00", "�") if short else None,
+            )
+        )
+        if not short:
+            texts.append((*key, answer.raw_answer.replace("\x00", "�")))
+    _insert(session, "benchmarkresult", _RESULT_COLUMNS, rows)
+    _insert(session, "answertext", _TEXT_COLUMNS, texts)
+
+
+def add_failures(session: Session, run_id: int, failures: Iterable[FailedAttempt]) -> None:
+    """Write failed attempts, each with the beginning of its answer and prompt."""
+    for failure in failures:
+        question = failure.question
+        item = question.item if question else None
+        prompt = question.user if question else ""
+        session.add(
+            Failure(
+                run_id=run_id,
+                persona_id=item.persona.id if item else None,
+                trait_id=item.trait.id if item else None,
+                scale_order=SCALE_ORDERS.index(item.scale_order) if item else None,
+                attempt=question.attempt if question else failure.attempt,
+                n_items=failure.n_items,
+                kind=failure.kind,
+                final=failure.final,
+                message=_clean(failure.message),
+                raw_snippet=_clean(failure.raw_text),
+                prompt_snippet=_clean(prompt),
+                created_at=failure.failed_at,
+            )
+        )
+
+
+def failed_attempt(
+    question: Question, failure: AnswerFailure, now: datetime, *, final: bool
+) -> FailedAttempt:
+    """What to store of an item's failed attempt."""
+    return FailedAttempt(
+        failure.kind, failure.message, now, question, 1, question.attempt, final, failure.raw_text
+    )
+
+
+def completed_keys(session: Session, run_id: int) -> CompletedKeys:
+    """The keys of a run that are rated, packed and sorted; eight bytes each."""
+    packed = session.connection().execute(
+        text(
+            "SELECT (CAST(persona_id AS BIGINT) << 21) | (trait_id << 1) | scale_order "
+            "FROM benchmarkresult WHERE run_id = :run ORDER BY 1"
+        ),
+        {"run": run_id},
+    )
+    keys = np.fromiter((row[0] for row in packed), dtype=np.int64)
+    keys.sort()
+    return CompletedKeys(keys)
+
+
+def tally_of(session: Session, run_id: int) -> dict[str, Any]:
+    """Count a run's answers and failures afresh; see `empty_tally` for the shape."""
+    tally = empty_tally()
+    counted = session.exec(
+        select(BenchmarkResult.scale_order, BenchmarkResult.rating_raw, func.count())
+        .where(BenchmarkResult.run_id == run_id)
+        .group_by(col(BenchmarkResult.scale_order), col(BenchmarkResult.rating_raw))
+    )
+    for order, rating, count in counted:
+        tally[SCALE_ORDERS[order]][rating - 1] = count
+    kinds = session.exec(
+        select(Failure.kind, func.count())
+        .where(Failure.run_id == run_id)
+        .group_by(col(Failure.kind))
+    )
+    tally["failures"] = dict(kinds.all())
+    return tally
+
+
+def list_answers(
+    session: Session, run_id: int, where: AnswerFilter, *, limit: int, offset: int = 0
+) -> list[StoredAnswer]:
+    """One page of a run's answers, by persona, trait and scale order."""
+    query: Any = (
+        select(BenchmarkResult, Persona.uuid, Trait.case_id, Trait.category)
+        .add_columns(col(AnswerText.text))
+        .join(Persona, col(Persona.id) == BenchmarkResult.persona_id)
+        .join(Trait, col(Trait.id) == BenchmarkResult.trait_id)
+        .join(
+            AnswerText,
+            (col(AnswerText.run_id) == BenchmarkResult.run_id)
+            & (col(AnswerText.persona_id) == BenchmarkResult.persona_id)
+            & (col(AnswerText.trait_id) == BenchmarkResult.trait_id)
+            & (col(AnswerText.scale_order) == BenchmarkResult.scale_order),
+            isouter=True,
+        )
+        .where(col(BenchmarkResult.run_id) == run_id)
+    )
+    if where.case_ids:
+        query = query.where(col(Trait.case_id).in_(where.case_ids))
+    if where.rating_raw is not None:
+        query = query.where(BenchmarkResult.rating_raw == where.rating_raw)
+    if where.scale_order is not None:
+        query = query.where(BenchmarkResult.scale_order == SCALE_ORDERS.index(where.scale_order))
+    if where.persona_uuid is not None:
+        query = query.where(Persona.uuid == where.persona_uuid)
+    for name, value in where.attributes.items():
+        query = query.where(col(Persona.attributes)[name].as_string() == value)
+    query = query.order_by(
+        col(BenchmarkResult.persona_id),
+        col(BenchmarkResult.trait_id),
+        col(BenchmarkResult.scale_order),
+    )
+    return [_stored(*row) for row in session.exec(query.limit(limit).offset(offset))]
+
+
+def list_failures(
+    session: Session, run_id: int, *, limit: int, offset: int = 0
+) -> list[StoredFailure]:
+    """One page of a run's failed attempts, newest first."""
+    rows = session.exec(
+        select(Failure, Persona.uuid, Trait.case_id)
+        .join(Persona, col(Persona.id) == Failure.persona_id, isouter=True)
+        .join(Trait, col(Trait.id) == Failure.trait_id, isouter=True)
+        .where(Failure.run_id == run_id)
+        .order_by(col(Failure.id).desc())
+        .limit(limit)
+        .offset(offset)
+    ).all()
+    return [
+        StoredFailure(
+            kind=row.kind,
+            persona_uuid=uuid,
+            case_id=case_id,
+            scale_order=None if row.scale_order is None else SCALE_ORDERS[row.scale_order],
+            attempt=row.attempt,
+            n_items=row.n_items,
+            final=row.final,
+            message=row.message,
+            raw_snippet=row.raw_snippet,
+            prompt_snippet=row.prompt_snippet,
+            created_at=row.created_at,
+        )
+        for row, uuid, case_id in rows
+    ]
+
+
+def fetch_ratings(session: Session, run_id: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Every rating of a run as columns.
+
+    Returns:
+        Arrays of equal length: persona_id, trait_id (int64), scale_order (int8, 0 = in),
+        rating_raw (int8), expected_raw (float64, NaN without a distribution).
+    """
+    expected = "(p1 + 2.0 * p2 + 3.0 * p3 + 4.0 * p4 + 5.0 * p5) / (p1 + p2 + p3 + p4 + p5)"
+    rows = session.connection().exec_driver_sql(
+        "SELECT persona_id, trait_id, scale_order, rating_raw, "
+        f"{expected} FROM benchmarkresult WHERE run_id = {run_id:d} "
+        "ORDER BY persona_id, trait_id, scale_order"
+    )
+    columns = list(zip(*rows.fetchall(), strict=True)) or [()] * 5
+    kinds = (np.int64, np.int64, np.int8, np.int8, np.float64)
+    names = ("persona_id", "trait_id", "scale_order", "rating_raw", "expected_raw")
+    return {
+        name: np.array(values, dtype=kind)
+        for name, values, kind in zip(names, columns, kinds, strict=True)
+    }
+
+
+def _insert(
+    session: Session, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Hand rows to the driver as they are: the hot path of a run."""
+    if not rows:
+        return
+    connection = session.connection()
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    connection.exec_driver_sql(
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})",
+        list(rows),
+    )
+
+
+def _clean(snippet: str) -> str:
+    """The beginning of a text, without the one character PostgreSQL cannot hold."""
+    return snippet[:SNIPPET].replace("\x00", "�")
+
+
+def _stored(
+    row: BenchmarkResult, uuid: str, case_id: str, category: str, long_text: str | None
+) -> StoredAnswer:
+    shares = (row.p1, row.p2, row.p3, row.p4, row.p5)
+    known = tuple(share for share in shares if share is not None)
+    return StoredAnswer(
+        persona_id=row.persona_id,
+        persona_uuid=uuid,
+        trait_id=row.trait_id,
+        case_id=case_id,
+        trait_category=category,
+        scale_order=SCALE_ORDERS[row.scale_order],
+        rating_raw=row.rating_raw,
+        probabilities=known if len(known) == len(shares) else None,
+        valid_mass=row.valid_mass,
+        raw_answer=long_text if long_text is not None else (row.raw_answer or ""),
+        attempt=row.attempt,
+        latency_ms=row.latency_ms,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        answered_at=row.answered_at.astimezone(UTC),
+    )

@@ -1,0 +1,111 @@
+"""Everything that is set from outside: environment variables and the secrets file."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from benchlib.domain.errors import InvalidSetting
+
+DEFAULT_VLLM_URL = "http://localhost:8000"
+
+
+class Settings(BaseSettings):
+    """Frozen settings. The environment wins over `.streamlit/secrets.toml`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BENCHLIB_",
+        frozen=True,
+        extra="ignore",
+        toml_file=".streamlit/secrets.toml",
+        populate_by_name=True,
+    )
+
+    data_dir: Path = Path("data")
+    """Folder of the embedded store, logs of managed servers and snapshots."""
+
+    db_url: SecretStr | None = None
+    """sqlite:///… or postgresql://…; default is a SQLite file in the data folder."""
+
+    read_only: bool = False
+    """Show everything, change nothing."""
+
+    auto_resume: bool = False
+    """Take up interrupted runs without a click."""
+
+    vllm_base_url: str | None = Field(
+        default=None, validation_alias=AliasChoices("VLLM_BASE_URL", "vllm_base_url")
+    )
+    """One address of a server or several, separated by commas."""
+
+    vllm_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("VLLM_API_KEY", "vllm_api_key")
+    )
+    """Key for servers that want one."""
+
+    vllm_python: Path | None = None
+    """Interpreter that has vLLM, for managed local servers; default is the dashboard's own."""
+
+    request_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
+    """How long one request to an engine may take."""
+
+    engine_patience_seconds: Annotated[float, Field(ge=0)] = 3_600
+    """How long a run waits for an engine that went away before it ends as failed (resumable)."""
+
+    lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 20
+    """A worker that was silent for so long counts as gone."""
+
+    @property
+    def store_url(self) -> str:
+        """Where the store is; may hold a password."""
+        if self.db_url is not None:
+            return self.db_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / 'benchlib.db'}"
+
+    @property
+    def engine_addresses(self) -> tuple[str, ...]:
+        """Addresses to try when a form names none."""
+        return split_addresses(self.vllm_base_url or DEFAULT_VLLM_URL)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before environment before the secrets file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def split_addresses(text: str) -> tuple[str, ...]:
+    """The addresses of a comma-separated list, without blanks and trailing slashes."""
+    return tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        InvalidSetting: One is wrong; a single sentence names it and what is allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        if not name.startswith("VLLM_"):
+            name = f"BENCHLIB_{name.removeprefix('BENCHLIB_')}"
+        raise InvalidSetting(f"The setting {name} is wrong: {first['msg']}.") from None
+    except ValueError as error:
+        raise InvalidSetting(f".streamlit/secrets.toml cannot be read: {error}.") from None
