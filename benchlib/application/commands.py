@@ -1,11 +1,21 @@
 """What people and programs may ask for: one validated input for form, JSON and shell."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.vocabulary import AnswerMode, Language, ScaleMode
+from benchlib.settings import split_addresses
 
 LONGEST_SYSTEM_PROMPT = 20_000
 
@@ -30,7 +40,7 @@ class StartBenchmark(BaseModel):
     include_rationale: bool = False
     system_prompt: Annotated[str, Field(max_length=LONGEST_SYSTEM_PROMPT)] | None = None
     scale_mode: ScaleMode = "random50"
-    dual_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
+    dual_fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.2
     attrgen_run_id: int | None = None
     resume_run_id: Annotated[int, Field(ge=1)] | None = None
     answer_mode: AnswerMode | None = None
@@ -40,6 +50,17 @@ class StartBenchmark(BaseModel):
     trait_ids: list[int] | None = None
     simulated_items_per_second: Annotated[float, Field(gt=0, le=1e6)] | None = None
     simulated_fault_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @field_validator("vllm_base_url")
+    @classmethod
+    def _is_address(cls, text: str | None) -> str | None:
+        for address in split_addresses(text or ""):
+            parts = urlsplit(address)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("write addresses as http://host:port, separated by commas")
+            if parts.username or parts.password or parts.query or parts.fragment:
+                raise ValueError("leave user names and keys out of the address; use the key field")
+        return text
 
     @model_validator(mode="after")
     def _fits_together(self) -> "StartBenchmark":
