@@ -11,6 +11,7 @@ from benchlib.domain.panels import (
     Contrasts,
     Panel,
     compute_panels,
+    correct_together,
     find_panel,
     prepare_contrasts,
     stack_scores,
@@ -32,7 +33,6 @@ from benchlib.domain.ratings import (
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,
-    FdrMethod,
     Moments,
     Status,
     Verdict,
@@ -244,28 +244,12 @@ def compute_delta_family(
     Returns:
         q in the shape of the moments; baselines and `Unknown` are not tested and not counted.
     """
-    p_values = {}
-    for name, contrast in contrasts.items():
-        group = moments[name]
-        p = np.full(group.n.shape, np.nan)
-        targets = contrast.targets
-        p[targets] = compute_welch(group.at(contrast.base), group).p_value[targets]
-        p_values[name] = p
-    flat = np.concatenate([np.empty(0), *(p.ravel() for p in p_values.values())])
-    ends = np.cumsum([p.size for p in p_values.values()])[:-1]
-
-    def spread(method: FdrMethod) -> dict[str, FloatArray]:
-        pieces = np.split(compute_q_values(flat, method), ends)
-        return {
-            name: piece.reshape(p.shape)
-            for (name, p), piece in zip(p_values.items(), pieces, strict=False)
-        }
-
+    p_values = {name: contrast.p_values(moments[name]) for name, contrast in contrasts.items()}
     return DeltaFamily(
         trait_categories=tuple(panel.trait_category for panel in panels),
-        q_value=spread("bh"),
-        q_by=spread("by"),
-        size=int(np.isfinite(flat).sum()),
+        q_value=correct_together(p_values, "bh"),
+        q_by=correct_together(p_values, "by"),
+        size=sum(int(np.isfinite(p).sum()) for p in p_values.values()),
     )
 
 

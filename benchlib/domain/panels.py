@@ -17,6 +17,7 @@ from benchlib.domain.ratings import (
     compute_persona_scores,
     select_traits,
 )
+from benchlib.domain.significance import FdrMethod, Moments, compute_q_values, compute_welch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +70,12 @@ class Contrasts:
         if self.baseline is None:
             return []
         return [i for i in range(len(self.grouping.tested)) if i != self.base]
+
+    def p_values(self, moments: Moments) -> FloatArray:
+        """Welch p of the tested categories, in the shape of the (G, ...) moments; NaN elsewhere."""
+        p = np.full(moments.n.shape, np.nan)
+        p[self.targets] = compute_welch(moments.at(self.base), moments).p_value[self.targets]
+        return p
 
 
 def compute_panel(
@@ -149,6 +156,27 @@ def prepare_contrasts(
     return {
         name: Contrasts(grouping, choose_baseline(grouping, scores.enters, wanted.get(name)))
         for name, grouping in groupings.items()
+    }
+
+
+def correct_together(
+    p_values: Mapping[str, FloatArray], method: FdrMethod
+) -> dict[str, FloatArray]:
+    """Correct the p-values of all attributes as one family.
+
+    Args:
+        p_values: Arrays of any shape by attribute; NaN = not tested, not counted.
+        method: `bh` or `by`.
+
+    Returns:
+        q in the same shapes.
+    """
+    flat = np.concatenate([np.empty(0), *(p.ravel() for p in p_values.values())])
+    ends = np.cumsum([p.size for p in p_values.values()])
+    pieces = np.split(compute_q_values(flat, method), ends)[: len(p_values)]
+    return {
+        name: piece.reshape(p.shape)
+        for (name, p), piece in zip(p_values.items(), pieces, strict=True)
     }
 
 

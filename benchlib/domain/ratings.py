@@ -283,6 +283,11 @@ def select_traits(
         keep &= cells.traits["trait_category"].to_numpy(dtype=object) == category
     if min_raters > 0:
         keep &= (cells.n_answers > 0).sum(axis=0) >= min_raters
+    return take_traits(cells, np.asarray(keep))
+
+
+def take_traits(cells: Cells, keep: BoolArray) -> Cells:
+    """Keep the traits marked True in a (T,) mask; personas without any of them stay."""
     if keep.all():
         return cells
     return Cells(

@@ -1,0 +1,332 @@
+"""The forest: one delta per trait, and what they add up to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import cast
+
+import numpy as np
+
+from benchlib.domain.errors import InvalidInput
+from benchlib.domain.forest_rows import (
+    Forest,
+    ForestRow,
+    IndependentPooling,
+    PooledEffect,
+    PopulationEffect,
+)
+from benchlib.domain.forest_study import (
+    ForestOptions,
+    TraitComparison,
+    TraitStudy,
+    columns_of,
+    compare_traits,
+)
+from benchlib.domain.panels import Contrasts, Panel, stack_scores
+from benchlib.domain.pooling import (
+    TraitPopulationEffect,
+    pool_independent,
+    pool_trait_population,
+)
+from benchlib.domain.ratings import (
+    Cells,
+    FloatArray,
+    compute_grouping,
+    compute_persona_scores,
+    take_traits,
+)
+from benchlib.domain.significance import (
+    Moments,
+    Status,
+    compute_equivalence,
+    compute_moments,
+    compute_q_values,
+    compute_welch,
+    is_significant,
+    judge,
+    none_if_nan,
+)
+
+DEFAULT_OPTIONS = ForestOptions()
+
+
+def compute_forest(
+    cells: Cells,
+    attribute: str,
+    *,
+    baseline: str | None = None,
+    targets: Sequence[str] | None = None,
+    trait_category: str | None = None,
+    neutral: bool = False,
+    options: ForestOptions = DEFAULT_OPTIONS,
+    rng: np.random.Generator | None = None,
+) -> Forest:
+    """Compare categories with the baseline trait by trait, and pool the traits.
+
+    Rows are Welch comparisons of aligned, order-centred ratings, plus Cliff's delta
+    (Brunner-Munzel) and Mann-Whitney from the answers. Two pooled effects are given, overall and
+    per trait category: for this trait list (Welch on persona scores; equal to the delta of the
+    deltas table if no trait is filtered out), and for the population of traits.
+
+    Args:
+        cells: Cells of the run.
+        attribute: A persona attribute.
+        baseline: The category to compare against; default: the one with most personas.
+        targets: Categories to compare; default: the largest after the baseline.
+        trait_category: A trait category, or None for all.
+        neutral: True for the neutral traits, on the un-aligned scale; a family of their own.
+        options: What else to show.
+        rng: Source of permutation draws, needed for `options.max_t`.
+
+    Returns:
+        Rows by target in trait order. `q_value` is corrected over all trait rows of the run (every
+        attribute, category and trait), `q_table` over the rows shown. `weight_percent` is the
+        trait's weight in both pooled means, `precision_percent` its share of inverse variance.
+        `overall` belongs to the first target.
+
+    Raises:
+        InvalidInput: There is no such attribute, baseline, target or trait category; or draws are
+            asked for without `rng`.
+    """
+    compute_grouping(cells, attribute)  # raises for an attribute that does not exist
+    wanted = None if baseline is None else {attribute: baseline}
+    study = TraitStudy.prepare(cells, wanted, trait_category, neutral=neutral)
+    contrast = study.contrasts[attribute]
+    chosen = _largest(study, contrast) if targets is None else _positions(contrast, targets)
+    return _compute_forest(study, attribute, chosen, options, rng)
+
+
+def compute_all_forests(
+    cells: Cells,
+    *,
+    attributes: Sequence[str] | None = None,
+    baselines: Mapping[str, str] | None = None,
+    trait_category: str | None = None,
+    neutral: bool = False,
+    options: ForestOptions = DEFAULT_OPTIONS,
+    rng: np.random.Generator | None = None,
+) -> dict[str, Forest]:
+    """Compute the forests of several attributes, each with all categories as targets.
+
+    Args:
+        cells: Cells of the run.
+        attributes: Attributes to report; None = all.
+        baselines: The category to compare against, by attribute.
+        trait_category: A trait category, or None for all.
+        neutral: True for the neutral traits.
+        options: What else to show.
+        rng: Source of permutation draws, needed for `options.max_t`.
+
+    Returns:
+        `compute_forest` by attribute.
+
+    Raises:
+        InvalidInput: As `compute_forest`.
+    """
+    study = TraitStudy.prepare(cells, baselines, trait_category, neutral=neutral)
+    reported = list(study.contrasts) if attributes is None else list(attributes)
+    for name in reported:
+        compute_grouping(cells, name)
+    return {
+        name: _compute_forest(study, name, study.contrasts[name].targets, options, rng)
+        for name in reported
+    }
+
+
+def _compute_forest(
+    study: TraitStudy,
+    attribute: str,
+    targets: Sequence[int],
+    options: ForestOptions,
+    rng: np.random.Generator | None,
+) -> Forest:
+    contrast = study.contrasts[attribute]
+    comparisons = compare_traits(study, contrast, targets, options, rng)
+    scopes = study.scopes()
+    moments = _moments(stack_scores(scopes), contrast)
+    pooled = [
+        _pool(study, contrast, comparison, scope, moments.column(i), options)
+        for comparison in comparisons
+        for i, scope in enumerate(scopes)
+    ]
+    rows = [
+        row for comparison in comparisons for row in _rows(study, contrast, comparison, options)
+    ]
+    for row, q in zip(rows, compute_q_values([row["p_value"] for row in rows]), strict=True):
+        row["q_table"] = none_if_nan(q)
+    return {
+        "n": study.panel.cells.n_ratings,
+        "attribute": attribute,
+        "baseline": contrast.baseline,
+        "targets": [contrast.grouping.categories[i] for i in targets],
+        "trait_category": study.panel.trait_category,
+        "n_traits": study.panel.cells.n_traits,
+        "min_n": options.min_n,
+        "alpha": options.alpha,
+        "sesoi": options.sesoi,
+        "family_size": study.family_size,
+        "rows": rows,
+        "overall": pooled[0] if pooled else _nothing_pooled(study, contrast),
+        "pooled": pooled,
+    }
+
+
+def _pool(
+    study: TraitStudy,
+    contrast: Contrasts,
+    comparison: TraitComparison,
+    scope: Panel,
+    moments: Moments,
+    options: ForestOptions,
+) -> PooledEffect:
+    """Pool the listed traits of a scope, whose persona scores have the (G,) moments."""
+    columns = columns_of(study.panels[0], scope)
+    listed = comparison.listed[columns]
+    if not listed.all():
+        fewer = take_traits(scope.cells, listed)
+        moments = _moments(compute_persona_scores(fewer, neutral=study.neutral).z, contrast)
+    welch = compute_welch(moments.at(comparison.base), moments.at(comparison.target))
+    n_rated = np.minimum(comparison.welch.n_base, comparison.welch.n_cat)[columns]
+    used = columns[listed & (n_rated > 1)]
+    population = pool_trait_population(
+        comparison.welch.delta[used],
+        comparison.cov_base[np.ix_(used, used)],
+        comparison.cov_cat[np.ix_(used, used)],
+        int(comparison.welch.n_base[used].max(initial=0)),
+        int(comparison.welch.n_cat[used].max(initial=0)),
+    )
+    case_ids = scope.cells.traits["case_id"].astype(str).to_numpy(dtype=object)[listed]
+    at = columns[listed]
+    independent: list[IndependentPooling] = []
+    for method in options.methods:
+        effect = pool_independent(comparison.welch.delta[at], comparison.welch.se[at] ** 2, method)
+        fields = asdict(effect) | {"excluded": [case_ids[i] for i in effect.excluded]}
+        independent.append(cast(IndependentPooling, fields))
+    return {
+        "category": contrast.grouping.categories[comparison.target],
+        "baseline": contrast.baseline,
+        "trait_category": scope.trait_category,
+        "status": cast(Status, str(welch.status)),
+        "k": int((listed & (n_rated > 0)).sum()),
+        "n_base": int(welch.n_base),
+        "n_cat": int(welch.n_cat),
+        "mean": none_if_nan(welch.delta),
+        "se": none_if_nan(welch.se),
+        "df": none_if_nan(welch.df),
+        "ci_low": none_if_nan(welch.ci_low),
+        "ci_high": none_if_nan(welch.ci_high),
+        "p_value": none_if_nan(welch.p_value),
+        "p_tost": none_if_nan(compute_equivalence(welch, options.sesoi).p_value),
+        "population": cast(PopulationEffect, asdict(population)),
+        "independent": independent,
+    }
+
+
+def _moments(scores: FloatArray, contrast: Contrasts) -> Moments:
+    return compute_moments(scores, contrast.grouping.codes, len(contrast.grouping.categories))
+
+
+def _nothing_pooled(study: TraitStudy, contrast: Contrasts) -> PooledEffect:
+    return {
+        "category": None,
+        "baseline": contrast.baseline,
+        "trait_category": study.panel.trait_category,
+        "status": "no_data",
+        "k": 0,
+        "n_base": 0,
+        "n_cat": 0,
+        "mean": None,
+        "se": None,
+        "df": None,
+        "ci_low": None,
+        "ci_high": None,
+        "p_value": None,
+        "p_tost": None,
+        "population": cast(PopulationEffect, asdict(TraitPopulationEffect(0))),
+        "independent": [],
+    }
+
+
+def _rows(
+    study: TraitStudy, contrast: Contrasts, comparison: TraitComparison, options: ForestOptions
+) -> list[ForestRow]:
+    attribute = contrast.grouping.attribute
+    cells, target = study.panels[0].cells, comparison.target
+    moments = study.moments[attribute]
+    base_moments, cat_moments = moments.at(comparison.base), moments.at(target)
+    welch, cliffs = comparison.welch, comparison.cliffs
+    q_value, q_by = study.q_value[attribute][target], study.q_by[attribute][target]
+    p_tost = compute_equivalence(welch, options.sesoi).p_value
+    answers = cells.n_answers[contrast.grouping.codes == target]
+    n_ratings, n_missing = answers.sum(axis=0), (answers == 0).sum(axis=0)
+    n_personas = len(answers)
+    pooled = comparison.listed & np.isfinite(welch.delta)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(pooled & (welch.se > 0), welch.se**-2, np.nan)
+        precision = 100 * precision / np.nansum(precision)
+    case_ids, labels, categories = (
+        cells.traits[name].astype(str).tolist() for name in ("case_id", "label", "trait_category")
+    )
+    valence = cells.traits["valence"].to_numpy(dtype=np.int8)
+    rows: list[ForestRow] = []
+    for t in np.flatnonzero(comparison.listed).tolist():
+        q = none_if_nan(q_value[t])
+        significant = is_significant(q, options.alpha)
+        rows.append(
+            {
+                "trait_id": int(cells.trait_ids[t]),
+                "case_id": case_ids[t],
+                "label": labels[t],
+                "trait_category": categories[t],
+                "valence": int(valence[t]),
+                "category": contrast.grouping.categories[target],
+                "baseline": contrast.grouping.categories[comparison.base],
+                "status": cast(Status, str(welch.status[t])),
+                "n_base": int(welch.n_base[t]),
+                "n_cat": int(welch.n_cat[t]),
+                "n_personas": n_personas,
+                "n_ratings": int(n_ratings[t]),
+                "n_missing": int(n_missing[t]),
+                "mean_base": none_if_nan(cells.trait_means[t] + base_moments.mean[t]),
+                "mean_cat": none_if_nan(cells.trait_means[t] + cat_moments.mean[t]),
+                "sd_base": none_if_nan(base_moments.var[t] ** 0.5),
+                "sd_cat": none_if_nan(cat_moments.var[t] ** 0.5),
+                "delta": none_if_nan(welch.delta[t]),
+                "se": none_if_nan(welch.se[t]),
+                "df": none_if_nan(welch.df[t]),
+                "ci_low": none_if_nan(welch.ci_low[t]),
+                "ci_high": none_if_nan(welch.ci_high[t]),
+                "p_value": none_if_nan(welch.p_value[t]),
+                "q_value": q,
+                "q_by": none_if_nan(q_by[t]),
+                "q_table": None,
+                "p_max_t": none_if_nan(comparison.p_max_t[t]),
+                "significant": significant,
+                "verdict": judge(significant, none_if_nan(p_tost[t]), options.alpha),
+                "cliffs_delta": none_if_nan(cliffs.delta[t]),
+                "cliffs_low": none_if_nan(cliffs.ci_low[t]),
+                "cliffs_high": none_if_nan(cliffs.ci_high[t]),
+                "cliffs_p": none_if_nan(cliffs.p_value[t]),
+                "prob_superior": none_if_nan(cliffs.prob_superior[t]),
+                "mwu_p": none_if_nan(comparison.mann_whitney.p_value[t]),
+                "weight_percent": 100 / int(pooled.sum()) if pooled[t] else None,
+                "precision_percent": none_if_nan(precision[t]),
+            }
+        )
+    return rows
+
+
+def _largest(study: TraitStudy, contrast: Contrasts) -> list[int]:
+    sizes = contrast.grouping.sizes(study.panels[0].scores.enters)
+    return sorted(contrast.targets, key=lambda i: (-sizes[i], i))[:1]
+
+
+def _positions(contrast: Contrasts, targets: Sequence[str]) -> list[int]:
+    names = contrast.grouping.categories
+    known = [names[i] for i in contrast.targets]
+    strays = [name for name in targets if name not in known]
+    if strays:
+        options = ", ".join(known) or "none"
+        raise InvalidInput(
+            f"{strays} cannot be compared with {contrast.baseline!r}; choose from: {options}."
+        )
+    return [names.index(name) for name in targets]

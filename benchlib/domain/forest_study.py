@@ -1,0 +1,230 @@
+"""What the forests of a run rest on: trait by trait comparisons, corrected together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchlib.domain.errors import InvalidInput
+from benchlib.domain.ordinal import (
+    CliffsDelta,
+    MannWhitney,
+    compute_cliffs_delta,
+    compute_histograms,
+    compute_mann_whitney,
+)
+from benchlib.domain.panels import (
+    Contrasts,
+    Panel,
+    compute_panels,
+    correct_together,
+    find_panel,
+    prepare_contrasts,
+)
+from benchlib.domain.permutation import DEFAULT_N_PERM, compute_max_t_p
+from benchlib.domain.pooling import MetaMethod, covariance_of_means
+from benchlib.domain.ratings import BoolArray, Cells, FloatArray, IntArray
+from benchlib.domain.significance import (
+    DEFAULT_ALPHA,
+    DEFAULT_SESOI,
+    Moments,
+    Welch,
+    compute_moments,
+    compute_moments_and_residuals,
+    compute_welch,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ForestOptions:
+    """What a forest shows beyond its attribute.
+
+    Attributes:
+        min_n: Traits rated by fewer personas in either group are left out of the rows and pools.
+        alpha: Level of `significant` (against `q_value`) and of equivalence.
+        sesoi: Smallest effect size of interest, rating points.
+        methods: Textbook poolings to add, for description only.
+        max_t: Whether to add `p_max_t`, the strict correction within one category's rows.
+        n_perm: Draws for `max_t`.
+    """
+
+    min_n: int = 0
+    alpha: float = DEFAULT_ALPHA
+    sesoi: float = DEFAULT_SESOI
+    methods: tuple[MetaMethod, ...] = ()
+    max_t: bool = False
+    n_perm: int = DEFAULT_N_PERM
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraitStudy:
+    """What all forests of a run share.
+
+    Attributes:
+        panels: All panels; the first holds every trait of the study, (T,).
+        at: Position of the panel that is shown.
+        contrasts: Attributes with their baselines.
+        moments: (G, T) moments of the cells by attribute.
+        q_value: (G, T) corrected p by attribute, over the run.
+        q_by: The same by Benjamini-Yekutieli.
+        family_size: Number of tests in the run.
+        neutral: Whether this is about neutral traits.
+    """
+
+    panels: list[Panel]
+    at: int
+    contrasts: dict[str, Contrasts]
+    moments: dict[str, Moments]
+    q_value: dict[str, FloatArray]
+    q_by: dict[str, FloatArray]
+    family_size: int
+    neutral: bool
+
+    @classmethod
+    def prepare(
+        cls,
+        cells: Cells,
+        baselines: Mapping[str, str] | None,
+        trait_category: str | None,
+        *,
+        neutral: bool,
+    ) -> "TraitStudy":
+        """Compute every trait row's p, so that each can be corrected for all of them."""
+        panels = compute_panels(cells, neutral=neutral)
+        names = [str(name) for name in cells.attributes.columns]
+        contrasts = prepare_contrasts(cells, names, panels[0].scores, baselines)
+        centred = panels[0].cells.centred
+        moments, p_values = {}, {}
+        for name, contrast in contrasts.items():
+            moments[name] = compute_moments(
+                centred, contrast.grouping.codes, len(contrast.grouping.categories)
+            )
+            p_values[name] = contrast.p_values(moments[name])
+        return cls(
+            panels=panels,
+            at=find_panel(panels, trait_category),
+            contrasts=contrasts,
+            moments=moments,
+            q_value=correct_together(p_values, "bh"),
+            q_by=correct_together(p_values, "by"),
+            family_size=sum(int(np.isfinite(p).sum()) for p in p_values.values()),
+            neutral=neutral,
+        )
+
+    @property
+    def panel(self) -> Panel:
+        """The panel that is shown."""
+        return self.panels[self.at]
+
+    def scopes(self) -> list[Panel]:
+        """What is pooled: the panel shown, and each trait category in it that has a trait."""
+        if self.panel.trait_category is not None:
+            return [self.panel]
+        return [self.panel, *(panel for panel in self.panels[1:] if panel.cells.n_traits)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraitComparison:
+    """One category against the baseline, trait by trait; arrays are (T,) over the study's traits.
+
+    Attributes:
+        base: Position of the baseline.
+        target: Position of the category.
+        welch: Welch comparisons of the cells.
+        cliffs: Cliff's delta.
+        mann_whitney: Mann-Whitney test.
+        listed: Traits of the panel with enough raters.
+        p_max_t: Strictly corrected p; NaN where not asked for.
+        cov_base: (T, T) covariance of the baseline's trait means.
+        cov_cat: (T, T) the same of the category.
+    """
+
+    base: int
+    target: int
+    welch: Welch
+    cliffs: CliffsDelta
+    mann_whitney: MannWhitney
+    listed: BoolArray
+    p_max_t: FloatArray
+    cov_base: FloatArray
+    cov_cat: FloatArray
+
+
+def compare_traits(
+    study: TraitStudy,
+    contrast: Contrasts,
+    targets: Sequence[int],
+    options: ForestOptions,
+    rng: np.random.Generator | None,
+) -> list[TraitComparison]:
+    """Compare categories with the baseline, trait by trait.
+
+    Args:
+        study: The run's traits.
+        contrast: The attribute.
+        targets: Positions of the categories to compare.
+        options: Which traits are listed, and whether to compute the max-t correction.
+        rng: Source of draws for that correction.
+
+    Returns:
+        One comparison per target.
+
+    Raises:
+        InvalidInput: Draws are needed, and there is no `rng`.
+    """
+    if not targets:
+        return []
+    cells, codes = study.panels[0].cells, contrast.grouping.codes
+    moments, residuals = compute_moments_and_residuals(
+        cells.centred, codes, len(contrast.grouping.categories)
+    )
+    histograms = compute_histograms(cells, codes, len(contrast.grouping.categories))
+    shown = columns_of(study.panels[0], study.panel)
+    in_panel = np.isin(np.arange(cells.n_traits), shown)
+
+    def covariance(group: int) -> FloatArray:
+        members = np.flatnonzero(codes == group)
+        return covariance_of_means(residuals[members], cells.n_answers[members] > 0)
+
+    base = contrast.base
+    cov_base = covariance(base)
+    comparisons = []
+    for target in targets:
+        welch = compute_welch(moments.at(base), moments.at(target))
+        listed = in_panel & (np.minimum(welch.n_base, welch.n_cat) >= options.min_n)
+        comparisons.append(
+            TraitComparison(
+                base=base,
+                target=target,
+                welch=welch,
+                cliffs=compute_cliffs_delta(histograms[base], histograms[target]),
+                mann_whitney=compute_mann_whitney(histograms[base], histograms[target]),
+                listed=listed,
+                p_max_t=_max_t(cells, codes, (base, target), listed, options, rng),
+                cov_base=cov_base,
+                cov_cat=covariance(target),
+            )
+        )
+    return comparisons
+
+
+def _max_t(
+    cells: Cells,
+    codes: IntArray,
+    pair: tuple[int, int],
+    listed: BoolArray,
+    options: ForestOptions,
+    rng: np.random.Generator | None,
+) -> FloatArray:
+    p_values = np.full(len(listed), np.nan)
+    if options.max_t and listed.any():
+        if rng is None:
+            raise InvalidInput("A max-t correction needs draws; hand in a random generator.")
+        base, cat = (cells.centred[codes == group][:, listed] for group in pair)
+        p_values[listed] = compute_max_t_p(base, cat, rng, options.n_perm)
+    return p_values
+
+
+def columns_of(everything: Panel, panel: Panel) -> IntArray:
+    """Positions of a panel's traits among all traits of the study."""
+    return np.searchsorted(everything.cells.trait_ids, panel.cells.trait_ids)
