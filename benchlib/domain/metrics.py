@@ -5,14 +5,14 @@ grouping rows: a million answers cost milliseconds.
 """
 
 from collections.abc import Hashable
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from benchlib.domain.errors import RatingOutOfScale
+from benchlib.domain.order_effects import compute_order_effect_metrics
 from benchlib.domain.ratings import (
     Cells,
     choose_baseline,
@@ -21,18 +21,36 @@ from benchlib.domain.ratings import (
     compute_persona_scores,
     select_traits,
 )
+from benchlib.domain.significance import (
+    CONFIDENCE,
+    LOW_N,
+    Status,
+    moments_of,
+    none_if_nan,
+    t_quantile,
+)
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY
 
 ALL_TRAIT_CATEGORIES: Final = "all"
 """Stands for "no filter" wherever a trait category is asked for."""
 
-LOW_N: Final = 5
-"""Groups with fewer personas are shown, but marked."""
-
-NO_SPREAD: Final = 1e-12
-"""Scores closer than this are equal but for rounding, in rating points."""
-
 IntArray = npt.NDArray[np.int64]
+
+__all__ = [
+    "ALL_TRAIT_CATEGORIES",
+    "AttributeMean",
+    "AttributeSummary",
+    "RatingHistogram",
+    "TraitCategoryHistogram",
+    "TraitCategorySummary",
+    "compute_means_by_attribute",
+    "compute_order_effect_metrics",
+    "compute_rating_histogram",
+    "compute_trait_category_histograms",
+    "compute_trait_category_summary",
+    "filter_by_trait_category",
+    "summarise_rating_by",
+]
 
 
 class RatingHistogram(TypedDict):
@@ -84,7 +102,7 @@ class AttributeMean(TypedDict):
     se: float | None
     ci_low: float | None
     ci_high: float | None
-    status: str
+    status: Status
 
 
 class AttributeSummary(TypedDict):
@@ -92,6 +110,15 @@ class AttributeSummary(TypedDict):
 
     baseline: str | None
     categories: list[AttributeMean]
+
+
+class _MeanInterval(NamedTuple):
+    """Mean score, its standard error and the half-width of its 95 % t interval."""
+
+    mean: float | None
+    se: float | None
+    reach: float | None
+    status: Status
 
 
 def filter_by_trait_category(frame: pd.DataFrame, trait_category: str | None) -> pd.DataFrame:
@@ -330,8 +357,8 @@ def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
         members = grouping.members(category)
         count = int(answers_of[members].sum())
         z = scores.z[members][scores.enters[members]]
-        mean, se, reach, status = _mean_with_reach(z)
-        level = None if mean is None or grand is None else grand + mean
+        score = _mean_interval(z)
+        level = None if score.mean is None or grand is None else grand + score.mean
         rows.append(
             {
                 "category": category,
@@ -339,10 +366,10 @@ def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
                 "mean": level,
                 "mean_ratings": float(rating_sum[members].sum()) / count if count else None,
                 "n_personas": len(z),
-                "se": se,
-                "ci_low": None if level is None or reach is None else level - reach,
-                "ci_high": None if level is None or reach is None else level + reach,
-                "status": status,
+                "se": score.se,
+                "ci_low": _plus(level, score.reach, -1),
+                "ci_high": _plus(level, score.reach, 1),
+                "status": score.status,
             }
         )
     return sorted(
@@ -351,21 +378,20 @@ def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
     )
 
 
-def _mean_with_reach(
-    scores: npt.NDArray[np.float64],
-) -> tuple[float | None, float | None, float | None, str]:
-    """Mean, standard error, half-width of the 95 % t interval, status."""
-    n = scores.size
-    if n == 0:
-        return None, None, None, "no_data"
-    mean = float(scores.mean())
-    if n == 1:
-        return mean, None, None, "n_lt_2"
-    if np.ptp(scores) < NO_SPREAD:
-        return mean, 0.0, None, "zero_variance"
-    se = float(scores.std(ddof=1)) / np.sqrt(n)
-    reach = float(stats.t.ppf(0.975, n - 1)) * se
-    return mean, float(se), reach, "ok" if n >= LOW_N else "low_n"
+def _mean_interval(scores: npt.NDArray[np.float64]) -> _MeanInterval:
+    moments = moments_of(scores)
+    n = int(moments.n)
+    if n < 2:
+        return _MeanInterval(none_if_nan(moments.mean), None, None, "n_lt_2" if n else "no_data")
+    se = float(moments.sd) / n**0.5
+    if se == 0:
+        return _MeanInterval(float(moments.mean), 0.0, None, "zero_variance")
+    reach = float(t_quantile(n - 1, CONFIDENCE)) * se
+    return _MeanInterval(float(moments.mean), se, reach, "ok" if n >= LOW_N else "low_n")
+
+
+def _plus(level: float | None, reach: float | None, sign: int) -> float | None:
+    return None if level is None or reach is None else level + sign * reach
 
 
 def _asked_column(frame: pd.DataFrame) -> str:

@@ -1,0 +1,514 @@
+"""What the order of the scale does to answers, from pairs asked in both orders.
+
+A consistent rater gives in + rev = 6. The difference of a pair is in - (6 - rev), in rating
+points: above 0 the rater prefers high digits, whatever they mean. Several pairs come from one
+persona, so every interval is clustered by persona.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchlib.domain.agreement import Agreement, compute_agreement, compute_persona_tables
+from benchlib.domain.errors import RatingOutOfScale
+from benchlib.domain.ratings import BoolArray, FloatArray, IntArray, is_reversed
+from benchlib.domain.significance import CONFIDENCE, LOW_N, Status, none_if_nan, t_quantile
+from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_TRAIT_CATEGORY
+
+_LIMITS_Z: Final = float(stats.norm.ppf(0.975))
+
+
+class RepeatedAgreement(TypedDict):
+    """Agreement of single pairs; intervals clustered by persona.
+
+    `cliffs_delta` is the paired one: share of pairs with in above 6 - rev minus share below.
+    """
+
+    exact_rate: float | None
+    exact_rate_ci_low: float | None
+    exact_rate_ci_high: float | None
+    mae: float | None
+    mae_ci_low: float | None
+    mae_ci_high: float | None
+    cliffs_delta: float | None
+    cliffs_delta_ci_low: float | None
+    cliffs_delta_ci_high: float | None
+
+
+class OrderBias(TypedDict):
+    """Mean of in - (6 - rev) in rating points; intervals clustered by persona.
+
+    `position_shift` is the pull on a raw digit, half of `mean_diff`. `loa_*` are Bland-Altman
+    limits, which hold 95 % of single pairs. `two_way_*` is the wider interval of `mean_diff` for
+    other traits as well as other personas.
+    """
+
+    mean_diff: float | None
+    se: float | None
+    ci_low: float | None
+    ci_high: float | None
+    two_way_ci_low: float | None
+    two_way_ci_high: float | None
+    sd: float | None
+    position_shift: float | None
+    position_shift_ci_low: float | None
+    position_shift_ci_high: float | None
+    loa_low: float | None
+    loa_high: float | None
+
+
+class ScaleUsage(TypedDict):
+    """How the answers of the pairs use the scale: share of 1 and 5, share of 3, variance."""
+
+    eei: float | None
+    mni: float | None
+    sv: float | None
+
+
+class TestRetest(TypedDict):
+    """The pair read as test and retest."""
+
+    within1_rate: float | None
+    within1_rate_ci_low: float | None
+    within1_rate_ci_high: float | None
+    mean_abs_diff: float | None
+
+
+class OrderCorrelation(TypedDict):
+    """Correlation of in with 6 - rev; blind to a constant shift, so no measure of order bias."""
+
+    pearson: float | None
+    spearman: float | None
+    kendall: float | None
+
+
+class OrderByCase(TypedDict):
+    """One trait. `mean_in` and `mean_rev` are raw digits; `rma` is its exact rate."""
+
+    case_id: str
+    label: str
+    trait_category: str
+    n: int
+    mean_in: float
+    mean_rev: float
+    mean_diff: float
+    ci_low: float | None
+    ci_high: float | None
+    abs_diff: float
+    rma: float
+
+
+class OrderByTraitCategory(TypedDict):
+    """One trait category; interval clustered by persona."""
+
+    trait_category: str
+    n: int
+    abs_diff: float
+    exact_rate: float
+    mean_diff: float
+    ci_low: float | None
+    ci_high: float | None
+
+
+class RawDigits(TypedDict):
+    """Raw digits 1..5 of all answers by scale order, paired or not."""
+
+    bins: list[str]
+    counts_in: list[int]
+    counts_rev: list[int]
+
+
+class OrderEffectMetrics(TypedDict):
+    """The order panel; every number is None without pairs, intervals also with one persona."""
+
+    n_pairs: int
+    n_personas: int
+    n_duplicates: int
+    status: Status
+    rma: RepeatedAgreement
+    obe: OrderBias
+    usage: ScaleUsage
+    test_retest: TestRetest
+    correlation: OrderCorrelation
+    agreement: Agreement
+    digits: RawDigits
+    by_case: list[OrderByCase]
+    by_trait_category: list[OrderByTraitCategory]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderPairs:
+    """Answers to the same question in both scale orders; n pairs.
+
+    Attributes:
+        personas: (n,) persona of each pair, 0..G-1, only personas with a pair.
+        traits: (n,) position of the trait in `table`.
+        shown_in: (n,) raw digit in order `in`, 1..5; a mean where the question was asked twice.
+        shown_rev: (n,) raw digit in order `rev`.
+        table: One row per trait: `case_id`, `label`, `trait_category`.
+        n_duplicates: Answers beyond the first of a question; they entered through a mean.
+    """
+
+    personas: IntArray
+    traits: IntArray
+    shown_in: FloatArray
+    shown_rev: FloatArray
+    table: pd.DataFrame
+    n_duplicates: int
+
+    @property
+    def difference(self) -> FloatArray:
+        """(n,) in - (6 - rev), -4..4."""
+        return self.shown_in + self.shown_rev - (N_POINTS + 1)
+
+    @property
+    def n_personas(self) -> int:
+        """Personas with a pair."""
+        return int(self.personas.max()) + 1 if len(self.personas) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMean:
+    """A mean of values that come in clusters, with the interval that respects them.
+
+    Attributes:
+        n: Values.
+        n_clusters: Clusters with a value.
+        mean: None without values.
+        se: Cluster-robust standard error of the mean; None below two clusters.
+        sd: Standard deviation of single values (ddof 1); None below two values.
+        ci_low: Lower end of the 95 % t interval; None below two clusters or without variance.
+        ci_high: Upper end.
+    """
+
+    n: int
+    n_clusters: int
+    mean: float | None
+    se: float | None
+    sd: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+    def scaled(self, factor: float) -> "ClusterMean":
+        """The same for values times a factor above 0."""
+        numbers = (self.mean, self.se, self.sd, self.ci_low, self.ci_high)
+        mean, se, sd, low, high = (None if x is None else x * factor for x in numbers)
+        return ClusterMean(self.n, self.n_clusters, mean, se, sd, low, high)
+
+    def clipped(self, low: float, high: float) -> "ClusterMean":
+        """The same with its interval cut at the range the mean can have."""
+        if self.ci_low is None or self.ci_high is None:
+            return self
+        return ClusterMean(
+            self.n,
+            self.n_clusters,
+            self.mean,
+            self.se,
+            self.sd,
+            max(low, self.ci_low),
+            min(high, self.ci_high),
+        )
+
+
+def compute_order_effect_metrics(frame: pd.DataFrame) -> OrderEffectMetrics:
+    """Measure how well answers in both scale orders agree, and where they lean.
+
+    Args:
+        frame: Long frame; reads `persona_id`, `trait_id`, `scale_order`, `rating_raw` (1..5, NaN =
+            no answer), and where present `case_id`, `label`, `trait_category`.
+
+    Returns:
+        The order panel. All traits take part, neutral ones included. Rows by trait are sorted by
+        `abs_diff`, the least consistent first.
+
+    Raises:
+        RatingOutOfScale: A raw rating lies outside 1..5.
+        InvalidInput: A scale order is neither `in` nor `rev`.
+    """
+    in_reverse = is_reversed(frame["scale_order"])
+    pairs = compute_order_pairs(frame, in_reverse)
+    gap = pairs.difference
+    bias = compute_cluster_mean(gap, pairs.personas)
+    shift = bias.scaled(0.5)
+    two_way = _two_way_reach(gap, pairs)
+    exact = compute_cluster_mean(gap == 0, pairs.personas).clipped(0, 1)
+    distance = compute_cluster_mean(np.abs(gap), pairs.personas).clipped(0, N_POINTS - 1)
+    dominance = compute_cluster_mean(np.sign(gap), pairs.personas).clipped(-1, 1)
+    within1 = compute_cluster_mean(np.abs(gap) <= 1, pairs.personas).clipped(0, 1)
+    agreement = compute_agreement(_persona_tables(pairs))
+    reach = None if bias.sd is None else _LIMITS_Z * bias.sd
+    return {
+        "n_pairs": bias.n,
+        "n_personas": bias.n_clusters,
+        "n_duplicates": pairs.n_duplicates,
+        "status": _status(bias),
+        "rma": {
+            "exact_rate": exact.mean,
+            "exact_rate_ci_low": exact.ci_low,
+            "exact_rate_ci_high": exact.ci_high,
+            "mae": distance.mean,
+            "mae_ci_low": distance.ci_low,
+            "mae_ci_high": distance.ci_high,
+            "cliffs_delta": dominance.mean,
+            "cliffs_delta_ci_low": dominance.ci_low,
+            "cliffs_delta_ci_high": dominance.ci_high,
+        },
+        "obe": {
+            "mean_diff": bias.mean,
+            "se": bias.se,
+            "ci_low": bias.ci_low,
+            "ci_high": bias.ci_high,
+            "two_way_ci_low": _shifted(bias.mean, two_way, -1),
+            "two_way_ci_high": _shifted(bias.mean, two_way, 1),
+            "sd": bias.sd,
+            "position_shift": shift.mean,
+            "position_shift_ci_low": shift.ci_low,
+            "position_shift_ci_high": shift.ci_high,
+            "loa_low": _shifted(bias.mean, reach, -1),
+            "loa_high": _shifted(bias.mean, reach, 1),
+        },
+        "usage": _usage(pairs),
+        "test_retest": {
+            "within1_rate": within1.mean,
+            "within1_rate_ci_low": within1.ci_low,
+            "within1_rate_ci_high": within1.ci_high,
+            "mean_abs_diff": distance.mean,
+        },
+        "correlation": {
+            "pearson": agreement["pearson"]["value"],
+            "spearman": agreement["spearman"]["value"],
+            "kendall": agreement["kendall"]["value"],
+        },
+        "agreement": agreement,
+        "digits": _raw_digits(frame["rating_raw"], in_reverse),
+        "by_case": _by_case(pairs),
+        "by_trait_category": _by_trait_category(pairs),
+    }
+
+
+def compute_order_pairs(frame: pd.DataFrame, in_reverse: BoolArray | None = None) -> OrderPairs:
+    """Find the questions that were answered in both scale orders, in time linear in the rows.
+
+    Args:
+        frame: Long frame, as for `compute_order_effect_metrics`.
+        in_reverse: (rows,) True where the order is `rev`, if already known.
+
+    Returns:
+        The pairs, by persona and trait; none if no question was answered in both orders.
+
+    Raises:
+        RatingOutOfScale: A raw rating lies outside 1..5.
+        InvalidInput: A scale order is neither `in` nor `rev`.
+    """
+    if in_reverse is None:
+        in_reverse = is_reversed(frame["scale_order"])
+    raw = frame["rating_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
+    _check_digits(raw)
+    persona, persona_ids = pd.factorize(frame["persona_id"], sort=True)
+    trait, trait_ids = pd.factorize(frame["trait_id"], sort=True)
+    cell = persona.astype(np.int64) * len(trait_ids) + trait
+    size = len(persona_ids) * len(trait_ids)
+    rated = ~np.isnan(raw)
+    sums, counts = [], []
+    for order in (False, True):
+        rows = np.flatnonzero(rated & (in_reverse == order))
+        sums.append(np.bincount(cell[rows], weights=raw[rows], minlength=size))
+        counts.append(np.bincount(cell[rows], minlength=size))
+    paired = np.flatnonzero((counts[0] > 0) & (counts[1] > 0))
+    _, personas = np.unique(paired // max(len(trait_ids), 1), return_inverse=True)
+    return OrderPairs(
+        personas=personas.astype(np.int64),
+        traits=paired % max(len(trait_ids), 1),
+        shown_in=sums[0][paired] / counts[0][paired],
+        shown_rev=sums[1][paired] / counts[1][paired],
+        table=_trait_table(frame, trait, len(trait_ids)),
+        n_duplicates=int(sum(np.maximum(count - 1, 0).sum() for count in counts)),
+    )
+
+
+def compute_cluster_mean(values: FloatArray | BoolArray, clusters: IntArray) -> ClusterMean:
+    """Mean with a cluster-robust t interval (clusters weighted by their number of values).
+
+    As an intercept-only regression with clustered covariance: se^2 = G/(G-1) * sum over clusters
+    of (sum of deviations)^2, over n^2; t with G - 1 degrees of freedom (Liang & Zeger 1986).
+
+    Args:
+        values: (n,) numbers, none missing.
+        clusters: (n,) cluster of each value, 0..G-1, each occurring.
+
+    Returns:
+        The mean; what cannot be computed is None.
+    """
+    n = len(values)
+    if n == 0:
+        return ClusterMean(0, 0, None, None, None, None, None)
+    numbers = np.asarray(values, dtype=np.float64)
+    mean = float(numbers.mean())
+    sd = float(numbers.std(ddof=1)) if n > 1 else None
+    totals = np.bincount(clusters, weights=numbers - mean)
+    n_clusters = len(totals)
+    if n_clusters < 2:
+        return ClusterMean(n, n_clusters, mean, None, sd, None, None)
+    se = float(np.sqrt(n_clusters / (n_clusters - 1) * np.square(totals).sum())) / n
+    if se <= 0 or (numbers == numbers[0]).all():
+        return ClusterMean(n, n_clusters, mean, 0.0, sd, None, None)
+    reach = float(t_quantile(n_clusters - 1, CONFIDENCE)) * se
+    return ClusterMean(n, n_clusters, mean, se, sd, mean - reach, mean + reach)
+
+
+def _two_way_reach(gap: FloatArray, pairs: OrderPairs) -> float | None:
+    """Half-width of the interval clustered by persona and by trait.
+
+    Cameron, Gelbach & Miller (2011): both one-way variances minus that of single pairs; t with the
+    smaller number of clusters minus 1. Never below either one-way variance.
+    """
+    if len(gap) == 0:
+        return None
+    _, trait = np.unique(pairs.traits, return_inverse=True)
+    ways = (pairs.personas, trait.astype(np.int64), np.arange(len(gap)))
+    means = [compute_cluster_mean(gap, clusters) for clusters in ways]
+    errors = [mean.se for mean in means]
+    smallest = min(means[0].n_clusters, means[1].n_clusters)
+    if any(error is None for error in errors):
+        return None
+    by_persona, by_trait, single = (float(error or 0.0) ** 2 for error in errors)
+    variance = max(by_persona + by_trait - single, by_persona, by_trait)
+    if variance == 0:
+        return None
+    return float(t_quantile(smallest - 1, CONFIDENCE) * np.sqrt(variance))
+
+
+def _persona_tables(pairs: OrderPairs) -> FloatArray:
+    """Tables of in x (6 - rev); the rare mean of duplicates counts as the nearest digit."""
+    first = np.rint(pairs.shown_in).astype(np.int64)
+    second = N_POINTS + 1 - np.rint(pairs.shown_rev).astype(np.int64)
+    return compute_persona_tables(pairs.personas, first, second)
+
+
+def _usage(pairs: OrderPairs) -> ScaleUsage:
+    answers = np.concatenate([pairs.shown_in, N_POINTS + 1 - pairs.shown_rev])
+    if len(answers) == 0:
+        return {"eei": None, "mni": None, "sv": None}
+    return {
+        "eei": float(((answers == 1) | (answers == N_POINTS)).mean()),
+        "mni": float((answers == (N_POINTS + 1) / 2).mean()),
+        "sv": float(answers.var(ddof=1)),
+    }
+
+
+def _raw_digits(rating_raw: pd.Series, in_reverse: BoolArray) -> RawDigits:
+    raw = rating_raw.to_numpy(dtype=np.float64, na_value=np.nan)
+    counts = [
+        np.bincount(raw[rows & ~np.isnan(raw)].astype(np.int64), minlength=N_POINTS + 1)[1:]
+        for rows in (~in_reverse, in_reverse)
+    ]
+    return {
+        "bins": [str(point) for point in range(1, N_POINTS + 1)],
+        "counts_in": counts[0].tolist(),
+        "counts_rev": counts[1].tolist(),
+    }
+
+
+def _by_case(pairs: OrderPairs) -> list[OrderByCase]:
+    size = len(pairs.table)
+    gap = pairs.difference
+    n = np.bincount(pairs.traits, minlength=size)
+    divisor = np.maximum(n, 1)
+
+    def mean(values: FloatArray | BoolArray) -> FloatArray:
+        return np.bincount(pairs.traits, weights=values, minlength=size) / divisor
+
+    mean_gap = mean(gap)
+    spread = mean(np.square(gap - mean_gap[pairs.traits])) * n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # One pair per persona within a trait: the usual t interval is right.
+        reach = t_quantile(n - 1, CONFIDENCE) * np.sqrt(spread / (n - 1) / n)
+    reach[spread <= 0] = np.nan
+    columns = mean(pairs.shown_in), mean(pairs.shown_rev), mean(np.abs(gap)), mean(gap == 0)
+    rows: list[OrderByCase] = []
+    for index in np.flatnonzero(n):
+        mean_in, mean_rev, abs_diff, exact = (float(column[index]) for column in columns)
+        trait = pairs.table.iloc[index]
+        rows.append(
+            {
+                "case_id": str(trait["case_id"]),
+                "label": str(trait["label"]),
+                "trait_category": str(trait["trait_category"]),
+                "n": int(n[index]),
+                "mean_in": mean_in,
+                "mean_rev": mean_rev,
+                "mean_diff": float(mean_gap[index]),
+                "ci_low": none_if_nan(mean_gap[index] - reach[index]),
+                "ci_high": none_if_nan(mean_gap[index] + reach[index]),
+                "abs_diff": abs_diff,
+                "rma": exact,
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["abs_diff"], row["case_id"]))
+
+
+def _by_trait_category(pairs: OrderPairs) -> list[OrderByTraitCategory]:
+    names = pairs.table["trait_category"].to_numpy(dtype=object)[pairs.traits]
+    rows: list[OrderByTraitCategory] = []
+    for name in sorted(set(names), key=lambda name: (name == UNKNOWN_TRAIT_CATEGORY, name)):
+        chosen = np.flatnonzero(names == name)
+        gap = pairs.difference[chosen]
+        _, clusters = np.unique(pairs.personas[chosen], return_inverse=True)
+        bias = compute_cluster_mean(gap, clusters.astype(np.int64))
+        rows.append(
+            {
+                "trait_category": str(name),
+                "n": bias.n,
+                "abs_diff": float(np.abs(gap).mean()),
+                "exact_rate": float((gap == 0).mean()),
+                "mean_diff": float(gap.mean()),
+                "ci_low": bias.ci_low,
+                "ci_high": bias.ci_high,
+            }
+        )
+    return rows
+
+
+def _trait_table(frame: pd.DataFrame, codes: IntArray, size: int) -> pd.DataFrame:
+    """First row of every trait; a column that is not there falls back on what is."""
+    first = np.empty(size, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    rows = frame.iloc[first]
+
+    def texts(name: str, fallback: pd.Series) -> pd.Series:
+        if name not in rows:
+            return fallback
+        return rows[name].astype(object).where(rows[name].notna(), fallback)
+
+    case_id = texts("case_id", rows["trait_id"].astype(str))
+    unknown = pd.Series(UNKNOWN_TRAIT_CATEGORY, index=rows.index, dtype=object)
+    return pd.DataFrame(
+        {
+            "case_id": case_id,
+            "label": texts("label", case_id),
+            "trait_category": texts("trait_category", unknown),
+        }
+    ).reset_index(drop=True)
+
+
+def _check_digits(raw: FloatArray) -> None:
+    strays = np.unique(raw[(raw < 1) | (raw > N_POINTS)])
+    if len(strays):
+        raise RatingOutOfScale(strays.tolist(), N_POINTS)
+
+
+def _shifted(center: float | None, reach: float | None, sign: int) -> float | None:
+    return None if center is None or reach is None else center + sign * reach
+
+
+def _status(bias: ClusterMean) -> Status:
+    if bias.n == 0:
+        return "no_data"
+    if bias.n_clusters < 2:
+        return "n_lt_2"
+    if bias.se == 0:
+        return "zero_variance"
+    return "ok" if bias.n_clusters >= LOW_N else "low_n"
