@@ -1,0 +1,439 @@
+"""Datasets and their personas: drafts in, frozen records and frames out.
+
+A persona is written once, shared by every dataset that holds it, and never changed.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import orjson
+import pandas as pd
+from sqlalchemy import JSON, Connection, Select, Text, bindparam, cast, delete, exists
+from sqlalchemy import insert as plain_insert
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from benchlib.domain.errors import InvalidInput, NotFound, WrongState
+from benchlib.domain.personas import PersonaDraft, order_categories
+from benchlib.domain.results import DatasetRecord, PersonaRecord
+from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
+from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.models import BenchmarkRun, Dataset, DatasetMember, Persona
+
+_CHUNK: Final = 5_000
+_Item = TypeVar("_Item")
+
+
+def list_datasets(session: Session) -> list[DatasetRecord]:
+    """All datasets, newest first."""
+    rows = session.exec(select(Dataset).order_by(col(Dataset.id).desc()))
+    return [_dataset_record(row) for row in rows]
+
+
+def get_dataset(session: Session, dataset_id: int) -> DatasetRecord:
+    """One dataset.
+
+    Raises:
+        NotFound: There is none with this id.
+    """
+    row = session.get(Dataset, dataset_id)
+    if row is None:
+        raise NotFound("dataset", dataset_id)
+    return _dataset_record(row)
+
+
+def add_dataset(
+    session: Session,
+    name: str,
+    kind: str,
+    personas: Iterable[PersonaDraft],
+    *,
+    parameters: Mapping[str, Any],
+    now: datetime,
+    note: str = "",
+) -> int:
+    """Write a dataset of these personas, in this order, and return its id.
+
+    A persona whose uuid is already stored with the same content is shared, not written again.
+
+    Args:
+        personas: Read once, in chunks; a source may stand before or after its counterfactuals.
+        parameters: How the dataset was made; must survive JSON.
+
+    Raises:
+        WrongState: The name is taken.
+        InvalidInput: There are no personas, a uuid comes twice, a uuid is stored with other
+            content, or a source is not in the dataset.
+    """
+    if session.exec(select(Dataset.id).where(Dataset.name == name)).first() is not None:
+        raise _name_taken(name)
+    row = Dataset(
+        name=name,
+        kind=kind,
+        note=note,
+        parameters=dict(parameters),
+        n_personas=0,
+        content_hash="",
+        created_at=now,
+    )
+    session.add(row)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise _name_taken(name) from error
+    assert row.id is not None
+    connection = session.connection()
+    digest = hashlib.sha256()
+    position = 0
+    links: list[tuple[int, int, str, str | None]] = []
+    for chunk in _chunks(personas):
+        digest.update(b"".join(map(_content_line, chunk)))
+        ids = _put_personas(connection, chunk)
+        members = []
+        for place, (draft, persona_id) in enumerate(zip(chunk, ids, strict=True), position):
+            if draft.source_uuid is None:
+                members.append(_member(row.id, place, persona_id))
+            else:
+                links.append((place, persona_id, draft.source_uuid, draft.changed_attribute))
+        _put_members(connection, members)
+        position += len(chunk)
+    if position == 0:
+        raise InvalidInput("A dataset needs at least one persona.")
+    for part in _chunks(links):
+        _put_members(connection, _linked_members(connection, row.id, part))
+    row.n_personas = position
+    row.content_hash = digest.hexdigest()
+    session.flush()
+    return row.id
+
+
+def iter_personas(
+    store: Store, dataset_id: int, *, after_position: int = -1, chunk: int = 512
+) -> Iterator[PersonaRecord]:
+    """The personas of a dataset in order, a page at a time: flat memory, no long transaction."""
+    position = after_position
+    while True:
+        page = _persona_select(col(DatasetMember.position)).join(
+            DatasetMember, col(DatasetMember.persona_id) == col(Persona.id)
+        )
+        page = (
+            page.where(
+                col(DatasetMember.dataset_id) == dataset_id,
+                col(DatasetMember.position) > position,
+            )
+            .order_by(col(DatasetMember.position))
+            .limit(chunk)
+        )
+        with store.read() as session:
+            rows = session.connection().execute(page).all()
+        yield from map(_persona_record, rows)
+        if len(rows) < chunk:
+            return
+        position = rows[-1].position
+
+
+def get_personas(session: Session, ids: Sequence[int]) -> list[PersonaRecord]:
+    """The personas with these ids, in the order of `ids`.
+
+    Raises:
+        NotFound: One of them does not exist.
+    """
+    found: dict[int, PersonaRecord] = {}
+    for part in _chunks(dict.fromkeys(ids)):
+        wanted = _persona_select().where(col(Persona.id).in_(part))
+        for row in session.connection().execute(wanted):
+            found[row.id] = _persona_record(row)
+    for persona_id in ids:
+        if persona_id not in found:
+            raise NotFound("persona", persona_id)
+    return [found[persona_id] for persona_id in ids]
+
+
+def load_personas(session: Session, dataset_id: int) -> pd.DataFrame:
+    """The personas of a dataset for analysis.
+
+    Returns:
+        One row per persona in the order of the dataset: `persona_id` (int64), `uuid`, `age`
+        (Int16, <NA> = not known), then one categorical column per attribute; a value that is not
+        given is `Unknown`. Age groups are ordered by age, other categories by name, `Unknown`
+        last.
+
+    Raises:
+        NotFound: There is no such dataset.
+    """
+    get_dataset(session, dataset_id)
+    rows = session.connection().execute(
+        _persona_select()
+        .join(DatasetMember, col(DatasetMember.persona_id) == col(Persona.id))
+        .where(col(DatasetMember.dataset_id) == dataset_id)
+        .order_by(col(DatasetMember.position))
+    )
+    ids: list[int] = []
+    uuids: list[str] = []
+    ages: list[int | None] = []
+    codes: dict[str, list[int]] = {}
+    categories: dict[str, dict[str, int]] = {}
+    for number, row in enumerate(rows):
+        ids.append(row.id)
+        uuids.append(row.uuid)
+        ages.append(row.age)
+        for attribute, value in orjson.loads(row.attributes).items():
+            if attribute not in codes:
+                codes[attribute] = []
+                categories[attribute] = {UNKNOWN_CATEGORY: 0}
+            known, column = categories[attribute], codes[attribute]
+            if len(column) < number:  # earlier personas did not have this attribute
+                column.extend([0] * (number - len(column)))
+            column.append(known.setdefault(value, len(known)))
+    frame = pd.DataFrame(
+        {
+            "persona_id": pd.array(ids, dtype="int64"),
+            "uuid": pd.array(uuids, dtype="str"),
+            "age": pd.array(ages, dtype="Int16"),
+        }
+    )
+    columns = {"persona_id": frame["persona_id"], "uuid": frame["uuid"], "age": frame["age"]}
+    for attribute, column in codes.items():
+        column.extend([0] * (len(ids) - len(column)))
+        columns[attribute] = pd.Series(_categorical(attribute, column, list(categories[attribute])))
+    return pd.DataFrame(columns)
+
+
+def load_links(session: Session, dataset_id: int) -> pd.DataFrame:
+    """Which persona of a dataset was made from which.
+
+    Returns:
+        One row per counterfactual: `persona_id`, `source_persona_id`, `changed_attribute`.
+    """
+    rows = session.exec(
+        select(
+            DatasetMember.persona_id,
+            DatasetMember.source_persona_id,
+            DatasetMember.changed_attribute,
+        )
+        .where(DatasetMember.dataset_id == dataset_id, DatasetMember.role == "counterfactual")
+        .order_by(col(DatasetMember.position))
+    ).all()
+    frame = pd.DataFrame(
+        [tuple(row) for row in rows],
+        columns=["persona_id", "source_persona_id", "changed_attribute"],
+    )
+    return frame.astype(
+        {"persona_id": "int64", "source_persona_id": "int64", "changed_attribute": "str"}
+    )
+
+
+def dataset_in_use(session: Session, dataset_id: int) -> bool:
+    """Whether a run, in whatever state, was made on this dataset."""
+    run = session.exec(select(BenchmarkRun.id).where(BenchmarkRun.dataset_id == dataset_id)).first()
+    return run is not None
+
+
+def delete_dataset(session: Session, dataset_id: int) -> None:
+    """Delete a dataset, and the personas that are in no other one.
+
+    Raises:
+        NotFound: There is none with this id.
+        WrongState: Runs were made on it; they would lose their meaning.
+    """
+    record = get_dataset(session, dataset_id)
+    in_use = WrongState(
+        f'The dataset "{record.name}" is used by runs; delete those runs first, or keep it.'
+    )
+    if dataset_in_use(session, dataset_id):
+        raise in_use
+    try:
+        session.exec(delete(DatasetMember).where(col(DatasetMember.dataset_id) == dataset_id))
+        session.exec(delete(Dataset).where(col(Dataset.id) == dataset_id))
+        session.exec(
+            delete(Persona).where(~exists().where(col(DatasetMember.persona_id) == Persona.id))
+        )
+    except IntegrityError as error:  # a run or dataset came to use it at this very moment
+        raise in_use from error
+
+
+def _name_taken(name: str) -> WrongState:
+    return WrongState(f'There is already a dataset "{name}"; choose another name.')
+
+
+def _dataset_record(row: Dataset) -> DatasetRecord:
+    assert row.id is not None
+    return DatasetRecord(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        note=row.note,
+        parameters=row.parameters,
+        n_personas=row.n_personas,
+        content_hash=row.content_hash,
+        created_at=row.created_at,
+    )
+
+
+def _persona_select(*more: Any) -> Select[Any]:
+    # As text: neither the ORM nor the driver's JSON reader is fast enough for 100,000 personas.
+    attributes = cast(col(Persona.attributes), Text).label("attributes")
+    return Select(
+        *more,
+        col(Persona.id),
+        col(Persona.uuid),
+        attributes,
+        col(Persona.age),
+        col(Persona.name),
+        col(Persona.appearance),
+        col(Persona.biography),
+    )
+
+
+def _persona_record(row: Any) -> PersonaRecord:
+    return PersonaRecord(
+        id=row.id,
+        uuid=row.uuid,
+        attributes=orjson.loads(row.attributes),
+        age=row.age,
+        name=row.name,
+        appearance=row.appearance,
+        biography=row.biography,
+    )
+
+
+def _categorical(attribute: str, codes: list[int], found: list[str]) -> "pd.Categorical[str]":
+    used = set(codes)
+    categories = order_categories(attribute, [name for i, name in enumerate(found) if i in used])
+    places = {name: place for place, name in enumerate(categories)}
+    new_codes = np.array([places.get(name, -1) for name in found])[codes]
+    return pd.Categorical.from_codes(new_codes, categories=pd.Index(categories))
+
+
+def _content_line(draft: PersonaDraft) -> bytes:
+    """What the content hash is taken over; its order of fields must never change."""
+    return orjson.dumps(tuple(draft)) + b"\n"
+
+
+def _put_personas(connection: Connection, chunk: Sequence[PersonaDraft]) -> list[int]:
+    """Write the new ones among these personas; return the ids of all, in order."""
+    written = connection.execute(
+        _insert_new_personas(connection),
+        [
+            {
+                "uuid": draft.uuid,
+                "attributes_text": orjson.dumps(draft.attributes).decode(),
+                "age": draft.age,
+                "name": draft.name,
+                "appearance": draft.appearance,
+                "biography": draft.biography,
+            }
+            for draft in chunk
+        ],
+        execution_options={"preserve_rowcount": True},
+    )
+    uuids = [draft.uuid for draft in chunk]
+    if written.rowcount != len(chunk):
+        _check_same_content(connection, chunk)
+    known = select(Persona.uuid, Persona.id).where(col(Persona.uuid).in_(uuids))
+    ids: dict[str, int] = {row.uuid: row.id for row in connection.execute(known)}
+    return [ids[uuid] for uuid in uuids]
+
+
+def _insert_new_personas(connection: Connection) -> Any:
+    # Attributes are bound as JSON text of our own: names stay readable for the JSON functions of
+    # older SQLite versions, which do not see through escapes.
+    text = bindparam("attributes_text", type_=Text)
+    names = ("uuid", "age", "name", "appearance", "biography")
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
+    if connection.dialect.name == "postgresql":
+        values["attributes"] = cast(text, JSON)
+        return postgresql_insert(Persona).values(values).on_conflict_do_nothing()
+    return sqlite_insert(Persona).values(values | {"attributes": text}).on_conflict_do_nothing()
+
+
+def _check_same_content(connection: Connection, chunk: Sequence[PersonaDraft]) -> None:
+    drafts: dict[str, PersonaDraft] = {}
+    for draft in chunk:
+        if draft.uuid in drafts:
+            raise _twice(draft.uuid)
+        drafts[draft.uuid] = draft
+    for row in connection.execute(_persona_select().where(col(Persona.uuid).in_(list(drafts)))):
+        stored, draft = _persona_record(row), drafts[row.uuid]
+        same = (
+            _given(stored.attributes) == _given(draft.attributes)
+            and stored.age == draft.age
+            and stored.name == draft.name
+            and stored.appearance == draft.appearance
+            and stored.biography == draft.biography
+        )
+        if not same:
+            raise InvalidInput(
+                f"The persona {draft.uuid} is already stored with other content, and personas "
+                "never change; give the changed persona a uuid of its own."
+            )
+
+
+def _given(attributes: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in attributes.items() if value != UNKNOWN_CATEGORY}
+
+
+def _twice(uuid: str) -> InvalidInput:
+    return InvalidInput(f"The persona {uuid} comes twice; a dataset holds each persona once.")
+
+
+def _member(dataset_id: int, position: int, persona_id: int) -> dict[str, Any]:
+    return {
+        "dataset_id": dataset_id,
+        "position": position,
+        "persona_id": persona_id,
+        "role": "source",
+        "source_persona_id": None,
+        "changed_attribute": None,
+    }
+
+
+def _linked_members(
+    connection: Connection, dataset_id: int, links: Sequence[tuple[int, int, str, str | None]]
+) -> list[dict[str, Any]]:
+    sources = (
+        select(Persona.uuid, Persona.id)
+        .join(DatasetMember, col(DatasetMember.persona_id) == col(Persona.id))
+        .where(
+            DatasetMember.dataset_id == dataset_id,
+            col(Persona.uuid).in_({link[2] for link in links}),
+        )
+    )
+    ids: dict[str, int] = {row.uuid: row.id for row in connection.execute(sources)}
+    members = []
+    for position, persona_id, source_uuid, changed_attribute in links:
+        if source_uuid not in ids:
+            raise InvalidInput(
+                f"The source {source_uuid} of a counterfactual is no source persona of the "
+                "dataset; add it."
+            )
+        members.append(
+            _member(dataset_id, position, persona_id)
+            | {
+                "role": "counterfactual",
+                "source_persona_id": ids[source_uuid],
+                "changed_attribute": changed_attribute,
+            }
+        )
+    return members
+
+
+def _put_members(connection: Connection, members: list[dict[str, Any]]) -> None:
+    if not members:
+        return
+    try:
+        connection.execute(plain_insert(DatasetMember), members)
+    except IntegrityError as error:
+        raise InvalidInput("A persona comes twice; a dataset holds each persona once.") from error
+
+
+def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    source = iter(items)
+    while chunk := list(islice(source, _CHUNK)):
+        yield chunk
