@@ -1,0 +1,124 @@
+"""Means with intervals: a dot plot of the categories of one attribute."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from benchlib.domain.metrics import AttributeMean
+from benchlib.domain.vocabulary import N_POINTS
+from benchlib.presentation.figures.theme import (
+    MAIN,
+    QUIET,
+    ROW_HEIGHT,
+    SMALL_SIZE,
+    counted,
+    empty_figure,
+    framed_figure,
+    plain,
+    row_label,
+)
+
+_STATUS_WORDS = {
+    "low_n": "fewer than 5 personas, read with care",
+    "n_lt_2": "one persona, no interval",
+    "zero_variance": "all personas score the same, no interval",
+}
+_NARROWEST_RANGE = 0.5
+
+
+def means_figure(
+    rows: Sequence[AttributeMean], attribute: str, baseline: str | None = None
+) -> go.Figure:
+    """Mean rating per category with its 95 % interval; hollow = to be read with care.
+
+    Args:
+        rows: As `compute_means_by_attribute` gives them; rows without a mean are left out and
+            counted in the subtitle.
+        attribute: Foreign text.
+        baseline: The category whose mean gets a dashed line, if it has one.
+    """
+    title = f"Mean rating by {row_label(attribute)}"
+    shown = [row for row in rows if row["mean"] is not None]
+    if not shown:
+        return empty_figure(title, "No rated persona in any category yet.")
+    hidden = len(rows) - len(shown)
+    subtitle = "valence-aligned, 95 % interval over personas" + (
+        f"; {hidden} without ratings not shown" if hidden else ""
+    )
+    figure = framed_figure(title, subtitle, height=ROW_HEIGHT * len(shown) + 160)
+    solid = [row["status"] == "ok" for row in shown]
+    figure.add_scatter(
+        x=[row["mean"] for row in shown],
+        y=_labels(shown),
+        mode="markers",
+        marker={
+            "color": MAIN,
+            "size": 10,
+            "symbol": ["circle" if ok else "circle-open" for ok in solid],
+            "line": {"width": [0 if ok else 2 for ok in solid]},
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [_reach(row["ci_high"], row["mean"]) for row in shown],
+            "arrayminus": [_reach(row["mean"], row["ci_low"]) for row in shown],
+            "color": MAIN,
+            "thickness": 2,
+            "width": 0,
+        },
+        customdata=[_hover(row) for row in shown],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    level = next((row["mean"] for row in shown if row["category"] == baseline), None)
+    if level is not None:
+        figure.add_vline(
+            x=level,
+            line={"dash": "dash", "color": QUIET, "width": 1.5},
+            annotation={"text": "baseline", "font": {"size": SMALL_SIZE}, "yshift": 4},
+            annotation_position="top",
+        )
+    figure.update_xaxes(title_text="Mean rating (5 = most favourable)", range=_range(shown))
+    return figure.update_yaxes(
+        type="category",
+        autorange="reversed",
+        ticksuffix=" ",
+        showgrid=True,
+    )
+
+
+def _labels(rows: Sequence[AttributeMean]) -> list[str]:
+    """Labels with the number of personas; equal short labels are told apart."""
+    labels: list[str] = []
+    for row in rows:
+        label = f"{row_label(row['category'])} (n = {row['n_personas']:,})"
+        while label in labels:
+            label += "\u200b"  # zero width: a category axis merges equal labels
+        labels.append(label)
+    return labels
+
+
+def _hover(row: AttributeMean) -> str:
+    lines = [f"<b>{plain(row['category'])}</b>", f"mean {row['mean']:.3f}"]
+    if row["ci_low"] is not None and row["ci_high"] is not None:
+        lines.append(f"95 % interval {row['ci_low']:.3f} to {row['ci_high']:.3f}")
+    lines.append(counted(row["n_personas"], "persona") + ", " + counted(row["count"], "answer"))
+    if row["status"] in _STATUS_WORDS:
+        lines.append(_STATUS_WORDS[row["status"]])
+    return "<br>".join(lines)
+
+
+def _reach(high: float | None, low: float | None) -> float | None:
+    return None if high is None or low is None else high - low
+
+
+def _range(rows: Sequence[AttributeMean]) -> list[float]:
+    """What the marks need, a little air, never narrower than half a rating point."""
+    marks = [
+        value
+        for row in rows
+        for value in (row["mean"], row["ci_low"], row["ci_high"])
+        if value is not None
+    ]
+    low, high = min(marks), max(marks)
+    air = max(0.08 * (high - low), (_NARROWEST_RANGE - (high - low)) / 2, 0.03)
+    return [max(1 - 0.1, low - air), min(N_POINTS + 0.1, high + air)]

@@ -1,0 +1,100 @@
+"""Colours, fonts and the frame every figure shares.
+
+Backgrounds are transparent and text has no colour of its own, so that the page's light or dark
+theme shows through. Blue and orange stay apart for colour-blind readers and have at least 3:1
+contrast on both backgrounds; no figure tells anything by colour alone.
+"""
+
+from html import escape
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+MAIN: Final = "#2f7fd1"
+"""Blue: the one series of a figure, or the first of two."""
+
+SECOND: Final = "#d97706"
+"""Orange: the second of two series."""
+
+QUIET: Final = "#8a8a8a"
+"""Grey: reference lines, rows to be read with care."""
+
+POINTS: Final = ("#a6611a", "#dcb46e", "#b9bcc2", "#86b7e0", "#2a6cb8")
+"""The points of the scale, brown (low) to blue (high)."""
+
+ON_POINTS: Final = ("#ffffff", "#000000", "#000000", "#000000", "#ffffff")
+"""Text colours that are readable on POINTS."""
+
+FONT_SIZE: Final = 14
+TITLE_SIZE: Final = 17
+SMALL_SIZE: Final = 12
+
+ROW_HEIGHT: Final = 28
+"""Pixels per row of a dot plot or of stacked bars."""
+
+LONGEST_LABEL: Final = 28
+"""Characters of a row's label; the rest shows on hover."""
+
+
+def plain(text: str) -> str:
+    """A foreign text as Plotly shows it literally: no tags, links or line breaks.
+
+    Plotly reads a subset of HTML in labels and hover texts, links included.
+    """
+    return escape(" ".join(text.split()), quote=False).replace("$", "&#36;")
+
+
+def row_label(text: str) -> str:
+    """A foreign text as a row's label, shortened."""
+    short = text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+    return plain(short)
+
+
+def framed_figure(title: str, subtitle: str = "", height: int | None = None) -> go.Figure:
+    """A figure without traces: title, fonts, margins, transparent background.
+
+    Args:
+        title: Own words only; pass foreign text through `plain`.
+        subtitle: What the numbers rest on.
+        height: Pixels; None lets the page decide.
+    """
+    layout: dict[str, Any] = {
+        "title": {
+            "text": title,
+            "subtitle": {"text": subtitle, "font": {"size": SMALL_SIZE}},
+            "font": {"size": TITLE_SIZE},
+            "x": 0,
+            "xanchor": "left",
+            "xref": "paper",
+            "yref": "container",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 10},
+        },
+        "font": {"size": FONT_SIZE},
+        "margin": {"t": 76 if subtitle else 56, "r": 16, "b": 52, "l": 16},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hoverlabel": {"align": "left"},
+        "dragmode": False,
+        "height": height,
+    }
+    figure = go.Figure(layout=layout)
+    figure.update_xaxes(automargin=True, title_standoff=12, fixedrange=True)
+    figure.update_yaxes(automargin=True, title_standoff=12, fixedrange=True)
+    return figure
+
+
+def empty_figure(title: str, sentence: str, height: int = 240) -> go.Figure:
+    """A titled figure that says in one sentence why it shows nothing."""
+    figure = framed_figure(title, height=height)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return figure.add_annotation(
+        text=sentence, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False
+    )
+
+
+def counted(n: int, what: str) -> str:
+    """A number with its noun: "1 answer", "1,200 answers"."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
