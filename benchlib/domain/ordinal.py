@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from benchlib.domain.ratings import Cells, FloatArray, IntArray
 from benchlib.domain.significance import CONFIDENCE, t_quantile, t_two_sided
@@ -240,16 +240,39 @@ def compute_kruskal(values: FloatArray, codes: IntArray, n_groups: int) -> Krusk
 
     Args:
         values: (n,) persona scores, none missing; equal to ten decimals is a tie.
-        codes: (n,) group of each persona.
+        codes: (n,) group of each persona; negative = in none.
         n_groups: Number of groups; empty ones are left out.
     """
-    if not len(values):
-        return _kruskal(np.zeros(n_groups), np.zeros(n_groups), 0.0)
-    rounded = np.round(values, 10)
-    ranks = stats.rankdata(rounded)
-    ties = np.unique(ranks, return_counts=True)[1].astype(np.float64)
+    return compute_kruskal_levels(rank_levels(values), codes, n_groups)
+
+
+def rank_levels(values: FloatArray) -> IntArray:
+    """Number the distinct values in ascending order, to rank any part of them without sorting.
+
+    Args:
+        values: (n,) numbers; equal to ten decimals is a tie.
+
+    Returns:
+        (n,) level of each value, 0 the lowest.
+    """
+    return np.asarray(np.unique(np.round(values, 10), return_inverse=True)[1], dtype=np.int64)
+
+
+def compute_kruskal_levels(levels: IntArray, codes: IntArray, n_groups: int) -> KruskalWallis:
+    """Compute Kruskal-Wallis from the levels of `rank_levels`.
+
+    Args:
+        levels: (n,) level of each persona.
+        codes: (n,) group of each persona; negative = in none.
+        n_groups: Number of groups; empty ones are left out.
+    """
+    member = codes >= 0
+    if not member.all():
+        levels, codes = levels[member], codes[member]
+    ties = np.bincount(levels, minlength=1).astype(np.float64)
+    midranks = np.cumsum(ties) - ties + (ties + 1) / 2
     return _kruskal(
-        np.bincount(codes, weights=ranks, minlength=n_groups).astype(np.float64),
+        np.bincount(codes, weights=midranks[levels], minlength=n_groups).astype(np.float64),
         np.bincount(codes, minlength=n_groups).astype(np.float64),
         float((ties**3 - ties).sum()),
     )

@@ -1,0 +1,121 @@
+"""Where the variance of the ratings sits: personas, traits, residual."""
+
+from typing import TypedDict
+
+import numpy as np
+
+from benchlib.domain.panels import compute_panel
+from benchlib.domain.ratings import Cells, compute_grouping
+from benchlib.domain.significance import Status, compute_moments_and_residuals
+
+
+class VarianceComponents(TypedDict):
+    """Where the variance of the aligned ratings sits; None = undefined.
+
+    `var_` fields are cut at 0, `_raw` fields are not. `icc_persona` is the correlation of two
+    traits of one persona within a category; `design_effect` is by how much treating ratings as
+    independent under-states a variance.
+    """
+
+    status: Status
+    n_personas: int
+    n_traits: int
+    ms_persona: float | None
+    ms_trait: float | None
+    ms_resid: float | None
+    var_persona: float | None
+    var_persona_raw: float | None
+    var_trait: float | None
+    var_trait_raw: float | None
+    var_resid: float | None
+    icc_persona: float | None
+    design_effect: float | None
+
+
+def compute_variance_components(
+    cells: Cells,
+    attribute: str | None = None,
+    *,
+    trait_category: str | None = None,
+    neutral: bool = False,
+) -> VarianceComponents:
+    """Split the variance of the cells into persona, trait and residual.
+
+    Two-way analysis of variance of personas x traits. With ratings missing, the mean covariance of
+    two traits takes the place of the persona component and the mean variance that of persona plus
+    residual; in complete data both are the same numbers.
+
+    Args:
+        cells: Cells of the run.
+        attribute: Take out the category means of this attribute first (components within
+            categories); None = of all personas.
+        trait_category: A trait category, or None for all traits.
+        neutral: True for the neutral traits.
+
+    Raises:
+        InvalidInput: There is no such attribute or trait category.
+    """
+    panel = compute_panel(cells, trait_category, neutral=neutral)
+    enters, rated_traits = panel.scores.enters, (panel.cells.n_answers > 0).any(axis=0)
+    if attribute is None:
+        codes, n_groups = np.zeros(cells.n_personas, dtype=np.int64), 1
+    else:
+        grouping = compute_grouping(cells, attribute)
+        codes, n_groups = grouping.codes, len(grouping.categories)
+    centred = panel.cells.centred[np.ix_(enters, rated_traits)]
+    codes = codes[enters]
+    n_used = len(np.unique(codes))
+    n_personas, n_traits = centred.shape
+    if n_personas == 0 or n_traits == 0:
+        return _no_components("no_data", n_personas, n_traits)
+    if n_traits < 2 or n_personas - n_used < 1:
+        return _no_components("n_lt_2", n_personas, n_traits)
+    _, residuals = compute_moments_and_residuals(centred, codes, n_groups)
+    rated = (~np.isnan(centred)).astype(np.float64)
+    both = rated.T @ rated
+    df = both - n_used
+    with np.errstate(divide="ignore", invalid="ignore"):
+        covariance = np.where(df > 0, residuals.T @ residuals / df, np.nan)
+    diagonal = np.eye(n_traits, dtype=bool)
+    if np.isnan(covariance[diagonal]).all() or np.isnan(covariance[~diagonal]).all():
+        return _no_components("n_lt_2", n_personas, n_traits)
+    var_persona = float(np.nanmean(covariance[~diagonal]))
+    var_resid = float(np.nanmean(covariance[diagonal])) - var_persona
+    n_raters = float(n_traits / (1 / np.diag(both)).sum())
+    var_means = float(panel.cells.trait_means[rated_traits].var(ddof=1))
+    var_trait = var_means - var_resid / n_raters
+    persona, total = max(0.0, var_persona), max(0.0, var_persona) + max(0.0, var_resid)
+    icc = persona / total if total > 1e-20 else None
+    return {
+        "status": "ok" if icc is not None else "zero_variance",
+        "n_personas": n_personas,
+        "n_traits": n_traits,
+        "ms_persona": var_resid + n_traits * var_persona,
+        "ms_trait": n_raters * var_means,
+        "ms_resid": var_resid,
+        "var_persona": persona,
+        "var_persona_raw": var_persona,
+        "var_trait": max(0.0, var_trait),
+        "var_trait_raw": var_trait,
+        "var_resid": max(0.0, var_resid),
+        "icc_persona": icc,
+        "design_effect": None if icc is None else 1 + (n_traits - 1) * icc,
+    }
+
+
+def _no_components(status: Status, n_personas: int, n_traits: int) -> VarianceComponents:
+    return {
+        "status": status,
+        "n_personas": n_personas,
+        "n_traits": n_traits,
+        "ms_persona": None,
+        "ms_trait": None,
+        "ms_resid": None,
+        "var_persona": None,
+        "var_persona_raw": None,
+        "var_trait": None,
+        "var_trait_raw": None,
+        "var_resid": None,
+        "icc_persona": None,
+        "design_effect": None,
+    }

@@ -1,0 +1,364 @@
+"""Does an attribute matter at all: omnibus tests and the bias index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.oneway import anova_generic
+
+from benchlib.domain.ordinal import KruskalWallis, compute_kruskal_levels, rank_levels
+from benchlib.domain.panels import (
+    Panel,
+    compute_panels,
+    correct_together,
+    find_panel,
+    stack_scores,
+)
+from benchlib.domain.ratings import (
+    Cells,
+    Grouping,
+    IntArray,
+    compute_grouping,
+)
+from benchlib.domain.significance import (
+    DEFAULT_ALPHA,
+    LOW_N,
+    Moments,
+    Status,
+    compute_moments,
+    is_significant,
+    none_if_nan,
+)
+
+EffectSize = Literal["negligible", "small", "medium", "large"]
+
+_ETA_SQUARED_STEPS: tuple[tuple[float, EffectSize], ...] = (
+    (0.01, "negligible"),
+    (0.06, "small"),
+    (0.14, "medium"),
+)
+
+
+class OmnibusRow(TypedDict):
+    """One attribute on one panel, over all categories but `Unknown`; None = undefined.
+
+    `h_stat`, `p_value`, `q_value`, `significant`, `eta_squared`, `epsilon_squared` and
+    `effect_interpretation` belong to Kruskal-Wallis on persona scores, the `welch_` fields to
+    Welch's ANOVA. `sd_between` is the bias index: the standard deviation of the true category
+    means in rating points, corrected for sampling error; 0 if the means differ less than chance
+    would have them (`variance_between` then is negative). `n_groups` and `n_total` count
+    categories with two or more personas and their personas.
+    """
+
+    attribute: str
+    trait_category: str | None
+    status: Status
+    h_stat: float | None
+    p_value: float | None
+    q_value: float | None
+    significant: bool | None
+    eta_squared: float | None
+    epsilon_squared: float | None
+    effect_interpretation: EffectSize | None
+    welch_f: float | None
+    welch_df1: float | None
+    welch_df2: float | None
+    welch_p: float | None
+    welch_q: float | None
+    welch_significant: bool | None
+    f_stat: float | None
+    f_p: float | None
+    omega_squared: float | None
+    variance_between: float | None
+    sd_between: float | None
+    n_groups: int
+    n_total: int
+    n_personas: int
+    n_ratings: int
+    n_missing: int
+
+
+class OmnibusSummary(TypedDict):
+    """How many attributes are significant by Kruskal-Wallis after correction."""
+
+    significant_count: int
+    total: int
+
+
+class Omnibus(TypedDict):
+    """All attributes on one panel."""
+
+    attributes: list[OmnibusRow]
+    summary: OmnibusSummary
+    trait_category: str | None
+    alpha: float
+    family_size: int
+
+
+class OmnibusByCategory(TypedDict):
+    """All attributes on the panel of every trait category."""
+
+    categories: dict[str, Omnibus]
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisOfVariance:
+    """One-way analyses of variance and the variance between groups; None = undefined.
+
+    Attributes:
+        welch_f: Welch's F, for unequal variances; None if a group is constant.
+        welch_df1: Groups - 1.
+        welch_df2: Its approximate denominator degrees of freedom.
+        welch_p: p of Welch's F.
+        f: Classic F.
+        f_p: Its p.
+        omega2: Share of variance between groups, bias-corrected, not cut at 0.
+        variance_between: (MSB - MSW) / n0, may be negative; n0 is the adjusted mean group size.
+        sd_between: Root of `variance_between` cut at 0.
+    """
+
+    welch_f: float | None = None
+    welch_df1: float | None = None
+    welch_df2: float | None = None
+    welch_p: float | None = None
+    f: float | None = None
+    f_p: float | None = None
+    omega2: float | None = None
+    variance_between: float | None = None
+    sd_between: float | None = None
+
+
+def compute_omnibus(
+    cells: Cells,
+    *,
+    attributes: Sequence[str] | None = None,
+    trait_category: str | None = None,
+    neutral: bool = False,
+    alpha: float = DEFAULT_ALPHA,
+) -> Omnibus:
+    """Test every attribute as a whole on one panel.
+
+    Args:
+        cells: Cells of the run.
+        attributes: Attributes to report; None = all.
+        trait_category: A trait category, or None for all traits.
+        neutral: True for the neutral traits, on the un-aligned scale.
+        alpha: Level of `significant`, against q.
+
+    Returns:
+        One row per attribute. q-values are corrected over all attributes x panels of the run.
+
+    Raises:
+        InvalidInput: There is no such attribute or trait category.
+    """
+    panels = compute_panels(cells, neutral=neutral)
+    at = find_panel(panels, trait_category)
+    return _compute_omnibus(cells, panels, [at], attributes, alpha)[0]
+
+
+def compute_omnibus_by_category(
+    cells: Cells,
+    *,
+    attributes: Sequence[str] | None = None,
+    neutral: bool = False,
+    alpha: float = DEFAULT_ALPHA,
+) -> OmnibusByCategory:
+    """Test every attribute as a whole on the panel of each trait category.
+
+    Args:
+        cells: Cells of the run.
+        attributes: Attributes to report; None = all.
+        neutral: True for the neutral traits.
+        alpha: Level of `significant`, against q.
+
+    Returns:
+        `compute_omnibus` by trait category, in lexicographic order.
+
+    Raises:
+        InvalidInput: There is no such attribute.
+    """
+    panels = compute_panels(cells, neutral=neutral)
+    wanted = range(1, len(panels))
+    tables = _compute_omnibus(cells, panels, wanted, attributes, alpha)
+    return {"categories": {str(table["trait_category"]): table for table in tables}}
+
+
+def compute_anova(moments: Moments) -> AnalysisOfVariance:
+    """Compute Welch's and the classic one-way ANOVA and the variance between groups.
+
+    Args:
+        moments: (G,) moments of the groups; groups below two values are left out.
+
+    Returns:
+        Nothing with fewer than two groups, or if all values are equal.
+    """
+    used = moments.n > 1
+    n, mean, var = moments.n[used].astype(np.float64), moments.mean[used], moments.var[used]
+    k, total = len(n), n.sum()
+    if k < 2:
+        return AnalysisOfVariance()
+    between = float(n @ (mean - n @ mean / total) ** 2)
+    within = float((n - 1) @ var)
+    if between <= 1e-20 and within <= 0:
+        return AnalysisOfVariance()
+    ms_between, ms_within = between / (k - 1), within / (total - k)
+    n0 = (total - (n**2).sum() / total) / (k - 1)
+    variance_between = (ms_between - ms_within) / n0
+    f = ms_between / ms_within if ms_within > 0 else None
+    welch = anova_generic(mean, var, n, use_var="unequal") if (var > 0).all() else None
+    return AnalysisOfVariance(
+        welch_f=None if welch is None else float(welch.statistic),
+        welch_df1=None if welch is None else float(welch.df_num),
+        welch_df2=None if welch is None else float(welch.df_denom),
+        welch_p=None if welch is None else float(welch.pvalue),
+        f=f,
+        f_p=None if f is None else float(stats.f.sf(f, k - 1, total - k)),
+        omega2=(between - (k - 1) * ms_within) / (between + within + ms_within),
+        variance_between=variance_between,
+        sd_between=float(np.sqrt(max(0.0, variance_between))),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tests:
+    """Both tests of one attribute on one panel."""
+
+    anova: AnalysisOfVariance
+    kruskal: KruskalWallis
+    smallest: int
+    n_personas: int
+
+
+def _compute_omnibus(
+    cells: Cells,
+    panels: Sequence[Panel],
+    wanted: Sequence[int],
+    attributes: Sequence[str] | None,
+    alpha: float,
+) -> list[Omnibus]:
+    names = [str(name) for name in cells.attributes.columns]
+    groupings = {name: compute_grouping(cells, name) for name in names}
+    reported = names if attributes is None else list(attributes)
+    for name in reported:
+        compute_grouping(cells, name)  # raises for an attribute that does not exist
+    levels = [rank_levels(panel.scores.z) for panel in panels]
+    tests = {name: _tests(panels, levels, grouping) for name, grouping in groupings.items()}
+    kruskal_p = {
+        name: np.array([test.kruskal.p_value for test in row], dtype=np.float64)
+        for name, row in tests.items()
+    }
+    welch_p = {
+        name: np.array([test.anova.welch_p for test in row], dtype=np.float64)
+        for name, row in tests.items()
+    }
+    q_values, welch_q = correct_together(kruskal_p, "bh"), correct_together(welch_p, "bh")
+    tables: list[Omnibus] = []
+    for at in wanted:
+        rows = [
+            _row(
+                panels[at],
+                groupings[name],
+                tests[name][at],
+                none_if_nan(q_values[name][at]),
+                none_if_nan(welch_q[name][at]),
+                alpha,
+            )
+            for name in reported
+        ]
+        tables.append(
+            {
+                "attributes": rows,
+                "summary": {
+                    "significant_count": sum(row["significant"] is True for row in rows),
+                    "total": len(rows),
+                },
+                "trait_category": panels[at].trait_category,
+                "alpha": alpha,
+                "family_size": sum(int(np.isfinite(p).sum()) for p in kruskal_p.values()),
+            }
+        )
+    return tables
+
+
+def _tests(panels: Sequence[Panel], levels: Sequence[IntArray], grouping: Grouping) -> list[_Tests]:
+    """Test one attribute on every panel, given the levels of the panels' scores."""
+    size = len(grouping.tested)
+    codes = np.where(grouping.codes < size, grouping.codes, -1)
+    moments = compute_moments(stack_scores(panels), codes, size)
+    tests = []
+    for i, panel in enumerate(panels):
+        n = moments.n[:, i]
+        large = np.append(n > 1, False)  # the appended place is for code -1
+        takes_part = np.where(panel.scores.enters & large[codes], codes, -1)
+        tests.append(
+            _Tests(
+                anova=compute_anova(moments.column(i)),
+                kruskal=compute_kruskal_levels(levels[i], takes_part, size),
+                smallest=int(n[n > 1].min(initial=LOW_N)),
+                n_personas=int(n.sum()),
+            )
+        )
+    return tests
+
+
+def _row(
+    panel: Panel,
+    grouping: Grouping,
+    test: _Tests,
+    q_value: float | None,
+    welch_q: float | None,
+    alpha: float,
+) -> OmnibusRow:
+    members = grouping.codes < len(grouping.tested)
+    answers = panel.cells.n_answers if members.all() else panel.cells.n_answers[members]
+    anova, kruskal = test.anova, test.kruskal
+    return {
+        "attribute": grouping.attribute,
+        "trait_category": panel.trait_category,
+        "status": _status(test),
+        "h_stat": kruskal.h,
+        "p_value": kruskal.p_value,
+        "q_value": q_value,
+        "significant": is_significant(q_value, alpha),
+        "eta_squared": kruskal.eta2,
+        "epsilon_squared": kruskal.epsilon2,
+        "effect_interpretation": _interpret(kruskal.eta2),
+        "welch_f": anova.welch_f,
+        "welch_df1": anova.welch_df1,
+        "welch_df2": anova.welch_df2,
+        "welch_p": anova.welch_p,
+        "welch_q": welch_q,
+        "welch_significant": is_significant(welch_q, alpha),
+        "f_stat": anova.f,
+        "f_p": anova.f_p,
+        "omega_squared": anova.omega2,
+        "variance_between": anova.variance_between,
+        "sd_between": anova.sd_between,
+        "n_groups": kruskal.n_groups,
+        "n_total": kruskal.n,
+        "n_personas": test.n_personas,
+        "n_ratings": int(answers.sum()),
+        "n_missing": int((answers == 0).sum()),
+    }
+
+
+def _status(test: _Tests) -> Status:
+    if test.n_personas == 0:
+        return "no_data"
+    if test.kruskal.n_groups < 2:
+        return "n_lt_2"
+    if test.anova.welch_f is None:
+        return "zero_variance"
+    return "low_n" if test.smallest < LOW_N else "ok"
+
+
+def _interpret(eta_squared: float | None) -> EffectSize | None:
+    """Name the size of an effect by the usual steps .01, .06 and .14 of eta squared."""
+    if eta_squared is None:
+        return None
+    for limit, name in _ETA_SQUARED_STEPS:
+        if eta_squared < limit:
+            return name
+    return "large"
