@@ -1,0 +1,126 @@
+"""Live progress. The store holds the truth; memory only remembers how fast it moved."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypedDict
+
+from benchlib.domain.results import RunRecord
+from benchlib.domain.vocabulary import RunStatus
+from benchlib.domain.work_plan import CompletedKeys
+from benchlib.infrastructure.storage import results, runs
+from benchlib.infrastructure.storage.engine import Store
+
+_WINDOW_SECONDS: Final = 60.0
+
+
+class ProgressStatus(TypedDict):
+    """Where a run stands; `rate_per_s` and `eta_s` are None while nobody works on it.
+
+    `done` counts rated items, `failed` items given up; `pct` is their share of `total`, 0..100,
+    and 100 only when nothing is left.
+    """
+
+    ok: bool
+    run_id: int
+    status: str
+    dataset_id: int
+    done: int
+    total: int
+    failed: int
+    pct: float
+    rate_per_s: float | None
+    eta_s: float | None
+    error: str | None
+    activity: str | None
+    cancel_requested: bool
+    simulated: bool
+
+
+@dataclass
+class _Pace:
+    """Moments (monotonic seconds) and how much was done at them, over the last minute."""
+
+    seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def note(self, now: float, done: int) -> None:
+        if self.seen and done < self.seen[-1][1]:
+            self.seen.clear()
+        self.seen.append((now, done))
+        while now - self.seen[0][0] > _WINDOW_SECONDS and len(self.seen) > 2:
+            self.seen.popleft()
+
+    def rate(self) -> float | None:
+        if len(self.seen) < 2:
+            return None
+        (begin, before), (end, after) = self.seen[0], self.seen[-1]
+        return (after - before) / (end - begin) if end > begin else None
+
+
+_BENCH_PROGRESS: dict[int, _Pace] = {}
+_LOCK = threading.Lock()  # a pace is read and written as a whole
+
+
+def update_progress(store: Store, run_id: int, now: float) -> ProgressStatus:
+    """Look at the run in the store and remember its pace.
+
+    Args:
+        now: Monotonic seconds.
+    """
+    with store.read() as session:
+        run = runs.get_run(session, run_id)
+    return note_progress(run, now)
+
+
+def note_progress(run: RunRecord, now: float) -> ProgressStatus:
+    """Remember the pace of a run that was just read, and tell its status."""
+    with _LOCK:
+        if run.status is not RunStatus.RUNNING:
+            _BENCH_PROGRESS.pop(run.id, None)
+            return _progress_status(run, None)
+        pace = _BENCH_PROGRESS.setdefault(run.id, _Pace())
+        pace.note(now, run.done + run.failed)
+        return _progress_status(run, pace.rate())
+
+
+def progress_poller(
+    store: Store,
+    run_id: int,
+    stop: threading.Event,
+    clock: Callable[[], float],
+    tell: Callable[[ProgressStatus], None],
+    every: float = 1.0,
+) -> None:
+    """Tell the run's status until `stop` is set, and once more then."""
+    while not stop.wait(every):  # wakes at once when stopped
+        tell(update_progress(store, run_id, clock()))
+    tell(update_progress(store, run_id, clock()))  # the last word must not depend on timing
+
+
+def get_completed_keys(store: Store, run_id: int) -> CompletedKeys:
+    """The keys of a run that are rated and must not be asked again."""
+    with store.read() as session:
+        return results.completed_keys(session, run_id)
+
+
+def _progress_status(run: RunRecord, rate: float | None) -> ProgressStatus:
+    left = run.total - run.done - run.failed
+    share = (run.done + run.failed) / run.total if run.total else 1.0
+    return {
+        "ok": True,
+        "run_id": run.id,
+        "status": run.status.value,
+        "dataset_id": run.dataset_id,
+        "done": run.done,
+        "total": run.total,
+        "failed": run.failed,
+        # rounding must not claim completion: 99.99 stays below 100
+        "pct": 100.0 if left <= 0 else min(round(100 * share, 2), 99.99),
+        "rate_per_s": rate,
+        "eta_s": left / rate if rate else None,
+        "error": run.error,
+        "activity": run.activity,
+        "cancel_requested": run.cancel_requested,
+        "simulated": run.simulated,
+    }

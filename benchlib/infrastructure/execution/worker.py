@@ -1,0 +1,195 @@
+"""The one background thread of a process: sweeps up after dead workers, takes the next run."""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchlib.domain.errors import BenchlibError
+from benchlib.domain.results import RunRecord
+from benchlib.domain.run_state import is_stale
+from benchlib.domain.vocabulary import RunStatus
+from benchlib.infrastructure.execution.executor import Worksite, execute_benchmark_run
+from benchlib.infrastructure.storage import runs
+
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 1.0
+"""How often the queue is looked at for runs that another process put there."""
+
+_STOP_SECONDS: Final = 20.0
+
+
+def process_name() -> str:
+    """Who this process is, so that another one on the same machine can tell whether it lives.
+
+    Host, boot, process id and its start time, and a random part for where those are not known.
+    """
+    return "/".join(
+        (
+            socket.gethostname(),
+            _boot_id(),
+            str(os.getpid()),
+            _started(os.getpid()),
+            uuid.uuid4().hex,
+        )
+    )
+
+
+def is_dead(owner: str) -> bool:
+    """Whether the owner is known to be gone: a process of this machine that no longer runs."""
+    parts = owner.split("/")
+    if len(parts) != 5 or parts[0] != socket.gethostname():
+        return False
+    _, boot, process, started, _ = parts
+    if not boot or not started:
+        return False  # this system does not tell; the lease will
+    return boot != _boot_id() or _started(int(process)) != started
+
+
+@dataclass
+class Worker:
+    """Owns the thread. `wake` it after queueing a run; `stop` it before the process ends.
+
+    Attributes:
+        after_run: Called with the id of every run that ended, in the worker's thread.
+    """
+
+    site: Worksite
+    auto_resume: bool = False
+    after_run: Callable[[int], None] | None = None
+    keys: dict[int, str] = field(default_factory=dict)
+    _seen: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _executing: int | None = None
+    _wake: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread; sweeps first, so that what a crash left shows at once."""
+        self.sweep()
+        self._thread = threading.Thread(target=self._work, name="benchlib-worker", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Let what is in flight land, leave the run resumable, end the thread."""
+        self.site.stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_STOP_SECONDS)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is there to take runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def remember_key(self, run_id: int, api_key: str | None) -> None:
+        """Keep a key for this run in memory only, until the run ends."""
+        if api_key:
+            self.keys[run_id] = api_key
+
+    def sweep(self) -> None:
+        """Mark runs whose worker is gone as interrupted; queue them again if that is wished."""
+        with self.site.store.read() as session:
+            running = runs.list_runs(session, statuses=[RunStatus.RUNNING])
+        self._seen = {run.id: self._seen[run.id] for run in running if run.id in self._seen}
+        for run in running:
+            if run.id != self._executing and self._is_gone(run):
+                self._interrupt(run)
+        if self.auto_resume:
+            self._requeue_interrupted()
+
+    def _is_gone(self, run: RunRecord) -> bool:
+        if run.owner is None or run.owner == self.site.owner or is_dead(run.owner):
+            return True
+        now = self.site.monotonic()
+        heartbeat, since = self._seen.get(run.id, (-1, now))
+        if heartbeat != run.heartbeat:
+            self._seen[run.id] = (run.heartbeat, now)
+            return False
+        return is_stale(now - since, self.site.settings.lease_seconds)
+
+    def _interrupt(self, run: RunRecord) -> None:
+        reason = "The process that executed the run went away; resume to go on."
+        with self.site.store.write() as session:
+            if runs.mark_interrupted(session, run, self.site.now(), reason):
+                _log.warning("run %d: its worker is gone, marked as interrupted", run.id)
+
+    def _requeue_interrupted(self) -> None:
+        with self.site.store.write() as session:
+            for run in runs.list_runs(session, statuses=[RunStatus.INTERRUPTED]):
+                runs.requeue(session, run.id)
+                _log.info("run %d: resumed by itself", run.id)
+
+    def _work(self) -> None:
+        while not self.site.stop.is_set():
+            try:
+                self.sweep()
+                run_id = self._claim()
+                if run_id is not None:
+                    self._execute(run_id)
+                    continue
+            except BenchlibError as problem:  # the store is away: say so, try again
+                _log.error("worker: %s", problem)
+            self._wake.wait(_LOOK_SECONDS)
+            self._wake.clear()
+
+    def _claim(self) -> int | None:
+        with self.site.store.read() as session:
+            if not runs.list_runs(session, statuses=[RunStatus.QUEUED]):
+                return None
+        with self.site.store.write() as session:
+            return runs.claim_next(session, self.site.owner, self.site.now())
+
+    def _execute(self, run_id: int) -> None:
+        _log.info("run %d: executing", run_id)
+        self._executing = run_id
+        try:
+            status = execute_benchmark_run(
+                self.site, run_id, self.keys.get(run_id), housekeep=self.sweep
+            )
+        except BenchlibError:
+            raise
+        except Exception as problem:  # noqa: BLE001
+            _log.exception("run %d: ended by a fault of the program", run_id)
+            status = RunStatus.FAILED
+            with self.site.store.write() as session:
+                runs.finish(
+                    session,
+                    run_id,
+                    self.site.owner,
+                    status,
+                    f"A fault of the program ended the run ({type(problem).__name__}); what is "
+                    "rated is kept. Resume to go on, and report it with the log.",
+                    self.site.now(),
+                )
+        finally:
+            self._executing = None
+        _log.info("run %d: %s", run_id, status)
+        if status is not RunStatus.INTERRUPTED:
+            self.keys.pop(run_id, None)
+        if self.after_run is not None:
+            self.after_run(run_id)
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _started(process: int) -> str:
+    """When a process began, in clock ticks since boot; empty where it is gone or not told."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    state, *rest = stat.rpartition(")")[2].split()
+    return "" if state in "ZX" else rest[18]

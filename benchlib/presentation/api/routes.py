@@ -1,0 +1,167 @@
+"""One plain function per service method; errors become a status and the same sentence."""
+
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from fastapi import Body, FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+import benchlib
+from benchlib.application.benchmark_service import (
+    ActiveBenchmark,
+    BenchmarkService,
+    Health,
+    Means,
+    Metrics,
+    Missing,
+    OrderMetrics,
+    RunDetail,
+    RunSummary,
+)
+from benchlib.application.commands import StartBenchmark
+from benchlib.domain.errors import (
+    BenchlibError,
+    EngineNotReachable,
+    InvalidInput,
+    NotFound,
+    ReadOnly,
+    StoreError,
+    WrongState,
+)
+from benchlib.domain.metrics import AttributeMean
+
+_log = logging.getLogger(__name__)
+
+_STATUS: Final[dict[type[BenchlibError], int]] = {
+    InvalidInput: 400,
+    ReadOnly: 403,
+    NotFound: 404,
+    WrongState: 409,
+    EngineNotReachable: 503,
+    StoreError: 503,
+}
+
+Id = Annotated[int, Path(ge=1, lt=2**31)]
+
+
+def create_api(get_service: Callable[[], BenchmarkService]) -> FastAPI:
+    """The API over the service that `get_service` gives."""
+    api = FastAPI(title="benchlib", version=benchlib.__version__)
+    _translate_errors(api)
+    _add_run_routes(api, get_service)
+    _add_benchmark_routes(api, get_service)
+    _add_result_routes(api, get_service)
+    return api
+
+
+def _add_run_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
+    @api.get("/health", response_model=None)
+    def health() -> Health:
+        return get_service().get_health()
+
+    @api.get("/runs", response_model=None)
+    def list_runs() -> list[RunSummary]:
+        return get_service().list_runs()
+
+    @api.get("/runs/{run_id}", response_model=None)
+    def get_run(run_id: Id) -> RunDetail:
+        return get_service().get_run(run_id)
+
+    @api.delete("/runs/{run_id}", response_model=None)
+    def delete_run(run_id: Id) -> dict[str, Any]:
+        return {"ok": True, "deleted": get_service().delete_run(run_id)}
+
+    @api.get("/models", response_model=None)
+    def list_models() -> list[str]:
+        return get_service().list_models()
+
+
+def _add_benchmark_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
+    @api.post("/benchmarks/start", response_model=None)
+    def start_benchmark(command: Annotated[StartBenchmark, Body()]) -> dict[str, Any]:
+        return {"ok": True, "run_id": get_service().start_benchmark(command)}
+
+    @api.get("/benchmarks/{run_id}/status", response_model=None)
+    def bench_status(run_id: Id) -> dict[str, Any]:
+        return dict(get_service().bench_status(run_id))
+
+    @api.post("/benchmarks/{run_id}/cancel", response_model=None)
+    def cancel(run_id: Id) -> dict[str, bool]:
+        get_service().cancel_benchmark(run_id)
+        return {"ok": True}
+
+    @api.get("/datasets/{dataset_id}/benchmarks/active", response_model=None)
+    def active(dataset_id: Id) -> ActiveBenchmark:
+        return get_service().active_benchmark(dataset_id)
+
+
+def _add_result_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
+    @api.get("/runs/{run_id}/metrics", response_model=None)
+    def run_metrics(run_id: Id) -> Metrics:
+        return get_service().get_metrics(run_id)
+
+    @api.get("/runs/{run_id}/order-metrics", response_model=None)
+    def run_order_metrics(run_id: Id) -> OrderMetrics:
+        return get_service().get_order_metrics(run_id)
+
+    @api.get("/runs/{run_id}/means", response_model=None)
+    def means(
+        run_id: Id,
+        attribute: str,
+        top_n: Annotated[int | None, Query(ge=1)] = None,
+        trait_category: str | None = None,
+    ) -> Means:
+        return get_service().get_means(
+            run_id, attribute, top_n=top_n, trait_category=trait_category
+        )
+
+    @api.get("/runs/{run_id}/means/all", response_model=None)
+    def means_all(run_id: Id) -> dict[str, bool | dict[str, list[AttributeMean]]]:
+        return {"ok": True, "data": get_service().get_means_all(run_id)}
+
+    @api.get("/runs/{run_id}/missing", response_model=None)
+    def missing(run_id: Id) -> Missing:
+        return get_service().get_missing(run_id)
+
+
+def _translate_errors(api: FastAPI) -> None:
+    """Give every error the one shape: ok false, and a sentence that says what to do."""
+
+    @api.exception_handler(BenchlibError)
+    def known(_request: Request, error: BenchlibError) -> JSONResponse:
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+        return _refusal(status, str(error))
+
+    @api.exception_handler(RequestValidationError)
+    def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return _refusal(422, _explain(error))
+
+    @api.exception_handler(HTTPException)
+    def http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 404:
+            return _refusal(
+                404, f"There is no {request.url.path}; see /api/docs for what there is."
+            )
+        return _refusal(error.status_code, f"{error.detail}; see /api/docs.", error.headers)
+
+    @api.exception_handler(Exception)
+    def unexpected(_request: Request, error: Exception) -> JSONResponse:
+        _log.error("a request failed by a fault of the program", exc_info=error)
+        return _refusal(500, "A fault of the program; please report it with the log.")
+
+
+def _explain(error: RequestValidationError) -> str:
+    """One sentence per wrong field, without repeating what was handed in."""
+    sentences = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"][1:])
+        said = problem["msg"].removeprefix("Value error, ")
+        sentences.append(f"{name}: {said}" if name else said)
+    return "; ".join(sentences) + "."
+
+
+def _refusal(status: int, sentence: str, headers: Any = None) -> JSONResponse:
+    return JSONResponse({"ok": False, "error": sentence}, status, headers=headers)
