@@ -154,10 +154,10 @@ def is_reversed(scale_order: pd.Series) -> BoolArray:
     Raises:
         InvalidInput: Another value, or none.
     """
-    codes = pd.Categorical(scale_order, categories=list(SCALE_ORDERS)).codes
-    if len(codes) and codes.min() < 0:
+    in_order, reverse = ((scale_order == order).to_numpy(dtype=bool) for order in SCALE_ORDERS)
+    if not (in_order | reverse).all():
         raise InvalidInput("A scale order is neither 'in' nor 'rev'; check the stored answers.")
-    return np.asarray(codes == 1)
+    return np.asarray(reverse)
 
 
 def reverse_scale(rating_raw: ArrayLike, reversed_order: ArrayLike) -> FloatArray:
