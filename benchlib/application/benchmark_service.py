@@ -3,28 +3,21 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, Literal, NotRequired, TypedDict
-
-import pandas as pd
+from typing import Any, Literal
 
 import benchlib
 from benchlib.application.commands import StartBenchmark
-from benchlib.domain.errors import InvalidInput, ReadOnly, WrongState
-from benchlib.domain.metrics import (
-    AttributeMean,
-    AttributeSummary,
-    RatingHistogram,
-    TraitCategoryHistogram,
-    TraitCategorySummary,
-    compute_means_by_attribute,
-    compute_order_effect_metrics,
-    compute_rating_histogram,
-    compute_trait_category_histograms,
-    compute_trait_category_summary,
-    filter_by_trait_category,
-    summarise_rating_by,
+from benchlib.application.engines import EngineChoice, EngineConnection, EngineService, ServerState
+from benchlib.application.payloads import (
+    ActiveBenchmark,
+    Health,
+    Missing,
+    MissingSample,
+    RunDetail,
+    RunSummary,
 )
-from benchlib.domain.order_effects import OrderEffectMetrics
+from benchlib.application.run_analysis import RunAnalysis
+from benchlib.domain.errors import InvalidInput, ReadOnly, WrongState
 from benchlib.domain.prompts import PromptBook
 from benchlib.domain.results import (
     AnswerFilter,
@@ -37,148 +30,19 @@ from benchlib.domain.results import (
     WorkItem,
 )
 from benchlib.domain.run_state import ACTIVE, RESUMABLE
-from benchlib.domain.vocabulary import SCALE_ORDERS, ScaleOrder
+from benchlib.domain.vocabulary import SCALE_ORDERS, RunStatus, ScaleOrder
 from benchlib.domain.work_plan import count_items, work_plan
-from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.execution import progress_tracker
 from benchlib.infrastructure.execution.progress_tracker import ProgressStatus
+from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME
 from benchlib.infrastructure.execution.worker import Worker
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store, open_store
 from benchlib.settings import Settings, get_settings
 
 
-class RunSummary(TypedDict):
-    """A run in a list; times are ISO 8601 with offset, `duration_s` counts execution only."""
-
-    id: int
-    model_name: str
-    include_rationale: bool
-    system_prompt: str | None
-    dataset_id: int
-    dataset_name: str
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    duration_s: float
-    n_results: int
-    total: int
-    failed: int
-    status: str
-    error: str | None
-    resumable: bool
-    simulated: bool
-    answer_mode: str
-    note: str
-    tags: list[str]
-
-
-class RunDataset(TypedDict):
-    """The dataset a run asked about."""
-
-    id: int
-    name: str
-    kind: str
-
-
-class RunDetail(RunSummary):
-    """One run with its configuration, manifest, counts so far and attribute names.
-
-    `tally`: {"in": [n1..n5], "rev": [n1..n5], "failures": {kind: attempts}, "latest": [...]}.
-    """
-
-    dataset: RunDataset
-    config: dict[str, Any]
-    manifest: dict[str, Any]
-    tally: dict[str, Any]
-    attributes: list[str]
-    trait_categories: list[str]
-
-
-class TraitCategoryMetrics(TypedDict):
-    """Histograms and summary by trait category."""
-
-    histograms: list[TraitCategoryHistogram]
-    summary: list[TraitCategorySummary]
-
-
-class Metrics(TypedDict):
-    """The metrics panel; `n` counts the ratings behind it, `missing` what is planned but absent.
-
-    `preliminary` holds while the run may still get answers.
-    """
-
-    ok: bool
-    n: int
-    n_personas: int
-    missing: int
-    failed: int
-    preliminary: bool
-    simulated: bool
-    hist: RatingHistogram
-    trait_categories: TraitCategoryMetrics
-    attributes: dict[str, AttributeSummary]
-
-
-class OrderMetrics(OrderEffectMetrics):
-    """How well the answers in both scale orders agree; see METRICS.md."""
-
-    ok: bool
-    simulated: bool
-
-
-class Means(TypedDict):
-    """Means per category of one attribute."""
-
-    ok: bool
-    rows: list[AttributeMean]
-
-
-class MissingSample(TypedDict):
-    """A question that has no rating yet."""
-
-    persona_uuid: str
-    case_id: str
-    adjective: str
-    scale_order: ScaleOrder
-
-
-class Missing(TypedDict):
-    """What a run still lacks."""
-
-    ok: bool
-    dataset_id: int
-    total: int
-    done: int
-    missing: int
-    failed: int
-    samples: list[MissingSample]
-
-
-class ActiveBenchmark(TypedDict):
-    """Whether a dataset has a queued or running run, and how far it is."""
-
-    ok: bool
-    active: bool
-    run_id: int | None
-    status: NotRequired[str]
-    done: NotRequired[int]
-    total: NotRequired[int]
-    pct: NotRequired[float]
-    error: NotRequired[str | None]
-
-
-class Health(TypedDict):
-    """Liveness of this process: `store` and `executor` are "ok" or a sentence."""
-
-    ok: bool
-    version: str
-    store: str
-    executor: str
-
-
-class BenchmarkService:
-    """Runs: start, watch, stop, read.
+class BenchmarkService(RunAnalysis):
+    """Runs: start, watch, stop, read; what they found comes from `RunAnalysis`.
 
     Args:
         store: Where runs lie; None opens the one the settings name.
@@ -192,9 +56,10 @@ class BenchmarkService:
         worker: Worker | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self._settings = settings or get_settings()
-        self._store = store or open_store(self._settings.store_url)
+        settings = settings or get_settings()
+        super().__init__(store or open_store(settings.store_url), settings)
         self._worker = worker
+        self._engines = EngineService(self._settings)
 
     @property
     def read_only(self) -> bool:
@@ -338,56 +203,54 @@ class BenchmarkService:
             n_personas = datasets.get_dataset(session, config.dataset_id).n_personas
         return count_items(n_personas, len(config.trait_ids), config.dual_fraction)
 
-    # -- what a run found ---------------------------------------------------------------------
+    def estimate_seconds(self, command: StartBenchmark) -> float | None:
+        """How long such a run takes at the pace of the last one that was like it.
 
-    def get_metrics(self, run_id: int) -> Metrics:
-        """Histograms, summary by trait category and means by attribute."""
-        run, attributes, frame = self._panel(run_id)
-        return {
-            "ok": True,
-            "n": len(frame),
-            "n_personas": int(frame["persona_id"].nunique()),
-            "missing": run.total - run.done,
-            "failed": run.failed,
-            "preliminary": run.status in ACTIVE or run.done < run.total,
-            "simulated": run.simulated,
-            "hist": compute_rating_histogram(frame),
-            "trait_categories": {
-                "histograms": compute_trait_category_histograms(frame),
-                "summary": compute_trait_category_summary(frame),
-            },
-            "attributes": {name: summarise_rating_by(frame, name) for name in attributes},
-        }
-
-    def get_order_metrics(self, run_id: int) -> OrderMetrics:
-        """How well the answers in both scale orders agree."""
-        run, _, frame = self._panel(run_id)
-        effects = compute_order_effect_metrics(frame)
-        return {"ok": True, "simulated": run.simulated, **effects}
-
-    def get_means(
-        self,
-        run_id: int,
-        attribute: str,
-        *,
-        top_n: int | None = None,
-        trait_category: str | None = None,
-    ) -> Means:
-        """Mean rating per category of one attribute.
-
-        Raises:
-            InvalidInput: The run's personas have no such attribute.
+        Returns:
+            Seconds; None as long as no run of this engine, model and answer mode was finished.
         """
-        _, attributes, frame = self._panel(run_id)
-        if attribute not in attributes:
-            raise InvalidInput(f"There is no attribute {attribute}; pick {', '.join(attributes)}.")
-        frame = filter_by_trait_category(frame, trait_category)
-        return {"ok": True, "rows": compute_means_by_attribute(frame, attribute, top_n)}
+        n_prompts = self.count_prompts(command)
+        config = self._config(command)
+        if config.simulated_items_per_second is not None:
+            return n_prompts / config.simulated_items_per_second
+        with self._store.read() as session:
+            ended = runs.list_runs(session, statuses=[RunStatus.DONE, RunStatus.PARTIAL])
+        for run in ended:
+            alike = (
+                run.config.llm == config.llm
+                and run.config.model_name == config.model_name
+                and run.config.answer_mode == config.answer_mode
+                and run.config.simulated_items_per_second is None
+            )
+            if alike and run.done and run.seconds_active:
+                return n_prompts * run.seconds_active / run.done
+        return None
 
-    def get_means_all(self, run_id: int) -> dict[str, list[AttributeMean]]:
-        """Mean rating per category, for all attributes."""
-        _, attributes, frame = self._panel(run_id)
-        return {name: compute_means_by_attribute(frame, name) for name in attributes}
+    # -- engines ------------------------------------------------------------------------------
+
+    def test_connection(
+        self, base_url: str | None = None, api_key: str | None = None
+    ) -> list[EngineConnection]:
+        """What answers at the addresses given, else at those of the settings."""
+        return self._engines.test_connection(base_url, api_key)
+
+    def default_engine(self) -> EngineChoice:
+        """What a form opens with: the server that answers, else the simulated rater."""
+        return self._engines.default_engine()
+
+    def start_server(self, model: str) -> ServerState:
+        """Start a local vLLM server for a model name or folder."""
+        return self._engines.start_server(model)
+
+    def server_state(self) -> ServerState | None:
+        """Where the local server stands; None if none was started."""
+        return self._engines.server_state()
+
+    def stop_server(self) -> None:
+        """Stop the local server."""
+        self._engines.stop_server()
+
+    # -- what a run found ---------------------------------------------------------------------
 
     def get_missing(self, run_id: int, limit: int = 20) -> Missing:
         """What is still to do, with the first of the questions that have no rating."""
@@ -474,15 +337,6 @@ class BenchmarkService:
         if self.read_only:
             raise ReadOnly
 
-    def _panel(self, run_id: int) -> tuple[RunRecord, list[str], pd.DataFrame]:
-        with self._store.read() as session:
-            run = runs.get_run(session, run_id)
-        return run, self._attributes(run), data_loader.df_for_read(self._store, run)
-
-    def _attributes(self, run: RunRecord) -> list[str]:
-        personas = data_loader.load_personas_cached(self._store, run.dataset_id)
-        return data_loader.attribute_names(personas)
-
     def _config(self, command: StartBenchmark) -> RunConfig:
         """Check what was chosen against what exists."""
         if command.dataset_id is None:
@@ -491,7 +345,7 @@ class BenchmarkService:
         with self._store.read() as session:
             datasets.get_dataset(session, command.dataset_id)
             asked = self._asked(traits.list_traits(session), command.trait_ids)
-        model_name = "simulated-rater" if llm == "simulated" else command.model_name
+        model_name = SIMULATED_MODEL_NAME if llm == "simulated" else command.model_name
         if not model_name:
             raise InvalidInput("model_name: name the model as its server does.")
         return RunConfig(

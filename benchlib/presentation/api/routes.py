@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import benchlib
-from benchlib.application.benchmark_service import (
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.application.commands import StartBenchmark
+from benchlib.application.payloads import (
     ActiveBenchmark,
-    BenchmarkService,
     Health,
     Means,
     Metrics,
@@ -21,7 +22,6 @@ from benchlib.application.benchmark_service import (
     RunDetail,
     RunSummary,
 )
-from benchlib.application.commands import StartBenchmark
 from benchlib.domain.errors import (
     BenchlibError,
     EngineNotReachable,

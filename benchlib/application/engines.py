@@ -1,0 +1,174 @@
+"""Engines before a run: who answers, what it can do, and a server of our own."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Literal, TypedDict
+
+from benchlib.domain.errors import BenchlibError, ReadOnly
+from benchlib.infrastructure.execution.engine_http import (
+    EngineHttp,
+    normalise_address,
+    open_session,
+)
+from benchlib.infrastructure.execution.engine_identity import EngineRefusal, choose_model, identify
+from benchlib.infrastructure.execution.engine_inspection import EngineInspection, inspect_engine
+from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME
+from benchlib.settings import Settings, split_addresses
+
+if TYPE_CHECKING:
+    from benchlib.infrastructure.execution.vllm_server import VllmServer
+
+_LOOK_SECONDS: Final = 1.0
+_LOG_LINES: Final = 60
+
+
+class EngineConnection(TypedDict):
+    """What a connection test found at one address; `error` is a sentence, None if it can serve.
+
+    `supports` maps "batch", "distribution" and "structured" to whether a test question showed it.
+    """
+
+    address: str
+    ok: bool
+    error: str | None
+    engine_version: str | None
+    models: list[str]
+    supports: dict[str, bool]
+    notes: list[str]
+
+
+class EngineChoice(TypedDict):
+    """What a form opens with; `note` says why."""
+
+    llm: Literal["vllm", "simulated"]
+    base_url: str | None
+    model_name: str
+    note: str
+
+
+class ServerState(TypedDict):
+    """The managed local server: `state` is starting, ready, stopped or failed."""
+
+    model: str
+    base_url: str
+    state: str
+    log: str
+    error: str | None
+
+
+class EngineService:
+    """Looks at engines, and keeps at most one local server for this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._server: "VllmServer | None" = None
+
+    def test_connection(
+        self, base_url: str | None = None, api_key: str | None = None
+    ) -> list[EngineConnection]:
+        """Ask every address of the form, else of the settings, what it is and can do."""
+        addresses = self._addresses(base_url)
+        key = self._key(api_key)
+
+        async def look() -> Sequence[EngineInspection]:
+            return await asyncio.gather(*(inspect_engine(a, api_key=key) for a in addresses))
+
+        return [_connection(found) for found in asyncio.run(look())]
+
+    def default_engine(self) -> EngineChoice:
+        """The first server of the settings that answers with a model, else the simulated rater."""
+        addresses = self._addresses(None)
+        server = self.server_state()
+        if server is not None and server["state"] == "ready":
+            addresses = (server["base_url"], *addresses)
+        model = asyncio.run(_first_model(addresses, self._key(None)))
+        if model is not None:
+            address, name = model
+            return {
+                "llm": "vllm",
+                "base_url": address,
+                "model_name": name,
+                "note": f"A model server answers at {address}.",
+            }
+        return {
+            "llm": "simulated",
+            "base_url": None,
+            "model_name": SIMULATED_MODEL_NAME,
+            "note": f"No model server answers at {', '.join(addresses)}; the simulated rater makes "
+            "ratings up, to try things out.",
+        }
+
+    def start_server(self, model: str) -> ServerState:
+        """Start vLLM for a model name or folder, or keep the one that serves it already.
+
+        Raises:
+            ReadOnly: This dashboard only shows.
+            InvalidInput: No model is named, or the interpreter has no vLLM.
+        """
+        if self._settings.read_only:
+            raise ReadOnly
+        from benchlib.infrastructure.execution.vllm_server import VllmServer
+
+        python = self._settings.vllm_python
+        self._server = VllmServer.start(
+            model,
+            python_executable=str(python) if python else sys.executable,
+            log_folder=self._settings.data_dir / "servers",
+            api_key=self._key(None),
+        )
+        return _state(self._server)
+
+    def server_state(self) -> ServerState | None:
+        """Where the managed server stands; None if none was started."""
+        return None if self._server is None else _state(self._server)
+
+    def stop_server(self) -> None:
+        """Stop the managed server, if there is one, and all its processes."""
+        if self._server is not None:
+            self._server.stop()
+
+    def _addresses(self, base_url: str | None) -> tuple[str, ...]:
+        return split_addresses(base_url) if base_url else self._settings.engine_addresses
+
+    def _key(self, api_key: str | None) -> str | None:
+        if api_key:
+            return api_key
+        key = self._settings.vllm_api_key
+        return None if key is None else key.get_secret_value()
+
+
+async def _first_model(addresses: Sequence[str], api_key: str | None) -> tuple[str, str] | None:
+    async def look(address: str) -> tuple[str, str] | None:
+        try:
+            http = EngineHttp(session, normalise_address(address), _LOOK_SECONDS)
+            identity = await identify(http, has_key=bool(api_key))
+            return http.address, choose_model(identity, None)
+        except (BenchlibError, EngineRefusal):
+            return None
+
+    async with open_session(api_key) as session:
+        found = await asyncio.gather(*(look(address) for address in addresses))
+    return next((model for model in found if model is not None), None)
+
+
+def _connection(found: EngineInspection) -> EngineConnection:
+    return {
+        "address": found.address,
+        "ok": found.problem is None,
+        "error": found.problem,
+        "engine_version": found.version,
+        "models": [model.name for model in found.models],
+        "supports": dict(found.supports),
+        "notes": list(found.notes),
+    }
+
+
+def _state(server: "VllmServer") -> ServerState:
+    return {
+        "model": server.model,
+        "base_url": server.base_url,
+        "state": server.state,
+        "log": server.log_tail(_LOG_LINES),
+        "error": server.error,
+    }
