@@ -5,13 +5,14 @@ grouping rows: a million answers cost milliseconds.
 """
 
 from collections.abc import Hashable
-from typing import Final, NamedTuple, TypedDict
+from typing import Final, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from benchlib.domain.errors import RatingOutOfScale
+from benchlib.domain.one_sample import compute_one_sample
 from benchlib.domain.order_effects import compute_order_effect_metrics
 from benchlib.domain.ratings import (
     Cells,
@@ -21,14 +22,7 @@ from benchlib.domain.ratings import (
     compute_persona_scores,
     select_traits,
 )
-from benchlib.domain.significance import (
-    CONFIDENCE,
-    LOW_N,
-    Status,
-    moments_of,
-    none_if_nan,
-    t_quantile,
-)
+from benchlib.domain.significance import Status
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY
 
 ALL_TRAIT_CATEGORIES: Final = "all"
@@ -110,15 +104,6 @@ class AttributeSummary(TypedDict):
 
     baseline: str | None
     categories: list[AttributeMean]
-
-
-class _MeanInterval(NamedTuple):
-    """Mean score, its standard error and the half-width of its 95 % t interval."""
-
-    mean: float | None
-    se: float | None
-    reach: float | None
-    status: Status
 
 
 def filter_by_trait_category(frame: pd.DataFrame, trait_category: str | None) -> pd.DataFrame:
@@ -357,18 +342,17 @@ def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
         members = grouping.members(category)
         count = int(answers_of[members].sum())
         z = scores.z[members][scores.enters[members]]
-        score = _mean_interval(z)
-        level = None if score.mean is None or grand is None else grand + score.mean
+        score = compute_one_sample(z)
         rows.append(
             {
                 "category": category,
                 "count": count,
-                "mean": level,
+                "mean": _plus(grand, score.mean),
                 "mean_ratings": float(rating_sum[members].sum()) / count if count else None,
                 "n_personas": len(z),
                 "se": score.se,
-                "ci_low": _plus(level, score.reach, -1),
-                "ci_high": _plus(level, score.reach, 1),
+                "ci_low": _plus(grand, score.ci_low),
+                "ci_high": _plus(grand, score.ci_high),
                 "status": score.status,
             }
         )
@@ -378,20 +362,8 @@ def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
     )
 
 
-def _mean_interval(scores: npt.NDArray[np.float64]) -> _MeanInterval:
-    moments = moments_of(scores)
-    n = int(moments.n)
-    if n < 2:
-        return _MeanInterval(none_if_nan(moments.mean), None, None, "n_lt_2" if n else "no_data")
-    se = float(moments.sd) / n**0.5
-    if se == 0:
-        return _MeanInterval(float(moments.mean), 0.0, None, "zero_variance")
-    reach = float(t_quantile(n - 1, CONFIDENCE)) * se
-    return _MeanInterval(float(moments.mean), se, reach, "ok" if n >= LOW_N else "low_n")
-
-
-def _plus(level: float | None, reach: float | None, sign: int) -> float | None:
-    return None if level is None or reach is None else level + sign * reach
+def _plus(grand: float | None, deviation: float | None) -> float | None:
+    return None if grand is None or deviation is None else grand + deviation
 
 
 def _asked_column(frame: pd.DataFrame) -> str:

@@ -1,0 +1,505 @@
+"""Paired comparisons: a persona against itself with one attribute changed, a model against another.
+
+Whatever is peculiar to a persona cancels within its pair, so far smaller effects show than between
+groups. The source persona is the unit: each gives one number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypedDict, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from benchlib.domain.errors import InvalidInput
+from benchlib.domain.one_sample import OneSample, compute_one_sample
+from benchlib.domain.panels import correct_together, prepare_contrasts
+from benchlib.domain.permutation import DEFAULT_N_PERM, MAX_ASSIGNMENTS
+from benchlib.domain.ratings import MIN_RATED_SHARE, Cells, FloatArray, IntArray, PersonaScores
+from benchlib.domain.significance import (
+    DEFAULT_ALPHA,
+    Status,
+    compute_moments,
+    compute_q_values,
+    compute_welch,
+    is_significant,
+    none_if_nan,
+)
+from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
+
+PAIR_COLUMNS: Final = ("persona_id", "source_persona_id", "changed_attribute")
+
+_BLOCK_VALUES: Final = 4_000_000
+_TIE: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDelta:
+    """Mean paired difference with its tests; None = undefined.
+
+    Attributes:
+        sample: One-sample t on the differences.
+        p_signflip: Two-sided; 1 if all differences are 0, None below two.
+        n_flips: Sign patterns behind it: all 2^n, or the draws.
+        exact: Whether they were all.
+        p_wilcoxon: Wilcoxon's signed-rank test, zeros after Pratt, normal approximation; None if
+            all are 0, or below two.
+        dz: Mean / standard deviation of the differences; None without variance.
+    """
+
+    sample: OneSample
+    p_signflip: float | None
+    n_flips: int
+    exact: bool
+    p_wilcoxon: float | None
+    dz: float | None
+
+
+class CounterfactualRow(TypedDict):
+    """One change of one attribute; `delta` is counterfactual minus source, in rating points."""
+
+    attribute: str
+    source_category: str
+    category: str
+    status: Status
+    n_pairs: int
+    n_sources: int
+    mean_source: float | None
+    mean_counterfactual: float | None
+    delta: float | None
+    se_delta: float | None
+    df: int | None
+    t: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    p_signflip: float | None
+    n_flips: int
+    signflip_exact: bool
+    p_wilcoxon: float | None
+    dz: float | None
+    q_value: float | None
+    significant: bool | None
+
+
+class CounterfactualTraitRow(TypedDict):
+    """One trait under one change of one attribute."""
+
+    attribute: str
+    source_category: str
+    category: str
+    case_id: str
+    label: str
+    trait_category: str
+    status: Status
+    n_sources: int
+    delta: float | None
+    se: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    q_value: float | None
+
+
+class Counterfactuals(TypedDict):
+    """All changes of a dataset's counterfactual pairs.
+
+    `n_pairs` counts pairs that enter; `n_dropped` those with too few traits rated on both sides.
+    """
+
+    n_pairs: int
+    n_dropped: int
+    alpha: float
+    family_size: int
+    rows: list[CounterfactualRow]
+    by_trait: list[CounterfactualTraitRow]
+
+
+class RunDifferenceRow(TypedDict):
+    """One category: the delta of run A, of run B, and B minus A with a paired interval."""
+
+    attribute: str
+    category: str
+    baseline: str | None
+    status: Status
+    n_base: int
+    n_cat: int
+    delta_a: float | None
+    delta_b: float | None
+    difference: float | None
+    se: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    q_value: float | None
+    significant: bool | None
+
+
+class RunDifferences(TypedDict):
+    """Two runs over the personas and traits that both have rated.
+
+    `level_difference` is the mean aligned rating of B minus that of A.
+    """
+
+    n_personas: int
+    n_traits: int
+    level_difference: float | None
+    level_ci_low: float | None
+    level_ci_high: float | None
+    level_p_value: float | None
+    alpha: float
+    family_size: int
+    rows: list[RunDifferenceRow]
+
+
+def compute_paired_delta(
+    differences: ArrayLike,
+    rng: np.random.Generator | None = None,
+    n_flips: int = DEFAULT_N_PERM,
+) -> PairedDelta:
+    """Test whether paired differences average 0.
+
+    Args:
+        differences: (n,) one independent difference per source; NaN values are left out.
+        rng: Source of random signs for n too large to try all patterns; None leaves that test out.
+        n_flips: Draws.
+
+    Returns:
+        Student's t; the sign-flip test on |mean|, exact up to 14 differences, else
+        (b + 1) / (B + 1); Wilcoxon's test with Pratt's zeros as a check on robustness.
+    """
+    values = np.asarray(differences, dtype=np.float64).ravel()
+    values = values[~np.isnan(values)]
+    sample = compute_one_sample(values)
+    p_signflip, flips, exact = _sign_flip(values, rng, n_flips)
+    sd = sample.sd
+    return PairedDelta(
+        sample=sample,
+        p_signflip=p_signflip,
+        n_flips=flips,
+        exact=exact,
+        p_wilcoxon=_wilcoxon(values),
+        dz=None if not sd or sample.mean is None else sample.mean / sd,
+    )
+
+
+def compute_pair_differences(source: ArrayLike, counterfactual: ArrayLike) -> FloatArray:
+    """Average the differences of pairs over the traits that both sides have.
+
+    Args:
+        source: (n, T) ratings of the source personas on one scale; NaN = not rated.
+        counterfactual: (n, T) ratings of their counterfactuals.
+
+    Returns:
+        (n,) counterfactual minus source in rating points; NaN for a pair with fewer than half of
+        the traits rated on both sides.
+    """
+    gap = np.asarray(counterfactual, dtype=np.float64) - np.asarray(source, dtype=np.float64)
+    rated = ~np.isnan(gap)
+    count = rated.sum(axis=1)
+    mean = np.where(rated, gap, 0.0).sum(axis=1) / np.maximum(count, 1)
+    enters = (count > 0) & (count >= MIN_RATED_SHARE * gap.shape[1])
+    return np.where(enters, mean, np.nan)
+
+
+def compute_counterfactuals(
+    cells: Cells,
+    pairs: pd.DataFrame,
+    *,
+    rng: np.random.Generator | None = None,
+    n_flips: int = DEFAULT_N_PERM,
+    alpha: float = DEFAULT_ALPHA,
+) -> Counterfactuals:
+    """Compare personas with their counterfactuals, for every change of every attribute.
+
+    Args:
+        cells: Cells of the panel; neutral traits take no part.
+        pairs: One row per counterfactual: `persona_id`, `source_persona_id`, `changed_attribute`.
+            Pairs with a persona that has no answer are left out.
+        rng: Source of random sign flips; None leaves out those that are not exact.
+        n_flips: Draws.
+        alpha: Level of `significant`, against `q_value`.
+
+    Returns:
+        One row per (attribute, category of the source, category of the counterfactual), in
+        lexicographic order. Several counterfactuals of one source under the same change are
+        averaged first. q is Benjamini-Hochberg over all rows; over all of `by_trait` there.
+
+    Raises:
+        InvalidInput: A column is missing, or an attribute that was changed is not in the cells.
+    """
+    lacking = sorted(set(PAIR_COLUMNS) - set(pairs.columns))
+    if lacking:
+        raise InvalidInput(f"The counterfactual pairs lack the columns {lacking}.")
+    links = _Links.find(cells, pairs)
+    panel = cells.has_valence & ~np.isnan(cells.trait_means)
+    values = cells.centred[:, panel]
+    gaps = values[links.counterfactual] - values[links.source]
+    differences = compute_pair_differences(values[links.source], values[links.counterfactual])
+    level = cells.aligned_mean
+    rows: list[CounterfactualRow] = []
+    by_trait: list[CounterfactualTraitRow] = []
+    traits = cells.traits[panel]
+    for change, members in links.changes().items():
+        entering = members[~np.isnan(differences[members])]
+        sources = links.source[entering]
+        delta = compute_paired_delta(_per_source(differences[entering], sources), rng, n_flips)
+        mean_source = None
+        if level is not None and len(entering):
+            # The mean of the same traits and the same pairs as the difference.
+            both = ~np.isnan(gaps[entering])
+            own = np.where(both, values[sources], 0.0).sum(axis=1) / both.sum(axis=1)
+            mean_source = level + float(_per_source(own, sources).mean())
+        rows.append(_row(change, len(entering), delta, mean_source))
+        by_trait += _trait_rows(change, gaps[entering], sources, traits)
+    q_values = compute_q_values([row["p_value"] for row in rows])
+    for row, q_value in zip(rows, q_values, strict=True):
+        row["q_value"] = none_if_nan(q_value)
+        row["significant"] = is_significant(row["q_value"], alpha)
+    for trait_row, q_value in zip(
+        by_trait, compute_q_values([row["p_value"] for row in by_trait]), strict=True
+    ):
+        trait_row["q_value"] = none_if_nan(q_value)
+    n_entering = int((~np.isnan(differences)).sum())
+    return {
+        "n_pairs": n_entering,
+        "n_dropped": len(pairs) - n_entering,
+        "alpha": alpha,
+        "family_size": int(np.isfinite(q_values).sum()),
+        "rows": rows,
+        "by_trait": by_trait,
+    }
+
+
+def compute_run_differences(
+    cells_a: Cells,
+    cells_b: Cells,
+    *,
+    baselines: Mapping[str, str] | None = None,
+    alpha: float = DEFAULT_ALPHA,
+) -> RunDifferences:
+    """Compare the biases of two runs over the same personas and traits.
+
+    Each persona gives the difference of its two scores; groups are then compared on these, which
+    takes out whatever the persona brings to both models.
+
+    Args:
+        cells_a: Cells of the first run, with the attributes to compare.
+        cells_b: Cells of the second run; personas and traits are matched by id.
+        baselines: The category to compare against, by attribute; default: most personas.
+        alpha: Level of `significant`, against `q_value`.
+
+    Returns:
+        Differences of deltas, B minus A, on the shared personas and the shared traits with a
+        valence; q over attributes x categories. Nothing shared gives rows without numbers.
+
+    Raises:
+        InvalidInput: A chosen baseline does not exist.
+    """
+    _, rows_a, rows_b = np.intersect1d(
+        cells_a.persona_ids, cells_b.persona_ids, return_indices=True
+    )
+    _, at_a, at_b = np.intersect1d(cells_a.trait_ids, cells_b.trait_ids, return_indices=True)
+    used = cells_a.has_valence[at_a] & cells_b.has_valence[at_b]
+    used &= ~np.isnan(cells_a.trait_means[at_a]) & ~np.isnan(cells_b.trait_means[at_b])
+    at_a, at_b = at_a[used], at_b[used]
+    first = cells_a.centred[np.ix_(rows_a, at_a)]
+    second = cells_b.centred[np.ix_(rows_b, at_b)]
+    difference = _onto(cells_a.n_personas, rows_a, compute_pair_differences(first, second))
+    both = ~np.isnan(first) & ~np.isnan(second)
+    count = np.maximum(both.sum(axis=1), 1)
+    score_a = _onto(cells_a.n_personas, rows_a, np.where(both, first, 0.0).sum(axis=1) / count)
+    score_a = np.where(np.isnan(difference), np.nan, score_a)
+    trait_gap = cells_b.trait_means[at_b] - cells_a.trait_means[at_a]
+    level = compute_one_sample(difference + trait_gap.mean() if len(trait_gap) else [])
+    enters = ~np.isnan(difference)
+    scores = PersonaScores(difference, np.zeros(len(difference), dtype=np.int64), enters)
+    names = [str(name) for name in cells_a.attributes.columns]
+    contrasts = prepare_contrasts(cells_a, names, scores, baselines)
+    p_values: dict[str, FloatArray] = {}
+    tables = {}
+    for name, contrast in contrasts.items():
+        codes, size = contrast.grouping.codes, len(contrast.grouping.categories)
+        moments = compute_moments(difference, codes, size)
+        p_values[name] = contrast.p_values(moments)
+        tables[name] = (moments, compute_moments(score_a, codes, size))
+    q_values = correct_together(p_values, "bh")
+    rows: list[RunDifferenceRow] = []
+    for name, contrast in contrasts.items():
+        moments, own = tables[name]
+        welch = compute_welch(moments.at(contrast.base), moments)
+        for i in contrast.targets:
+            delta_a = none_if_nan(own.mean[i] - own.mean[contrast.base])
+            gap = none_if_nan(welch.delta[i])
+            q_value = none_if_nan(q_values[name][i])
+            rows.append(
+                {
+                    "attribute": name,
+                    "category": contrast.grouping.categories[i],
+                    "baseline": contrast.baseline,
+                    "status": cast(Status, str(welch.status[i])),
+                    "n_base": int(welch.n_base[i]),
+                    "n_cat": int(welch.n_cat[i]),
+                    "delta_a": delta_a,
+                    "delta_b": None if delta_a is None or gap is None else delta_a + gap,
+                    "difference": gap,
+                    "se": none_if_nan(welch.se[i]),
+                    "ci_low": none_if_nan(welch.ci_low[i]),
+                    "ci_high": none_if_nan(welch.ci_high[i]),
+                    "p_value": none_if_nan(welch.p_value[i]),
+                    "q_value": q_value,
+                    "significant": is_significant(q_value, alpha),
+                }
+            )
+    return {
+        "n_personas": int(enters.sum()),
+        "n_traits": len(at_a),
+        "level_difference": level.mean,
+        "level_ci_low": level.ci_low,
+        "level_ci_high": level.ci_high,
+        "level_p_value": level.p_value,
+        "alpha": alpha,
+        "family_size": sum(int(np.isfinite(p).sum()) for p in p_values.values()),
+        "rows": rows,
+    }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Links:
+    """Pairs as positions in the cells, with what was changed; all (n,)."""
+
+    source: IntArray
+    counterfactual: IntArray
+    change: list[tuple[str, str, str]]
+
+    @classmethod
+    def find(cls, cells: Cells, pairs: pd.DataFrame) -> "_Links":
+        persona_at = pd.Index(cells.persona_ids)
+        changed = persona_at.get_indexer(pd.Index(pairs["persona_id"]))
+        source = persona_at.get_indexer(pd.Index(pairs["source_persona_id"]))
+        known = (changed >= 0) & (source >= 0)
+        names = pairs["changed_attribute"].astype(str).to_numpy(dtype=object)[known]
+        strays = sorted(set(names) - set(map(str, cells.attributes.columns)))
+        if strays:
+            raise InvalidInput(f"Counterfactuals change {strays}, which the personas do not have.")
+        change = [("", "", "")] * len(names)
+        for name in sorted(set(names)):
+            values = cells.attributes[name].astype(object).to_numpy()
+            for place in np.flatnonzero(names == name):
+                before, after = values[source[known][place]], values[changed[known][place]]
+                change[place] = (str(name), str(before), str(after))
+        return cls(source[known].astype(np.int64), changed[known].astype(np.int64), change)
+
+    def changes(self) -> dict[tuple[str, str, str], IntArray]:
+        """Pairs of every change, in lexicographic order; unknown categories are not compared."""
+        members: dict[tuple[str, str, str], list[int]] = {}
+        for place, change in enumerate(self.change):
+            if UNKNOWN_CATEGORY not in change[1:]:
+                members.setdefault(change, []).append(place)
+        return {change: np.array(members[change], dtype=np.int64) for change in sorted(members)}
+
+
+def _row(
+    change: tuple[str, str, str], n_pairs: int, delta: PairedDelta, mean_source: float | None
+) -> CounterfactualRow:
+    sample = delta.sample
+    both = mean_source is not None and sample.mean is not None
+    return {
+        "attribute": change[0],
+        "source_category": change[1],
+        "category": change[2],
+        "status": sample.status,
+        "n_pairs": n_pairs,
+        "n_sources": sample.n,
+        "mean_source": mean_source,
+        "mean_counterfactual": (mean_source or 0.0) + (sample.mean or 0.0) if both else None,
+        "delta": sample.mean,
+        "se_delta": sample.se,
+        "df": sample.df,
+        "t": sample.t,
+        "ci_low": sample.ci_low,
+        "ci_high": sample.ci_high,
+        "p_value": sample.p_value,
+        "p_signflip": delta.p_signflip,
+        "n_flips": delta.n_flips,
+        "signflip_exact": delta.exact,
+        "p_wilcoxon": delta.p_wilcoxon,
+        "dz": delta.dz,
+        "q_value": None,
+        "significant": None,
+    }
+
+
+def _trait_rows(
+    change: tuple[str, str, str], gaps: FloatArray, sources: IntArray, traits: pd.DataFrame
+) -> list[CounterfactualTraitRow]:
+    rows: list[CounterfactualTraitRow] = []
+    for place, trait in enumerate(traits.itertuples(index=False)):
+        rated = ~np.isnan(gaps[:, place])
+        sample = compute_one_sample(_per_source(gaps[rated, place], sources[rated]))
+        rows.append(
+            {
+                "attribute": change[0],
+                "source_category": change[1],
+                "category": change[2],
+                "case_id": str(trait.case_id),
+                "label": str(trait.label),
+                "trait_category": str(trait.trait_category),
+                "status": sample.status,
+                "n_sources": sample.n,
+                "delta": sample.mean,
+                "se": sample.se,
+                "ci_low": sample.ci_low,
+                "ci_high": sample.ci_high,
+                "p_value": sample.p_value,
+                "q_value": None,
+            }
+        )
+    return rows
+
+
+def _per_source(values: FloatArray, sources: IntArray) -> FloatArray:
+    """One mean per source."""
+    _, codes = np.unique(sources, return_inverse=True)
+    return np.bincount(codes, weights=values) / np.maximum(np.bincount(codes), 1)
+
+
+def _onto(size: int, rows: IntArray, values: FloatArray) -> FloatArray:
+    """Values at their rows of a longer array, NaN elsewhere."""
+    spread = np.full(size, np.nan)
+    spread[rows] = values
+    return spread
+
+
+def _sign_flip(
+    values: FloatArray, rng: np.random.Generator | None, n_flips: int
+) -> tuple[float | None, int, bool]:
+    """P, sign patterns tried, whether these were all."""
+    n = len(values)
+    if n < 2:
+        return None, 0, False
+    limit = abs(values.sum()) * (1 - _TIE)
+    n_patterns = 2**n if n < 64 else np.inf
+    if n_patterns <= MAX_ASSIGNMENTS:
+        bits = np.arange(int(n_patterns))[:, None] >> np.arange(n) & 1
+        sums = np.abs((2 * bits - 1) @ values)
+        return float((sums >= limit).mean()), int(n_patterns), True
+    if np.abs(values).max() < _TIE:
+        return 1.0, 0, True
+    if rng is None or n_flips < 1:
+        return None, 0, False
+    hits, block = 0, max(1, _BLOCK_VALUES // n)
+    for begin in range(0, n_flips, block):
+        heads = rng.integers(0, 2, (min(block, n_flips - begin), n), dtype=np.int8)
+        hits += int((np.abs(2 * (heads @ values) - values.sum()) >= limit).sum())
+    return (hits + 1) / (n_flips + 1), n_flips, False
+
+
+def _wilcoxon(values: FloatArray) -> float | None:
+    # Differences of means carry rounding noise that would break ties and zeros.
+    rounded = np.round(values, 9)
+    if len(rounded) < 2 or not rounded.any():
+        return None
+    return float(stats.wilcoxon(rounded, zero_method="pratt", method="asymptotic").pvalue)

@@ -1,0 +1,175 @@
+"""What a model would have answered: the distribution over the five digits behind an answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special, stats
+
+from benchlib.domain.ratings import FloatArray, IntArray
+from benchlib.domain.significance import none_if_nan
+from benchlib.domain.vocabulary import N_POINTS
+
+LOW_MASS: Final = 0.9
+"""Below this probability of answering with a digit at all, a distribution is flagged."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatingDistributions:
+    """Distributions of n answers over the points 1..K; NaN where no digit has probability.
+
+    Attributes:
+        probabilities: (n, K) shares of the points, summing to 1.
+        mass: (n,) probability of all digits together before renormalising, 0..1; NaN if unknown.
+        expected: (n,) mean, 1..K.
+        variance: (n,) variance in squared rating points.
+        entropy: (n,) in nats, 0 (certain) .. ln K (indifferent).
+        entropy_norm: (n,) entropy / ln K, 0..1.
+        mode: (n,) most likely point (ties: the lower one); 0 where undefined.
+        p_extreme: (n,) probability of 1 or K.
+        is_low_mass: (n,) mass below LOW_MASS.
+    """
+
+    probabilities: FloatArray
+    mass: FloatArray
+    expected: FloatArray
+    variance: FloatArray
+    entropy: FloatArray
+    entropy_norm: FloatArray
+    mode: IntArray
+    p_extreme: FloatArray
+    is_low_mass: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+class DistributionSummary(TypedDict):
+    """Means over the answers of a panel that have a distribution; None without any.
+
+    `sampling_share` is the part of the variance of single drawn digits that is noise of drawing,
+    0..1, and that expected ratings leave out.
+    """
+
+    n: int
+    probabilities: list[float] | list[None]
+    expected: float | None
+    variance: float | None
+    variance_of_expected: float | None
+    sampling_share: float | None
+    entropy_norm: float | None
+    mass: float | None
+    low_mass_share: float | None
+    mode_share: float | None
+
+
+def compute_rating_distributions(
+    logprobs: Sequence[Sequence[float | None]] | FloatArray, reversed_order: ArrayLike = False
+) -> RatingDistributions:
+    """Turn log-probabilities of the digits into distributions over the points of the scale.
+
+    Args:
+        logprobs: (n, K) natural log-probabilities of the digits 1..K; None, NaN or -inf = the
+            engine gave none, which counts as probability 0.
+        reversed_order: (n,) or one bool: True where the scale was shown in reverse; the result is
+            then turned round, so that point K means "very ..." in every row.
+
+    Returns:
+        One row per answer. Softmax over the digits that came; `mass` is the sum of their
+        exponentials, as they came.
+    """
+    table = np.array(logprobs, dtype=np.float64)
+    table = np.where(np.isnan(table), -np.inf, table).reshape(-1, N_POINTS)
+    some = np.isfinite(table).any(axis=1)
+    probabilities = np.full(table.shape, np.nan)
+    probabilities[some] = special.softmax(table[some], axis=1)
+    return _describe(probabilities, np.exp(table).sum(axis=1), reversed_order)
+
+
+def describe_distributions(
+    probabilities: ArrayLike,
+    mass: ArrayLike | None = None,
+    reversed_order: ArrayLike = False,
+) -> RatingDistributions:
+    """Describe stored distributions of raw digits.
+
+    Args:
+        probabilities: (n, K) probabilities of the digits 1..K; rows that sum to 0 or hold NaN are
+            undefined, others are renormalised.
+        mass: (n,) probability of a digit at all; None = unknown.
+        reversed_order: As in `compute_rating_distributions`.
+    """
+    table = np.asarray(probabilities, dtype=np.float64).reshape(-1, N_POINTS)
+    total = table.sum(axis=1, keepdims=True)
+    table = np.divide(table, total, out=np.full(table.shape, np.nan), where=total > 0)
+    known = np.full(len(table), np.nan) if mass is None else np.asarray(mass, dtype=np.float64)
+    return _describe(table, known, reversed_order)
+
+
+def compute_distribution_summary(distributions: RatingDistributions) -> DistributionSummary:
+    """Average the distributions of a panel.
+
+    Args:
+        distributions: Of the answers of the panel; undefined rows are left out.
+
+    Returns:
+        Means. Variance of a drawn digit = variance of the expected ratings + mean variance within
+        answers. `mode_share` is the mean probability of the most likely point.
+    """
+    defined = ~np.isnan(distributions.expected)
+    n = int(defined.sum())
+    if n == 0:
+        return {
+            "n": 0,
+            "probabilities": [None] * N_POINTS,
+            "expected": None,
+            "variance": None,
+            "variance_of_expected": None,
+            "sampling_share": None,
+            "entropy_norm": None,
+            "mass": None,
+            "low_mass_share": None,
+            "mode_share": None,
+        }
+    expected = distributions.expected[defined]
+    within = float(distributions.variance[defined].mean())
+    between = float(expected.var())
+    mass = distributions.mass[defined]
+    mass = mass[~np.isnan(mass)]
+    return {
+        "n": n,
+        "probabilities": distributions.probabilities[defined].mean(axis=0).tolist(),
+        "expected": float(expected.mean()),
+        "variance": within + between,
+        "variance_of_expected": between,
+        "sampling_share": within / (within + between) if within + between > 0 else None,
+        "entropy_norm": float(distributions.entropy_norm[defined].mean()),
+        "mass": none_if_nan(mass.mean()) if len(mass) else None,
+        "low_mass_share": float((mass < LOW_MASS).mean()) if len(mass) else None,
+        "mode_share": float(distributions.probabilities[defined].max(axis=1).mean()),
+    }
+
+
+def _describe(
+    probabilities: FloatArray, mass: FloatArray, reversed_order: ArrayLike
+) -> RatingDistributions:
+    in_reverse = np.broadcast_to(np.asarray(reversed_order, dtype=bool), len(probabilities))
+    shares = np.where(in_reverse[:, None], probabilities[:, ::-1], probabilities)
+    points = np.arange(1.0, N_POINTS + 1)
+    expected = shares @ points
+    variance = (shares * np.square(points - expected[:, None])).sum(axis=1)
+    defined = ~np.isnan(expected)
+    entropy = np.full(len(shares), np.nan)
+    entropy[defined] = stats.entropy(shares[defined], axis=1)
+    mode = np.zeros(len(shares), dtype=np.int64)
+    mode[defined] = shares[defined].argmax(axis=1) + 1
+    return RatingDistributions(
+        probabilities=shares,
+        mass=mass,
+        expected=expected,
+        variance=variance,
+        entropy=entropy,
+        entropy_norm=entropy / np.log(N_POINTS),
+        mode=mode,
+        p_extreme=shares[:, 0] + shares[:, -1],
+        is_low_mass=mass < LOW_MASS,
+    )

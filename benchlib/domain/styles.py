@@ -1,0 +1,287 @@
+"""How a rater answers whatever the content: agreeing, going to extremes, sitting in the middle.
+
+Each style is one number per persona; groups are compared on these by Welch's t, as deltas are.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypedDict, cast
+
+import numpy as np
+import pandas as pd
+
+from benchlib.domain.one_sample import compute_one_sample
+from benchlib.domain.panels import Contrasts, correct_together, prepare_contrasts
+from benchlib.domain.ratings import (
+    MIN_RATED_SHARE,
+    BoolArray,
+    Cells,
+    FloatArray,
+    PersonaScores,
+)
+from benchlib.domain.significance import (
+    DEFAULT_ALPHA,
+    Status,
+    compute_moments,
+    compute_welch,
+    is_significant,
+    none_if_nan,
+)
+from benchlib.domain.vocabulary import N_POINTS
+
+Style = Literal["acquiescence", "extreme", "midpoint", "missing"]
+
+RESPONSE_STYLES: Final[tuple[Style, ...]] = ("acquiescence", "extreme", "midpoint")
+
+
+class StyleLevel(TypedDict):
+    """Mean over all personas that enter, with its 95 % t interval."""
+
+    style: Style
+    n_personas: int
+    level: float | None
+    se: float | None
+    ci_low: float | None
+    ci_high: float | None
+    status: Status
+
+
+class StyleRow(TypedDict):
+    """One category of an attribute; `delta` is category minus baseline, None where untested."""
+
+    style: Style
+    category: str
+    baseline: str | None
+    is_baseline: bool
+    tested: bool
+    status: Status
+    n_personas: int
+    level: float | None
+    delta: float | None
+    se_delta: float | None
+    df: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p_value: float | None
+    q_value: float | None
+    significant: bool | None
+
+
+class StyleTable(TypedDict):
+    """All categories of one attribute: every style in turn."""
+
+    attribute: str
+    baseline: str | None
+    rows: list[StyleRow]
+
+
+class Styles(TypedDict):
+    """Levels of the whole run, and the comparison of groups.
+
+    `family_size` is the number of tests that `q_value` is corrected over.
+    """
+
+    levels: list[StyleLevel]
+    attributes: dict[str, StyleTable]
+    alpha: float
+    family_size: int
+
+
+def compute_response_styles(
+    answers: pd.DataFrame,
+    cells: Cells,
+    *,
+    baselines: Mapping[str, str] | None = None,
+    alpha: float = DEFAULT_ALPHA,
+) -> Styles:
+    """Measure acquiescence, extreme and midpoint responding, and compare groups on them.
+
+    Acquiescence is (mean of positive traits + mean of negative traits) / 2 - 3 on the un-aligned
+    scale (5 = "very ..."): what is left of "very" when content cancels. Its level depends on the
+    list of traits, differences between groups do not. Extreme responding is the share of the
+    digits 1 and 5, midpoint responding that of 3. A persona's value is its mean deviation from the
+    trait means plus the grand mean, so that it does not depend on which traits were answered.
+
+    Args:
+        answers: Long frame; reads `persona_id`, `trait_id`, `rating_raw` (1..5, NaN = none).
+        cells: `compute_cells` of the same frame.
+        baselines: The category to compare against, by attribute; default as in deltas.
+        alpha: Level of `significant`, against `q_value`.
+
+    Returns:
+        Acquiescence in rating points (-2..2), shares 0..1. A persona enters with at least half of
+        the traits rated, for acquiescence half of either valence; without traits of both valences
+        acquiescence is None. q is Benjamini-Hochberg over styles x attributes x categories.
+
+    Raises:
+        InvalidInput: A chosen baseline does not exist.
+    """
+    raw = answers["rating_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
+    rated = ~np.isnan(raw)
+    extreme = _persona_shares(answers, cells, (raw == 1) | (raw == N_POINTS), rated)
+    midpoint = _persona_shares(answers, cells, raw == (N_POINTS + 1) / 2, rated)
+    values = np.column_stack([_acquiescence(cells), extreme, midpoint])
+    return _compare(cells, RESPONSE_STYLES, values, ~np.isnan(extreme), baselines, alpha)
+
+
+def compute_missing_rates(
+    attempts: pd.DataFrame,
+    cells: Cells,
+    *,
+    baselines: Mapping[str, str] | None = None,
+    alpha: float = DEFAULT_ALPHA,
+) -> Styles:
+    """Measure how often a rating is missing or refused, and compare groups.
+
+    Args:
+        attempts: One row per question that was asked or planned, in the columns of the long
+            frame; `rating` is NaN where no rating came.
+        cells: `compute_cells` of the same frame.
+        baselines: The category to compare against, by attribute; default: most personas.
+        alpha: Level of `significant`, against `q_value`.
+
+    Returns:
+        One style, `missing`: share of a persona's questions without a rating, 0..1. Every persona
+        enters. If all shares are equal the status is `zero_variance` and there is no test.
+
+    Raises:
+        InvalidInput: A chosen baseline does not exist.
+    """
+    codes, _ = pd.factorize(attempts["persona_id"], sort=True)
+    asked = np.bincount(codes, minlength=cells.n_personas)
+    lost = np.bincount(codes, weights=attempts["rating"].isna(), minlength=cells.n_personas)
+    shares = (lost / np.maximum(asked, 1))[:, None]
+    return _compare(cells, ("missing",), shares, asked > 0, baselines, alpha)
+
+
+def _acquiescence(cells: Cells) -> FloatArray:
+    """(P,) in rating points; NaN for a persona that does not enter.
+
+    Cells are aligned, so a pull towards "very" raises the positive and lowers the negative ones.
+    """
+    valence = cells.traits["valence"].to_numpy(dtype=np.int8)
+    halves, levels = [], []
+    for sign in (1, -1):
+        used = (valence == sign) & ~np.isnan(cells.trait_means)
+        if not used.any():
+            return np.full(cells.n_personas, np.nan)
+        centred = cells.centred[:, used]
+        rated = ~np.isnan(centred)
+        count = rated.sum(axis=1)
+        mean = np.where(rated, centred, 0.0).sum(axis=1) / np.maximum(count, 1)
+        halves.append(np.where(count >= MIN_RATED_SHARE * used.sum(), mean, np.nan))
+        levels.append(cells.trait_means[used].mean())
+    return np.asarray((halves[0] - halves[1] + levels[0] - levels[1]) / 2)
+
+
+def _persona_shares(
+    answers: pd.DataFrame, cells: Cells, hits: BoolArray, rated: BoolArray
+) -> FloatArray:
+    """(P,) share of hits among a persona's answers, centred by trait; NaN = does not enter."""
+    persona, _ = pd.factorize(answers["persona_id"], sort=True)
+    trait, _ = pd.factorize(answers["trait_id"], sort=True)
+    shape = (cells.n_personas, cells.n_traits)
+    where = (persona.astype(np.int64) * shape[1] + trait)[rated]
+    size = shape[0] * shape[1]
+    count = np.bincount(where, minlength=size).reshape(shape)
+    hit = np.bincount(where, weights=hits[rated], minlength=size).reshape(shape)
+    answered = count > 0
+    share = hit / np.maximum(count, 1)
+    n_raters = answered.sum(axis=0)
+    level = share.sum(axis=0) / np.maximum(n_raters, 1)
+    n_traits = answered.sum(axis=1)
+    deviation = np.where(answered, share - level, 0.0).sum(axis=1) / np.maximum(n_traits, 1)
+    used = n_raters > 0
+    if not used.any():
+        return np.full(shape[0], np.nan)
+    enters = n_traits >= MIN_RATED_SHARE * used.sum()
+    return np.where(enters, level[used].mean() + deviation, np.nan)
+
+
+def _compare(
+    cells: Cells,
+    styles: tuple[Style, ...],
+    values: FloatArray,
+    enters: BoolArray,
+    baselines: Mapping[str, str] | None,
+    alpha: float,
+) -> Styles:
+    """Compare groups on (P, styles) numbers."""
+    names = [str(name) for name in cells.attributes.columns]
+    scores = PersonaScores(values[:, 0], np.zeros(len(values), dtype=np.int64), enters)
+    contrasts = prepare_contrasts(cells, names, scores, baselines)
+    moments = {
+        name: compute_moments(values, contrast.grouping.codes, len(contrast.grouping.categories))
+        for name, contrast in contrasts.items()
+    }
+    p_values = {name: contrasts[name].p_values(moments[name]) for name in names}
+    q_values = correct_together(p_values, "bh")
+    return {
+        "levels": [_level(style, values[:, i]) for i, style in enumerate(styles)],
+        "attributes": {
+            name: _table(contrasts[name], styles, values, q_values[name], alpha) for name in names
+        },
+        "alpha": alpha,
+        "family_size": sum(int(np.isfinite(p).sum()) for p in p_values.values()),
+    }
+
+
+def _level(style: Style, values: FloatArray) -> StyleLevel:
+    sample = compute_one_sample(values)
+    return {
+        "style": style,
+        "n_personas": sample.n,
+        "level": sample.mean,
+        "se": sample.se,
+        "ci_low": sample.ci_low,
+        "ci_high": sample.ci_high,
+        "status": sample.status,
+    }
+
+
+def _table(
+    contrast: Contrasts,
+    styles: tuple[Style, ...],
+    values: FloatArray,
+    q_values: FloatArray,
+    alpha: float,
+) -> StyleTable:
+    grouping, targets = contrast.grouping, set(contrast.targets)
+    rows: list[StyleRow] = []
+    for column, style in enumerate(styles):
+        moments = compute_moments(values[:, column], grouping.codes, len(grouping.categories))
+        welch = compute_welch(moments.at(contrast.base), moments)
+        for i, category in enumerate(grouping.categories):
+            tested = i in targets
+            q_value = none_if_nan(q_values[i, column])
+            delta, se, df, low, high, p_value = (
+                none_if_nan(numbers[i]) if tested else None
+                for numbers in (
+                    welch.delta,
+                    welch.se,
+                    welch.df,
+                    welch.ci_low,
+                    welch.ci_high,
+                    welch.p_value,
+                )
+            )
+            rows.append(
+                {
+                    "style": style,
+                    "category": category,
+                    "baseline": contrast.baseline,
+                    "is_baseline": i == contrast.base,
+                    "tested": tested,
+                    "status": cast(Status, str(welch.status[i])),
+                    "n_personas": int(moments.n[i]),
+                    "level": none_if_nan(moments.mean[i]),
+                    "delta": delta,
+                    "se_delta": se,
+                    "df": df,
+                    "ci_low": low,
+                    "ci_high": high,
+                    "p_value": p_value,
+                    "q_value": q_value,
+                    "significant": is_significant(q_value, alpha),
+                }
+            )
+    return {"attribute": grouping.attribute, "baseline": contrast.baseline, "rows": rows}
