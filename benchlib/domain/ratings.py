@@ -220,7 +220,6 @@ def compute_cells(
     persona_codes, persona_ids = pd.factorize(ratings["persona_id"].to_numpy(np.int64), sort=True)
     trait_codes, trait_ids = pd.factorize(ratings["trait_id"].to_numpy(np.int64), sort=True)
     shape = (len(persona_ids), len(trait_ids))
-    cell = persona_codes.astype(np.int64) * shape[1] + trait_codes
     in_reverse = is_reversed(ratings["scale_order"])
     digits = ratings["rating"].to_numpy(dtype=np.float64, na_value=np.nan)
     _check_scale(digits)
@@ -231,34 +230,29 @@ def compute_cells(
         values = np.where(known, expected, digits)
 
     rated = ~np.isnan(digits)
-    centred, digit_sum, value_sum = (np.zeros(shape) for _ in range(3))
-    n_orders, n_answers = np.zeros(shape, dtype=np.int8), np.zeros(shape, dtype=np.int16)
-    for order in (False, True):
-        rows = np.flatnonzero(rated & (in_reverse == order))
-        where = cell[rows]
-        count = np.bincount(where, minlength=centred.size).reshape(shape)
-        present = count > 0
-        divisor = np.maximum(count, 1)
-        level = _sum_cells(where, values[rows], shape) / divisor
-        mean = level.sum(axis=0) / np.maximum(present.sum(axis=0), 1)
-        centred += np.where(present, level - mean, 0.0)
-        value_sum += level
-        same = values is digits
-        digit_sum += level if same else _sum_cells(where, digits[rows], shape) / divisor
-        n_orders += present
-        n_answers += count.astype(np.int16)
-    answered = n_orders > 0
-    divisor = np.maximum(n_orders, 1)
+    cell = persona_codes * shape[1] + trait_codes + in_reverse * (shape[0] * shape[1])
+    if not rated.all():
+        cell, digits, values = cell[rated], digits[rated], values[rated]
+    by_order = (2, *shape)
+    count = np.bincount(cell, minlength=2 * shape[0] * shape[1]).reshape(by_order)
+    divisor = np.maximum(count, 1)
+    level = _sum_cells(cell, values, by_order) / divisor  # 0 where there is none
+    present = count > 0
+    mean = level.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    digit_level = _sum_cells(cell, digits, by_order) / divisor if known.any() else level
+    n_orders = present.sum(axis=0)
+    answered, divisor = n_orders > 0, np.maximum(n_orders, 1)
+    centred = np.where(present, level - mean[:, None], 0.0).sum(axis=0) / divisor
     n_raters = answered.sum(axis=0)
-    trait_sum = (value_sum / divisor).sum(axis=0)
+    trait_sum = (level.sum(axis=0) / divisor).sum(axis=0)
     return Cells(
         persona_ids=persona_ids,
         trait_ids=trait_ids,
         traits=_trait_table(ratings, trait_codes, shape[1]),
         attributes=_attribute_table(ratings, attributes, persona_codes, shape[0]),
-        centred=np.where(answered, centred / divisor, np.nan),
-        half_points=np.rint(2 * digit_sum / divisor).astype(np.int8),
-        n_answers=n_answers,
+        centred=np.where(answered, centred, np.nan),
+        half_points=np.rint(2 * digit_level.sum(axis=0) / divisor).astype(np.int8),
+        n_answers=count.sum(axis=0).astype(np.int16),
         trait_means=np.where(n_raters > 0, trait_sum / np.maximum(n_raters, 1), np.nan),
         expected_by_trait=np.bincount(trait_codes[known], minlength=shape[1]).astype(np.int64),
     )
@@ -392,14 +386,14 @@ def _aligned_expected(ratings: pd.DataFrame, in_reverse: BoolArray) -> FloatArra
     return align_valence(reverse_scale(expected, in_reverse), ratings["valence"].to_numpy(np.int8))
 
 
-def _sum_cells(where: IntArray, values: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    total = np.bincount(where, weights=values, minlength=shape[0] * shape[1])
+def _sum_cells(cell: IntArray, values: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    total = np.bincount(cell, weights=values, minlength=int(np.prod(shape)))
     return np.asarray(total, dtype=np.float64).reshape(shape)
 
 
 def _first_rows(codes: NDArray[np.intp], size: int) -> IntArray:
     first = np.empty(size, dtype=np.int64)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last write, the first row, stays
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last write, the first row, stays
     return first
 
 
