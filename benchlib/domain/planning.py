@@ -3,11 +3,10 @@
 from typing import TypedDict
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.power import TTestIndPower
+from scipy import optimize, special, stats
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.significance import DEFAULT_ALPHA, DEFAULT_SESOI, none_if_nan, t_quantile
+from benchlib.domain.significance import DEFAULT_ALPHA, DEFAULT_SESOI, t_quantile
 
 DEFAULT_POWER = 0.8
 DEFAULT_SD_PERSONA = 0.25
@@ -75,7 +74,7 @@ def compute_mde(
 ) -> float | None:
     """Smallest delta that a two-sided test finds with the wanted power.
 
-    Inverts the noncentral t distribution (`statsmodels` TTestIndPower).
+    Inverts `compute_power`, as TTestIndPower.solve_power of statsmodels.
 
     Args:
         n_base: Personas in the baseline.
@@ -95,16 +94,22 @@ def compute_mde(
         return None
     if sd == 0:
         return 0.0
-    effect = TTestIndPower().solve_power(
-        effect_size=None, nobs1=n_base, ratio=n_cat / n_base, alpha=alpha, power=power
+    highest = 1.0
+    while _exact_power(highest, n_base, n_cat, alpha) < power:
+        highest *= 2
+    effect = optimize.brentq(
+        lambda size: _exact_power(size, n_base, n_cat, alpha) - power, 0.0, highest, xtol=1e-12
     )
-    return none_if_nan(float(np.ravel(effect)[0]) * sd)
+    return float(effect) * sd
 
 
 def compute_power(
     delta: float, n_base: int, n_cat: int, sd: float, alpha: float = DEFAULT_ALPHA
 ) -> float | None:
     """Probability that a two-sided test finds a true delta.
+
+    From the noncentral t distribution, as TTestIndPower of statsmodels, which however gives NaN
+    where power is next to 1.
 
     Args:
         delta: Rating points; its sign does not matter.
@@ -122,8 +127,7 @@ def compute_power(
     _check_levels(alpha, 0.5)
     if min(n_base, n_cat) < 2 or sd == 0:
         return None
-    test = TTestIndPower()
-    return none_if_nan(test.power(abs(delta) / sd, nobs1=n_base, ratio=n_cat / n_base, alpha=alpha))
+    return _exact_power(abs(delta) / sd, n_base, n_cat, alpha)
 
 
 def compute_equivalence_power(
@@ -243,6 +247,17 @@ def compute_run_plan(
         "n_per_group_delta": compute_n_for_delta(delta, sd, alpha, power),
         "n_per_group_equivalence": compute_n_for_equivalence(margin, sd, alpha, power),
     }
+
+
+def _exact_power(effect: float, n_base: int, n_cat: int, alpha: float) -> float:
+    """Power for a standardised effect >= 0."""
+    df = n_base + n_cat - 2
+    shift = effect / np.sqrt(1 / n_base + 1 / n_cat)
+    limit = float(t_quantile(df, 1 - alpha))
+    above = 1 - float(special.nctdtr(df, shift, limit))
+    below = float(special.nctdtr(df, shift, -limit))
+    # Far out both tails may come as NaN; then one is 1 and the other 0.
+    return (1.0 if np.isnan(above) else above) + (0.0 if np.isnan(below) else below)
 
 
 def _check_levels(alpha: float, power: float) -> None:
