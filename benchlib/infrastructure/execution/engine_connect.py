@@ -1,0 +1,180 @@
+"""First contact: which of the addresses can serve a run, and how they are asked."""
+
+import asyncio
+from dataclasses import dataclass
+
+from benchlib.domain.errors import EngineFault, EngineNotReachable
+from benchlib.domain.results import Answer, EngineReport
+from benchlib.domain.vocabulary import AnswerMode
+from benchlib.infrastructure.execution.chat_protocol import REFUSED, AskPlan
+from benchlib.infrastructure.execution.engine_http import EngineHttp, Reply
+from benchlib.infrastructure.execution.engine_identity import (
+    EngineIdentity,
+    EngineRefusal,
+    ServedModel,
+    choose_model,
+    fault_of,
+    identify,
+)
+from benchlib.infrastructure.execution.engine_pool import Slot, absent_slot
+from benchlib.infrastructure.execution.engine_probe import (
+    Capabilities,
+    ask_once,
+    probe,
+    sample_questions,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What a client needs to start.
+
+    Attributes:
+        slots: The addresses in use, also those that do not answer yet.
+        plan: How they are asked.
+        report: For the run's manifest.
+        model_answered: How replies name the model, if they do.
+    """
+
+    slots: tuple[Slot, ...]
+    plan: AskPlan
+    report: EngineReport
+    model_answered: str | None
+
+
+async def make_contact(
+    engines: list[EngineHttp],
+    model_name: str | None,
+    answer_mode: AnswerMode,
+    *,
+    temperature: float,
+    max_new_tokens: int,
+    has_key: bool,
+) -> Contact:
+    """Meet all addresses, probe the first that serves, see that the others are like it.
+
+    Raises:
+        EngineNotReachable: None can serve; the text has a line for each.
+    """
+    met = await asyncio.gather(*(_meet(http, model_name, has_key) for http in engines))
+    first: _Meeting | None = None
+    found: Capabilities | None = None
+    for meeting in met:
+        if meeting.problem is not None:
+            continue
+        try:
+            if first is None or found is None:
+                found = await probe(
+                    meeting.http,
+                    meeting.model,
+                    answer_mode,
+                    is_vllm=meeting.identity.kind == "vllm",
+                    temperature=temperature,
+                    max_new_tokens=max_new_tokens,
+                )
+                first = meeting
+            else:
+                await _match(meeting, first, found)
+        except EngineRefusal as refusal:
+            meeting.problem = str(refusal)
+        except EngineFault as fault:
+            meeting.note(fault)
+    if first is None or found is None:
+        raise _not_reachable(met)
+    notes = list(found.notes)
+    if model_name is None and len(first.identity.models) > 1:
+        notes.append(f"No model was named; the first one served is {first.model}.")
+    slots = []
+    for meeting in met:
+        served = meeting.served
+        if meeting.problem is None:
+            slots.append(Slot(meeting.http, served.revision if served else None))
+        elif meeting.may_return:
+            now = asyncio.get_running_loop().time()
+            slots.append(absent_slot(meeting.http, meeting.sentence, now))
+            notes.append(f"{meeting.sentence} It is used once it answers.")
+        else:
+            notes.append(f"{meeting.sentence} It is left out of this run.")
+    served = first.served
+    report = EngineReport(
+        kind=first.identity.kind,
+        addresses=tuple(slot.http.address for slot in slots),
+        model_name=first.model,
+        model_revision=served.revision if served else None,
+        engine_version=first.identity.version,
+        answer_mode=answer_mode,
+        answer_mode_used=found.plan.mode,
+        route=found.plan.route,
+        logprobs_source=found.plan.logprobs_source,
+        max_model_len=served.max_model_len if served else None,
+        notes=tuple(notes),
+    )
+    return Contact(tuple(slots), found.plan, report, found.model_answered)
+
+
+_UNKNOWN = EngineIdentity("openai-compatible", None, ())
+
+
+@dataclass(slots=True)
+class _Meeting:
+    """What came of meeting one address; `problem` is said without the address."""
+
+    http: EngineHttp
+    identity: EngineIdentity = _UNKNOWN
+    model: str = ""
+    problem: str | None = None
+    may_return: bool = False
+
+    @property
+    def served(self) -> ServedModel | None:
+        return self.identity.find(self.model)
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.http.address} {self.problem}."
+
+    def note(self, fault: EngineFault) -> None:
+        self.problem = str(fault).removeprefix(self.http.address).strip().removesuffix(".")
+        self.may_return = True
+
+
+async def _meet(http: EngineHttp, model_name: str | None, has_key: bool) -> _Meeting:
+    meeting = _Meeting(http)
+    try:
+        meeting.identity = await identify(http, has_key=has_key)
+        meeting.model = choose_model(meeting.identity, model_name)
+    except EngineRefusal as refusal:
+        meeting.problem = str(refusal)
+    except EngineFault as fault:
+        meeting.note(fault)
+    return meeting
+
+
+async def _match(meeting: _Meeting, first: _Meeting, found: Capabilities) -> None:
+    """See that another address serves the same model in the same way.
+
+    Raises:
+        EngineRefusal: It does not.
+        EngineFault: It stopped answering.
+    """
+    if meeting.model != first.model:
+        raise EngineRefusal(f"serves {meeting.model}, not {first.model}")
+    sample = sample_questions(found.plan.mode)[:1]
+    reply = await ask_once(meeting.http, found.plan, meeting.model, sample)
+    if isinstance(reply, Reply):
+        if reply.status not in REFUSED and reply.status != 404:
+            raise fault_of(meeting.http.address, reply)
+        raise EngineRefusal(f"cannot be asked like {first.http.address} ({reply.status})")
+    needs_answer = found.plan.logprobs_source is not None or found.plan.enforced
+    if needs_answer and not isinstance(reply.outcomes[0], Answer):
+        raise EngineRefusal(f"cannot be asked like {first.http.address}")
+    if reply.model != found.model_answered:
+        raise EngineRefusal(f"answers as {reply.model}, not as {found.model_answered}")
+
+
+def _not_reachable(met: list[_Meeting]) -> EngineNotReachable:
+    lines = "\n".join(f"- {meeting.sentence}" for meeting in met) or "- no address was given."
+    return EngineNotReachable(
+        "No engine can serve this run; start a server or correct address, key or model. "
+        f"Tried:\n{lines}"
+    )

@@ -1,0 +1,366 @@
+"""Asking vLLM, or any OpenAI-compatible server, at one address or at several.
+
+A call goes to the address with the least work in flight. What fails there is tried at the others
+before the caller hears of it; an address that failed rests for a growing while and must show that
+it still serves the same model before it is asked again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final, Self
+
+import aiohttp
+
+from benchlib.domain.errors import EngineChanged, EngineFault
+from benchlib.domain.results import Answer, AnswerFailure, Question
+from benchlib.domain.vocabulary import AnswerMode, FailureKind
+from benchlib.infrastructure.execution.chat_protocol import (
+    PATHS,
+    REFUSED,
+    ChatReply,
+    MalformedReply,
+    read_reply,
+    request_body,
+)
+from benchlib.infrastructure.execution.engine_connect import Contact, make_contact
+from benchlib.infrastructure.execution.engine_http import (
+    EngineHttp,
+    Reply,
+    normalise_address,
+    open_session,
+)
+from benchlib.infrastructure.execution.engine_identity import EngineRefusal, fault_of, identify
+from benchlib.infrastructure.execution.engine_pool import AddressState, Slot, pick_slot
+from benchlib.infrastructure.execution.engine_probe import ask_once, sample_questions
+
+BATCH_ITEMS: Final = 64
+"""Conversations a batch request carries best, as measured on vLLM."""
+
+_SINGLE_ITEMS: Final = 16
+_REQUESTS_IN_FLIGHT: Final = 4
+
+Outcome = Answer | AnswerFailure
+
+
+class VllmClient:
+    """A `ModelClient` for servers that speak OpenAI's chat protocol. Made by `connect`."""
+
+    def __init__(self, session: aiohttp.ClientSession, contact: Contact, *, has_key: bool) -> None:
+        self.report = contact.report
+        self.plan: Final = contact.plan
+        self._session: Final = session
+        self._slots: Final = contact.slots
+        self._model_answered: Final = contact.model_answered
+        self._has_key: Final = has_key
+        self._clock: Final = asyncio.get_running_loop().time
+
+    @classmethod
+    async def connect(
+        cls,
+        addresses: Sequence[str],
+        api_key: str | None,
+        model_name: str | None,
+        answer_mode: AnswerMode,
+        *,
+        temperature: float = 0.0,
+        max_new_tokens: int = 256,
+        timeout_seconds: float = 120.0,
+    ) -> Self:
+        """Check address, key and model, and find out how to ask.
+
+        Args:
+            addresses: Base URLs, with or without `/v1`.
+            api_key: For all of them; None where they want none.
+            model_name: To be asked; None takes the first one served.
+            answer_mode: As wished; the report says what it will be.
+            temperature: Of the sampling.
+            max_new_tokens: Limit of an answer in text; a distribution takes one token.
+            timeout_seconds: Of one request.
+
+        Raises:
+            EngineNotReachable: No address can serve; the text has a line for each.
+            InvalidInput: An address or the key is malformed.
+        """
+        unique = list(dict.fromkeys(normalise_address(address) for address in addresses))
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(open_session(api_key))
+            contact = await make_contact(
+                [EngineHttp(session, address, timeout_seconds) for address in unique],
+                model_name,
+                answer_mode,
+                temperature=temperature,
+                max_new_tokens=max_new_tokens,
+                has_key=bool(api_key),
+            )
+            stack.pop_all()  # from here on the client closes the session
+            return cls(session, contact, has_key=bool(api_key))
+
+    def __repr__(self) -> str:
+        return f"VllmClient({self.report.model_name} at {', '.join(self.report.addresses)})"
+
+    @property
+    def batch_items(self) -> int:
+        """How many questions one call carries best."""
+        return BATCH_ITEMS if self.plan.route == "batch" else _SINGLE_ITEMS
+
+    @property
+    def capacity(self) -> int:
+        """A first guess at how many calls in flight keep the usable addresses busy."""
+        now = self._clock()
+        usable = sum(slot.rests_until <= now for slot in self._slots)
+        return _REQUESTS_IN_FLIGHT * max(1, usable)
+
+    @property
+    def addresses(self) -> tuple[AddressState, ...]:
+        """How each address does, in the order given; by this index `ask_at` knows them."""
+        now = self._clock()
+        return tuple(slot.state(now) for slot in self._slots)
+
+    async def ask(self, questions: Sequence[Question]) -> list[Outcome]:
+        """Ask all questions in one go, at whichever address answers.
+
+        Returns:
+            One outcome per question, in the same order.
+
+        Raises:
+            EngineFault: No address answered; nothing was learned about any question.
+            EngineChanged: A server now serves something else.
+        """
+        if not questions:
+            return []
+        faults: list[EngineFault] = []
+        tried: set[int] = set()
+        while (index := pick_slot(self._slots, tried, self._clock())) is not None:
+            tried.add(index)
+            try:
+                return await self.ask_at(index, questions)
+            except EngineFault as fault:
+                faults.append(fault)
+        if len(faults) == 1:
+            raise faults[0]
+        waits = [f.retry_after_seconds for f in faults if f.retry_after_seconds is not None]
+        raise EngineFault(
+            faults[0].kind,
+            " ".join(dict.fromkeys(str(fault) for fault in faults)),
+            min(waits) if len(waits) == len(faults) else None,
+        )
+
+    async def ask_at(self, index: int, questions: Sequence[Question]) -> list[Outcome]:
+        """Ask all questions at one address, given by its place in `addresses`.
+
+        Raises:
+            EngineFault: This address did not answer.
+            EngineChanged: It now serves something else.
+        """
+        slot = self._slots[index]
+        slot.requests += 1
+        slot.items += len(questions)
+        try:
+            if slot.suspect:
+                await self._check(slot)
+            if self.plan.route == "batch":
+                outcomes = await self._ask_group(slot, questions)
+            else:
+                outcomes = await self._ask_each(slot, questions)
+        except EngineFault as fault:
+            slot.failed(fault, self._clock())
+            raise
+        finally:
+            slot.requests -= 1
+            slot.items -= len(questions)
+        return outcomes
+
+    async def close(self) -> None:
+        """Give up connections; calls in flight end with EngineFault."""
+        await self._session.close()
+
+    # -- one address ------------------------------------------------------------------------------
+
+    async def _ask_each(self, slot: Slot, questions: Sequence[Question]) -> list[Outcome]:
+        """One request per question; the first fault ends them all."""
+        tasks = [asyncio.ensure_future(self._ask_group(slot, [q])) for q in questions]
+        try:
+            return [outcome for group in await asyncio.gather(*tasks) for outcome in group]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_group(self, slot: Slot, questions: Sequence[Question]) -> list[Outcome]:
+        """One request; where it is refused for one bad question, halves until that is alone."""
+        outcomes: list[Outcome | None] = [None] * len(questions)
+        work = [(0, len(questions))]
+        suspects: list[int] = []
+        while work:
+            start, end = work.pop()
+            answered = await self._send(slot, questions[start:end])
+            if not isinstance(answered, Reply):
+                outcomes[start:end] = answered
+            elif end - start > 1:
+                if answered.status == 500 and not suspects and end - start == len(questions):
+                    await self._ask_sample(slot, answered)
+                middle = (start + end) // 2
+                work += [(middle, end), (start, middle)]
+            elif answered.status == 500:
+                suspects.append(start)
+            else:
+                outcomes[start] = _rejected(answered)
+        for place in suspects:
+            outcomes[place] = await self._ask_suspect(slot, questions[place])
+        whole = [outcome for outcome in outcomes if outcome is not None]
+        if not any(isinstance(outcome, Answer) for outcome in whole):
+            await self._doubt(slot, whole)
+        return whole
+
+    async def _send(self, slot: Slot, questions: Sequence[Question]) -> list[Outcome] | Reply:
+        """One request; only a refusal (or status 500) comes back as a reply."""
+        began = self._clock()
+        reply = await slot.http.post(
+            PATHS[self.plan.route], request_body(self.plan, self.report.model_name, questions)
+        )
+        seconds = self._clock() - began
+        if reply.status != 200:
+            if reply.status in REFUSED or reply.status == 500:
+                return reply
+            raise await self._fault(slot, reply)
+        try:
+            read = read_reply(self.plan, reply.body, len(questions), round(seconds * 1000))
+        except MalformedReply as error:
+            raise EngineFault(
+                FailureKind.SERVER_ERROR, f"{slot.http.address} cannot be understood: {error}."
+            ) from None
+        if read.model != self._model_answered:
+            raise EngineChanged(
+                f"{slot.http.address} now answers as {read.model!r}, not as "
+                f"{self._model_answered!r} as before; start a new run for it."
+            )
+        if read.fingerprint not in slot.fingerprints:
+            if slot.fingerprints:
+                slot.suspect = True
+                await self._check(slot)
+            slot.fingerprints.add(read.fingerprint)
+        slot.succeeded(read, len(questions), seconds)
+        return read.outcomes
+
+    async def _fault(self, slot: Slot, reply: Reply) -> EngineFault:
+        """The fault of a reply that no question is to blame for.
+
+        Raises:
+            EngineChanged: The key or the model is no longer accepted.
+        """
+        if reply.status in (401, 403):
+            raise EngineChanged(
+                f"{slot.http.address} no longer accepts the API key ({reply.status}); "
+                "correct it, then resume the run."
+            )
+        if reply.status == 404:
+            await self._identify(slot)
+        return fault_of(slot.http.address, reply)
+
+    async def _check(self, slot: Slot) -> None:
+        """See that an address still serves the model the run began with.
+
+        Raises:
+            EngineFault: It does not answer, or it never was part of the run and does not fit.
+            EngineChanged: It does not.
+        """
+        async with slot.checking:
+            if not slot.suspect:
+                return
+            try:
+                slot.revision = await self._identify(slot)
+                if slot.unproven:
+                    await self._prove(slot)
+            except EngineChanged as change:
+                if slot.unproven:
+                    raise EngineFault(FailureKind.SERVER_ERROR, str(change)) from None
+                raise
+            slot.suspect = slot.unproven = False
+
+    async def _identify(self, slot: Slot) -> str | None:
+        """The revision an address serves; EngineChanged if it is not the one known."""
+        address, name = slot.http.address, self.report.model_name
+        try:
+            identity = await identify(slot.http, has_key=self._has_key)
+        except EngineRefusal as refusal:
+            raise EngineChanged(f"{address} {refusal}, then resume the run.") from None
+        served = identity.find(name)
+        if served is None and identity.models:
+            others = ", ".join(model.name for model in identity.models[:10])
+            raise EngineChanged(
+                f"{address} no longer serves {name!r} but {others}; "
+                "start the old model again and resume, or start a new run."
+            )
+        revision = served.revision if served else None
+        if slot.revision is not None and revision != slot.revision:
+            raise EngineChanged(
+                f"{address} now serves {name!r} from {revision}, not from {slot.revision}; "
+                "start the old model again and resume, or start a new run."
+            )
+        return revision
+
+    async def _ask_sample(self, slot: Slot, reply: Reply) -> None:
+        """Tell a sick server from a sick question: ask what was answered before the run.
+
+        Raises:
+            EngineFault: The server is sick.
+        """
+        sample = sample_questions(self.plan.mode)[:1]
+        if isinstance(
+            await ask_once(slot.http, self.plan, self.report.model_name, sample), ChatReply
+        ):
+            return
+        raise fault_of(slot.http.address, reply)
+
+    async def _ask_suspect(self, slot: Slot, question: Question) -> Outcome:
+        """A question that met status 500 is asked once more; then it is the question's fault."""
+        again = await self._send(slot, [question])
+        if not isinstance(again, Reply):
+            return again[0]
+        await self._ask_sample(slot, again)
+        return _rejected(again)
+
+    async def _doubt(self, slot: Slot, outcomes: Sequence[Outcome]) -> None:
+        """Nothing was answered: see whether the server still does what it did before the run.
+
+        Raises:
+            EngineFault: It does not answer.
+            EngineChanged: It refuses what it took before.
+        """
+        rejected = any(
+            isinstance(outcome, AnswerFailure) and outcome.kind is FailureKind.REJECTED
+            for outcome in outcomes
+        )
+        if not rejected and self.plan.logprobs_source is None:
+            return  # weak models give unusable texts; that is no sign of change
+        await self._prove(slot)
+
+    async def _prove(self, slot: Slot) -> None:
+        """Ask the test question in the way of this run.
+
+        Raises:
+            EngineFault: It is not answered.
+            EngineChanged: It is refused, or answered without what the run needs.
+        """
+        sample = sample_questions(self.plan.mode)[:1]
+        reply = await ask_once(slot.http, self.plan, self.report.model_name, sample)
+        if isinstance(reply, Reply):
+            if reply.status not in REFUSED:
+                raise await self._fault(slot, reply)
+            said = reply.message()
+        elif self.plan.logprobs_source is None or isinstance(reply.outcomes[0], Answer):
+            return
+        else:
+            said = reply.outcomes[0].message
+        raise EngineChanged(
+            f"{slot.http.address} does not answer the test question as the engine did before the "
+            f"run ({said.rstrip('.')}); see how it was started, then resume."
+        )
+
+
+def _rejected(reply: Reply) -> AnswerFailure:
+    said = reply.message() or "no reason given"
+    return AnswerFailure(
+        FailureKind.REJECTED, f"The server refuses this question ({reply.status}): {said}"
+    )
