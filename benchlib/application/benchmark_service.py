@@ -344,7 +344,7 @@ class BenchmarkService(RunAnalysis):
         llm: Literal["vllm", "simulated"] = "vllm" if command.llm == "vllm" else "simulated"
         with self._store.read() as session:
             datasets.get_dataset(session, command.dataset_id)
-            asked = self._asked(traits.list_traits(session), command.trait_ids)
+            asked = self._asked(traits.list_traits(session), command)
         model_name = SIMULATED_MODEL_NAME if llm == "simulated" else command.model_name
         if not model_name:
             raise InvalidInput("model_name: name the model as its server does.")
@@ -370,17 +370,24 @@ class BenchmarkService(RunAnalysis):
         )
 
     @staticmethod
-    def _asked(known: Sequence[TraitRecord], wished: Sequence[int] | None) -> list[TraitRecord]:
-        if wished is None:
+    def _asked(known: Sequence[TraitRecord], command: StartBenchmark) -> list[TraitRecord]:
+        if command.trait_ids is None:
             asked = [trait for trait in known if trait.active]
             if not asked:
                 raise InvalidInput("No trait is active; switch some on under Traits.")
-            return asked
-        by_id = {trait.id: trait for trait in known}
-        strays = [trait_id for trait_id in wished if trait_id not in by_id]
-        if strays:
-            raise InvalidInput(f"trait_ids: there is no trait {strays[0]} in the catalogue.")
-        return [by_id[trait_id] for trait_id in dict.fromkeys(wished)]
+        else:
+            by_id = {trait.id: trait for trait in known}
+            strays = [trait_id for trait_id in command.trait_ids if trait_id not in by_id]
+            if strays:
+                raise InvalidInput(f"trait_ids: there is no trait {strays[0]} in the catalogue.")
+            asked = [by_id[trait_id] for trait_id in dict.fromkeys(command.trait_ids)]
+        mute = [trait.case_id for trait in asked if not trait.adjective.get(command.language)]
+        if mute:
+            raise InvalidInput(
+                f"language: these traits have no wording in {command.language}: "
+                f"{', '.join(mute[:5])}; add one under Traits, or leave them out."
+            )
+        return asked
 
     def _resume(self, command: StartBenchmark) -> int:
         run_id = command.resume_run_id or 0

@@ -1,3 +1,4 @@
+import asyncio
 import threading
 from collections import Counter
 
@@ -335,3 +336,25 @@ def test_completed_keys_are_those_stored(any_store):
     keys = get_completed_keys(any_store, run_id)
     expected = sorted((p << 21) | (t << 1) | o for p, t, o, _ in stored(any_store, run_id))
     assert keys.packed.tolist() == expected
+
+
+@pytest.mark.parametrize(("how", "status"), [("stop", "interrupted"), ("cancel", "cancelled")])
+def test_a_run_can_be_stopped_while_the_engine_is_being_probed(store, how, status):
+    run_id = add_run(store)
+    claim(store)
+    client = ScriptedClient()
+
+    async def endless(*_):
+        if how == "stop":
+            site.stop.set()
+        else:
+            with store.write() as session:
+                runs.request_cancel(session, run_id, Clock().now())
+            clock.seconds += 100  # time for the heartbeat, which reads the wish
+        await asyncio.Event().wait()
+
+    client.factory = endless
+    clock = Clock()
+    site = worksite(store, client, clock=clock)
+    assert execute_benchmark_run(site, run_id) == status
+    assert get_run(store, run_id).status == status

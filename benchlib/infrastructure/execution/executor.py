@@ -175,7 +175,10 @@ class _Execution:
         self.began = self.last_answer = self.last_commit = self.site.monotonic()
         self.active_before = run.seconds_active
         self.stopping = asyncio.Event()
-        self.client = await self._connect(run, api_key)
+        client = await self._connect(run, api_key)
+        if client is None:
+            return self._verdict(run)
+        self.client = client
         try:
             manifest = _manifest(
                 run,
@@ -209,18 +212,22 @@ class _Execution:
             await self.client.close()
         return self._verdict(run)
 
-    async def _connect(self, run: RunRecord, api_key: str | None) -> ModelClient:
-        """Probe the engine, keeping the lease alive meanwhile."""
+    async def _connect(self, run: RunRecord, api_key: str | None) -> ModelClient | None:
+        """Probe the engine, keeping the lease alive; None if somebody says stop meanwhile."""
         self.activity = "Probing the engine"
-        task = asyncio.ensure_future(self.site.make_client(run.config, api_key, self.site.settings))
-        while not task.done():
-            await asyncio.wait({task}, timeout=_BEAT_SECONDS)
-            if self.site.stop.is_set() or self.cancelled:
-                task.cancel()
-                raise WrongState("Stopped while probing the engine; resume to go on.")
-            if not task.done() and self._is_due():
+        await self._commit()
+        probe = asyncio.ensure_future(
+            self.site.make_client(run.config, api_key, self.site.settings)
+        )
+        while not probe.done():
+            await asyncio.wait({probe}, timeout=_BEAT_SECONDS)
+            if self._is_due():
                 await self._commit()
-        return await task
+            if not probe.done() and (self.cancelled or self.site.stop.is_set()):
+                probe.cancel()
+                await asyncio.gather(probe, return_exceptions=True)
+                return None
+        return await probe
 
     async def _work_through(self, in_flight: int) -> None:
         """Keep `in_flight` requests going until nothing is left, or somebody says stop."""
