@@ -10,7 +10,6 @@ from typing import Final, TypedDict
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from benchlib.domain.agreement import Agreement, compute_agreement, compute_persona_tables
 from benchlib.domain.errors import RatingOutOfScale
@@ -18,7 +17,8 @@ from benchlib.domain.ratings import BoolArray, FloatArray, IntArray, is_reversed
 from benchlib.domain.significance import CONFIDENCE, LOW_N, Status, none_if_nan, t_quantile
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_TRAIT_CATEGORY
 
-_LIMITS_Z: Final = float(stats.norm.ppf(0.975))
+_LIMITS_Z: Final = 1.96
+"""As Bland & Altman (1986) draw their limits."""
 
 
 class RepeatedAgreement(TypedDict):

@@ -20,6 +20,7 @@ from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.metrics import compute_order_effect_metrics
 from benchlib.domain.order_effects import compute_cluster_mean, compute_order_pairs
 from benchlib.domain.planted import PlantedDesign, PlantedModel
+from tests.domain.oracle import close, load_case
 
 TABLES = strategies.lists(
     strategies.lists(strategies.integers(0, 6), min_size=5, max_size=5), min_size=5, max_size=5
@@ -391,3 +392,56 @@ def test_a_consistent_rater_agrees_perfectly():
     assert found["rma"]["exact_rate"] == 1
     assert found["agreement"]["kappa"]["quadratic"]["value"] == pytest.approx(1)
     assert found["obe"]["mean_diff"] == 0
+
+
+def test_agreement_of_the_worked_case():
+    case = load_case("order_agreement_table")
+    table = np.array(case.input["table"])
+    found = compute_table_statistics(table)
+    for name, key in {
+        "icc_a1": "icc_A1",
+        "icc_c1": "icc_C1",
+        "alpha_ordinal": "krippendorff_ordinal",
+        "alpha_interval": "krippendorff_interval",
+        "pearson": "pearson",
+        "spearman": "spearman",
+        "kendall": "kendall_tau_b",
+    }.items():
+        assert float(found[name]) == case.approx(key), name
+    for weights in KAPPA_WEIGHTS:
+        kappa = compute_kappa(table, weights)
+        assert {"kappa": kappa.value, "se": kappa.se_iid} == case.approx("kappa")[weights]
+        assert float(found[f"kappa_{weights}"]) == case.approx("kappa")[weights]["kappa"]
+    for test, name in (
+        (compute_bowker(table), "bowker"),
+        (compute_stuart_maxwell(table), "stuart_maxwell"),
+    ):
+        assert test["chi2"] == case.approx(f"{name}_chi2")
+        assert test["p_value"] == case.approx(f"{name}_p")
+
+
+def test_order_panel_of_the_worked_case():
+    case = load_case("order_effect")
+    personas = {name: i for i, name in enumerate(sorted({p for p, *_ in case.input["pairs"]}))}
+    frame = pair_frame(
+        [(personas[p], int(t[1:]), first, second) for p, t, first, second in case.input["pairs"]]
+    )
+    found = compute_order_effect_metrics(frame)
+    flat = {
+        "n_pairs": found["n_pairs"],
+        "n_personas": found["n_personas"],
+        "exact": found["rma"]["exact_rate"],
+        "within1": found["test_retest"]["within1_rate"],
+        "mae": found["rma"]["mae"],
+        "mean_diff": found["obe"]["mean_diff"],
+        "sd_diff": found["obe"]["sd"],
+        "se_cluster": found["obe"]["se"],
+        "ci_low": found["obe"]["ci_low"],
+        "ci_high": found["obe"]["ci_high"],
+        "position_shift": found["obe"]["position_shift"],
+        "loa_low": found["obe"]["loa_low"],
+        "loa_high": found["obe"]["loa_high"],
+    }
+    gap = compute_order_pairs(frame).difference
+    flat["se_iid"] = compute_cluster_mean(gap, np.arange(len(gap))).se
+    assert flat == close(case.expected, case.tolerance)

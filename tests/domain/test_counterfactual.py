@@ -13,6 +13,7 @@ from benchlib.domain.counterfactual import (
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.planted import PlantedDesign
 from benchlib.domain.ratings import compute_cells
+from tests.domain.oracle import close, load_case
 
 DIFFERENCES = strategies.lists(strategies.integers(-12, 12).map(lambda k: k / 4), max_size=9)
 
@@ -234,3 +235,37 @@ def test_runs_that_share_nothing_have_no_difference():
     assert found["n_personas"] == 0
     assert found["level_difference"] is None
     assert found["rows"] == []
+
+
+def test_paired_delta_of_the_worked_case():
+    case = load_case("counterfactual_paired")
+    differences = compute_pair_differences(case.input["source"], case.input["counterfactual"])
+    found = compute_paired_delta(differences)
+    sample = found.sample
+    assert {
+        "pair_means": differences.tolist(),
+        "n_pairs": sample.n,
+        "delta": sample.mean,
+        "se": sample.se,
+        "df": sample.df,
+        "t": sample.t,
+        "p": sample.p_value,
+        "ci_low": sample.ci_low,
+        "ci_high": sample.ci_high,
+        "p_signflip_exact": found.p_signflip,
+        "p_wilcoxon_pratt": found.p_wilcoxon,
+        "dz": found.dz,
+    } == close(case.expected, case.tolerance)
+
+
+def test_counterfactuals_of_the_worked_case():
+    case = load_case("counterfactual_paired")
+    ratings = np.concatenate([case.input["source"], case.input["counterfactual"]])
+    cells = run_of(ratings, ["a"] * 8 + ["b"] * 8)
+    (row,) = compute_counterfactuals(cells, pairs_of(*((i + 9, i + 1) for i in range(8))))["rows"]
+    assert row["delta"] == case.approx("delta")
+    assert row["ci_high"] == case.approx("ci_high")
+    assert row["p_signflip"] == case.approx("p_signflip_exact")
+    assert row["p_wilcoxon"] == case.approx("p_wilcoxon_pratt")
+    assert row["mean_source"] == pytest.approx(np.mean(case.input["source"]))
+    assert row["mean_counterfactual"] == pytest.approx(np.mean(case.input["counterfactual"]))

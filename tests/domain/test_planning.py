@@ -14,6 +14,7 @@ from benchlib.domain.planning import (
     compute_power,
     compute_run_plan,
 )
+from tests.domain.oracle import load_case
 
 
 def test_more_traits_help_only_against_noise():
@@ -117,3 +118,19 @@ def test_a_plan_counts_the_questions():
 def test_plans_are_checked(wrong):
     with pytest.raises(InvalidInput):
         compute_run_plan(**({"n_base": 10, "n_cat": 10, "n_traits": 5} | wrong))
+
+
+def test_a_plan_of_the_worked_case():
+    case = load_case("power_mde")
+    wanted = {key: case.input[key] for key in ("n_base", "n_cat", "n_traits", "dual_fraction")}
+    plan = compute_run_plan(
+        **wanted,
+        sd_persona=case.input["sd_persona"],
+        sd_residual=case.input["sd_resid"],
+        delta=case.input["delta"],
+        alpha=case.input["alpha"],
+        power=case.input["power"],
+    )
+    assert plan["sd_persona_score"] == case.approx("sd_persona_score")
+    assert plan["mde"] == case.approx("mde")
+    assert plan["power_at_delta"] == case.approx("power_at_delta")

@@ -12,6 +12,7 @@ from benchlib.domain.errors import InvalidInput
 from benchlib.domain.planted import PlantedDesign, PlantedModel
 from benchlib.domain.ratings import compute_cells
 from benchlib.domain.styles import compute_missing_rates, compute_response_styles
+from tests.domain.oracle import close, load_case
 
 
 def long_frame(rows):
@@ -255,3 +256,19 @@ def test_distributions_equal_softmax():
     found = compute_rating_distributions(logprobs)
     assert found.probabilities == pytest.approx(special.softmax(logprobs, axis=1))
     assert found.entropy == pytest.approx(stats.entropy(found.probabilities, axis=1))
+
+
+def test_distribution_of_the_worked_case():
+    case = load_case("rating_distribution")
+    in_reverse = case.input["scale_order"] == "rev"
+    found = compute_rating_distributions([case.input["logprobs"]], in_reverse)
+    assert {
+        "prob": found.probabilities[0].tolist(),
+        "digit_mass": found.mass[0],
+        "expected": found.expected[0],
+        "variance": found.variance[0],
+        "entropy_nats": found.entropy[0],
+        "entropy_norm": found.entropy_norm[0],
+        "mode": found.mode[0],
+        "p_extreme": found.p_extreme[0],
+    } == close(case.expected, case.tolerance)
