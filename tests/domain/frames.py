@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from hypothesis import strategies
+from hypothesis import settings, strategies
 from numpy.typing import ArrayLike
 
 from benchlib.domain.ratings import Cells, align_valence, compute_cells, is_reversed, reverse_scale
+
+law = settings(max_examples=40, deadline=None)
+"""Enough examples for a law; no deadline, because a busy machine is no failure."""
 
 
 def long_frame(rows: Sequence[tuple[int, int, str, float | None, int]]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from benchlib.domain.ratings import (
 from tests.domain.frames import (
     add_alignment,
     cells_of,
+    law,
     long_frame,
     random_run,
     ratings_of,
@@ -192,6 +193,7 @@ def test_unknown_is_never_the_baseline():
     assert choose_baseline(compute_grouping(cells, "g"), np.array([True])) is None
 
 
+@law
 @given(small_runs())
 def test_row_order_changes_nothing(frame):
     cells = compute_cells(frame, ["group"])
@@ -202,6 +204,7 @@ def test_row_order_changes_nothing(frame):
     pd.testing.assert_frame_equal(cells.traits, shuffled.traits)
 
 
+@law
 @given(small_runs(), st.integers(1, 1000))
 def test_persona_ids_are_only_names(frame, step):
     cells = compute_cells(frame, ["group"])
@@ -210,6 +213,7 @@ def test_persona_ids_are_only_names(frame, step):
     np.testing.assert_allclose(cells.centred, other.centred[::-1], atol=1e-12)
 
 
+@law
 @given(st.lists(st.lists(st.integers(2, 4), min_size=3, max_size=3), min_size=2, max_size=8))
 def test_a_constant_order_bias_drops_out(table):
     # every answer one point higher on the reversed scale, whoever is asked
@@ -222,11 +226,13 @@ def test_a_constant_order_bias_drops_out(table):
     np.testing.assert_allclose(plain, biased, atol=1e-12)
 
 
+@law
 @given(small_runs(complete=True))
 def test_scores_sum_to_zero_in_complete_data(frame):
     assert compute_persona_scores(compute_cells(frame, [])).z.sum() == pytest.approx(0, abs=1e-9)
 
 
+@law
 @given(small_runs())
 def test_the_argument_is_left_alone(frame):
     before = frame.copy(deep=True)
