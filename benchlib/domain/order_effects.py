@@ -68,7 +68,7 @@ class ScaleUsage(TypedDict):
     sv: float | None
 
 
-class TestRetest(TypedDict):
+class RetestRates(TypedDict):
     """The pair read as test and retest."""
 
     within1_rate: float | None
@@ -131,7 +131,7 @@ class OrderEffectMetrics(TypedDict):
     rma: RepeatedAgreement
     obe: OrderBias
     usage: ScaleUsage
-    test_retest: TestRetest
+    test_retest: RetestRates
     correlation: OrderCorrelation
     agreement: Agreement
     digits: RawDigits
