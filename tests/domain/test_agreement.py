@@ -20,6 +20,7 @@ from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.metrics import compute_order_effect_metrics
 from benchlib.domain.order_effects import compute_cluster_mean, compute_order_pairs
 from benchlib.domain.planted import PlantedDesign, PlantedModel
+from tests.domain.frames import law
 from tests.domain.oracle import close, load_case
 
 TABLES = strategies.lists(
@@ -68,6 +69,7 @@ def numbers_in(payload):
 # --- tables ---------------------------------------------------------------------------------------
 
 
+@law
 @given(TABLES)
 def test_table_statistics_equal_the_libraries(table):
     found = compute_table_statistics(table)
@@ -82,6 +84,7 @@ def test_table_statistics_equal_the_libraries(table):
         assert found[f"kappa_{weights}"] == pytest.approx(kappa, abs=1e-9)
 
 
+@law
 @given(TABLES)
 def test_intraclass_correlations_equal_their_analysis_of_variance(table):
     found = compute_table_statistics(table)
@@ -101,6 +104,7 @@ def test_intraclass_correlations_equal_their_analysis_of_variance(table):
         assert found["icc_a1"] == pytest.approx((between - error) / scale, abs=1e-9)
 
 
+@law
 @given(TABLES)
 def test_swapping_the_answers_changes_no_measure(table):
     for name, value in compute_table_statistics(table).items():
@@ -108,6 +112,7 @@ def test_swapping_the_answers_changes_no_measure(table):
         assert swapped == pytest.approx(value, abs=1e-9, nan_ok=True), name
 
 
+@law
 @given(TABLES)
 def test_reading_the_scale_backwards_changes_no_measure(table):
     for name, value in compute_table_statistics(table).items():
@@ -115,6 +120,7 @@ def test_reading_the_scale_backwards_changes_no_measure(table):
         assert backwards == pytest.approx(value, abs=1e-9, nan_ok=True), name
 
 
+@law
 @given(TABLES)
 def test_symmetry_tests_equal_statsmodels(table):
     filled = table + 1  # statsmodels adds .5 to every cell if one is empty
@@ -203,6 +209,7 @@ def test_jackknife_ignores_personas_without_pairs():
 # --- means of clustered values --------------------------------------------------------------------
 
 
+@law
 @given(
     strategies.lists(
         strategies.tuples(strategies.integers(0, 4), strategies.integers(-4, 4)), min_size=3
@@ -328,12 +335,14 @@ def test_order_panel_refuses_impossible_answers():
         compute_order_effect_metrics(pair_frame([(0, 0, 1, 2)]).assign(scale_order=None))
 
 
+@law
 @given(PAIRS)
 def test_order_panel_never_holds_a_number_that_is_none(pairs):
     found = compute_order_effect_metrics(pair_frame(pairs))
     assert np.isfinite(numbers_in(found)).all()
 
 
+@law
 @given(PAIRS)
 def test_consistent_pairs_agree_exactly(pairs):
     consistent = [(persona, trait, first, 6 - first) for persona, trait, first, _ in pairs]
@@ -342,6 +351,7 @@ def test_consistent_pairs_agree_exactly(pairs):
     assert found["agreement"]["kappa"]["quadratic"]["value"] in (None, pytest.approx(1))
 
 
+@law
 @given(PAIRS)
 def test_order_panel_ignores_row_order(pairs):
     frame = pair_frame(pairs)

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies
+from hypothesis import given, strategies
 from scipy import stats
 
 from benchlib.domain.counterfactual import (
@@ -13,6 +13,7 @@ from benchlib.domain.counterfactual import (
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.planted import PlantedDesign
 from benchlib.domain.ratings import compute_cells
+from tests.domain.frames import law
 from tests.domain.oracle import close, load_case
 
 DIFFERENCES = strategies.lists(strategies.integers(-12, 12).map(lambda k: k / 4), max_size=9)
@@ -47,7 +48,7 @@ def pairs_of(*links, attribute="gender"):
 # --- one change -----------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
+@law
 @given(DIFFERENCES)
 def test_paired_delta_equals_scipy(differences):
     found = compute_paired_delta(differences)
@@ -71,6 +72,7 @@ def test_paired_delta_equals_scipy(differences):
     assert found.exact
 
 
+@law
 @given(DIFFERENCES)
 def test_paired_delta_flips_with_its_sign(differences):
     found = compute_paired_delta(differences)

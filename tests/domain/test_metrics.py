@@ -13,6 +13,7 @@ from benchlib.domain.metrics import (
     summarise_rating_by,
 )
 from benchlib.domain.ratings import compute_cells
+from tests.domain.frames import law
 
 ANSWERS = strategies.lists(strategies.integers(1, 5), min_size=1)
 
@@ -72,12 +73,14 @@ def test_histogram_refuses_ratings_off_the_scale(ratings, strays):
     assert caught.value.strays == strays
 
 
+@law
 @given(ANSWERS)
 def test_histogram_ignores_row_order(answers):
     frame = pd.DataFrame({"rating": answers})
     assert compute_rating_histogram(frame) == compute_rating_histogram(frame[::-1])
 
 
+@law
 @given(ANSWERS)
 def test_histogram_shares_sum_to_one(answers):
     shares = compute_rating_histogram(pd.DataFrame({"rating": answers}))["shares"]
@@ -117,6 +120,7 @@ def test_category_histograms_of_nothing_are_none():
     assert compute_trait_category_histograms(small_frame().iloc[:0]) == []
 
 
+@law
 @given(
     strategies.lists(strategies.tuples(strategies.integers(1, 5), strategies.sampled_from("ab")))
 )
@@ -155,6 +159,7 @@ def test_category_summary_never_aligns_neutral_traits():
     assert rows["look"]["mean_pre_valence"] == 3.0
 
 
+@law
 @given(ANSWERS)
 def test_category_summary_equals_pandas(answers):
     frame = pd.DataFrame({"rating": answers})

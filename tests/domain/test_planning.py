@@ -14,6 +14,7 @@ from benchlib.domain.planning import (
     compute_power,
     compute_run_plan,
 )
+from tests.domain.frames import law
 from tests.domain.oracle import load_case
 
 
@@ -24,6 +25,7 @@ def test_more_traits_help_only_against_noise():
     assert compute_persona_score_sd(10**9, 0, 0.35, 0.8) == pytest.approx(0.35, abs=1e-6)
 
 
+@law
 @given(strategies.integers(2, 500), strategies.integers(2, 500), strategies.floats(0, 5))
 def test_power_equals_statsmodels_where_that_has_an_answer(n_base, n_cat, effect):
     found = compute_power(effect, n_base, n_cat, 1.0)
@@ -34,11 +36,13 @@ def test_power_equals_statsmodels_where_that_has_an_answer(n_base, n_cat, effect
         assert found == pytest.approx(library, abs=1e-9)
 
 
+@law
 @given(strategies.integers(2, 400), strategies.floats(0, 4), strategies.floats(0.01, 4))
 def test_power_grows_with_the_effect(n, effect, more):
     assert compute_power(effect + more, n, n, 1.0) >= compute_power(effect, n, n, 1.0) - 1e-9
 
 
+@law
 @given(strategies.integers(3, 400), strategies.integers(3, 400), strategies.floats(0.05, 1.5))
 def test_the_mde_has_the_wanted_power(n_base, n_cat, sd):
     mde = compute_mde(n_base, n_cat, sd)
@@ -93,6 +97,7 @@ def test_undefined_plans_are_none():
     assert compute_n_for_delta(0.1, 0.0) == 2
 
 
+@law
 @given(strategies.integers(0, 50), strategies.integers(0, 50), strategies.integers(1, 60))
 def test_a_plan_is_always_complete(n_base, n_cat, n_traits):
     plan = compute_run_plan(n_base, n_cat, n_traits)

@@ -8,6 +8,7 @@ from scipy import stats
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.planted import PlantedDesign, PlantedModel
 from benchlib.domain.ratings import compute_cells, compute_grouping, compute_persona_scores
+from tests.domain.frames import law
 
 WOMAN = {"gender": "female", "religion": "none"}
 
@@ -46,6 +47,7 @@ def test_answers_stay_the_same_between_versions():
     assert "".join(map(str, answers.rating_raw)) == "4251343352315233444152515454515251323441"
 
 
+@law
 @given(
     strategies.integers(0, 2**31),
     strategies.text(min_size=1),
