@@ -32,6 +32,8 @@ from aiohttp import web
 DIGIT_IDS = {33: "1", 34: "2", 35: "3", 36: "4", 37: "5"}
 _OTHER_TOKEN_ID = 1348
 _OTHER_TOKEN = "This"
+_PREFIX_TOKEN_ID = 29871
+_LOOKALIKE_ID = 29900
 _N_KINDS = 1009
 _TAIL = b',"stop_reason":null,"token_ids":null,"routed_experts":null}'
 
@@ -64,7 +66,8 @@ class FakeSettings:
     """What the fake is and can do.
 
     A capability that is off behaves as in servers without it: routes answer 404, unknown fields are
-    ignored without a word.
+    ignored without a word. `prefix_token` gives a tokenizer that puts a token before every text and
+    has a second token that looks like "1".
     """
 
     model: str = "fake-model"
@@ -80,7 +83,7 @@ class FakeSettings:
     batch: bool = True
     logprobs: bool = True
     logprob_token_ids: bool = True
-    tokens_as_ids: bool = True
+    prefix_token: bool = False
     choice: bool = True
     regex: bool = True
     json: bool = True
@@ -220,6 +223,8 @@ class FakeVllm:
         prompt = orjson.loads(await request.read())["prompt"]
         ids = {text: number for number, text in DIGIT_IDS.items()}
         tokens = [ids.get(letter, 1000 + ord(letter)) for letter in prompt]
+        if self.settings.prefix_token:
+            tokens.insert(0, _PREFIX_TOKEN_ID)
         return _json({"count": len(tokens), "max_model_len": 4096, "tokens": tokens})
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -408,7 +413,7 @@ class FakeVllm:
             return ("rationale" if "rationale" in schema else "rating",)
         ids = order.get("logprob_token_ids")
         if logprobs and ids and settings.logprob_token_ids:
-            as_ids = bool(order.get("return_tokens_as_token_ids")) and settings.tokens_as_ids
+            as_ids = bool(order.get("return_tokens_as_token_ids"))
             mass = 1e-9 if thinking else settings.valid_mass
             return ("ids", tuple(ids), as_ids, mass)
         if order.get("max_tokens") == 1:
@@ -438,8 +443,9 @@ class FakeVllm:
         if kind % 4:
             pairs.sort(key=lambda pair: pair[1], reverse=True)  # the sampled token comes first
         else:
-            pairs.insert(0, (_OTHER_TOKEN_ID, -0.1))
-        names = {_OTHER_TOKEN_ID: _OTHER_TOKEN, **DIGIT_IDS}
+            other = _LOOKALIKE_ID if self.settings.prefix_token else _OTHER_TOKEN_ID
+            pairs.insert(0, (other, -0.1))
+        names = {_OTHER_TOKEN_ID: _OTHER_TOKEN, _LOOKALIKE_ID: "1", **DIGIT_IDS}
         entries = [
             (f"token_id:{number}" if as_ids else names.get(number, "?"), logprob)
             for number, logprob in pairs

@@ -53,11 +53,14 @@ def distribution_from_logprobs(
         The distribution, or a failure if no digit was reported or a figure is not a number. A
         figure that is not a number says nothing about its digit, so nothing is left to rescale.
     """
-    one, two, three, four, five = [
-        -inf if value is None or value < _NO_LOGPROB else value for value in logprobs
-    ]
-    top = max(one, two, three, four, five)
+    one, two, three, four, five = (-inf if value is None else value for value in logprobs)
     total = one + two + three + four + five
+    if not _NO_LOGPROB < total < inf:  # seldom: something is missing or no number
+        one, two, three, four, five = (
+            -inf if value < _NO_LOGPROB else value for value in (one, two, three, four, five)
+        )
+        total = one + two + three + four + five
+    top = max(one, two, three, four, five)
     if isnan(total) or top == inf:
         return _unusable("The engine reported log-probabilities that are not numbers.")
     if top == -inf:

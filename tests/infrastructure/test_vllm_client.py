@@ -122,10 +122,11 @@ def test_distribution_by_token_ids(batch):
     run(scenario)
 
 
-def test_distribution_by_token_ids_of_a_server_that_shows_plain_tokens():
+def test_a_token_that_only_looks_like_a_digit_is_not_taken_for_it():
     async def scenario():
-        async with FakeVllm(tokens_as_ids=False) as fake, connected(fake) as client:
+        async with FakeVllm(prefix_token=True) as fake, connected(fake) as client:
             assert client.report.logprobs_source == "logprob_token_ids"
+            assert client.plan.fields["return_tokens_as_token_ids"] is True
             asked = questions()
             check_answered(asked, await client.ask(asked))
 

@@ -127,6 +127,20 @@ _OFF_TOPIC: Final = Question(
 """What nobody would answer with a digit or with JSON: a format that holds here is enforced."""
 
 
+@dataclass(frozen=True, slots=True)
+class _DigitTokens:
+    """The tokens of "1".."5".
+
+    Attributes:
+        ids: In the order of the digits.
+        ambiguous: The tokenizer puts a token of its own before a text. Such a one also has tokens
+            that look like a digit and are not it, so tokens must be shown by their ids.
+    """
+
+    ids: tuple[int, ...]
+    ambiguous: bool
+
+
 class Prober:
     """One search for a way of asking; collects notes on the way."""
 
@@ -220,20 +234,17 @@ class Prober:
 
     async def _find_distribution(self) -> AskPlan | None:
         one_token = {"max_tokens": 1, "logprobs": True}
-        ids = await self._digit_ids()
-        if ids is not None:
+        tokens = await self._digit_tokens()
+        if tokens is not None:
+            ids = list(tokens.ids)
             plan = replace(
-                self._plan(
-                    "distribution",
-                    **one_token,
-                    top_logprobs=0,
-                    logprob_token_ids=ids,
-                    return_tokens_as_token_ids=True,
-                ),
+                self._plan("distribution", **one_token, top_logprobs=0, logprob_token_ids=ids),
                 logprobs_source="logprob_token_ids",
                 digits={f"token_id:{number}": place for place, number in enumerate(ids)}
                 | {digit: place for place, digit in enumerate(_DIGITS)},
             )
+            if tokens.ambiguous:
+                plan = plan.extended(return_tokens_as_token_ids=True)
             best = await self._first_that_works(plan, sample_questions("distribution"))
             if best is not None:
                 return await self._settle(*best)
@@ -290,11 +301,8 @@ class Prober:
             else "This server's probabilities are those before temperature, which has no effect."
         )
 
-    async def _digit_ids(self) -> list[int] | None:
-        """Token ids of the five digits, if each is one token.
-
-        Some tokenizers put a token of their own before everything; it is the same for all five.
-        """
+    async def _digit_tokens(self) -> _DigitTokens | None:
+        """The tokens of the five digits, if each is one token."""
         found: list[list[int]] = []
         for digit in _DIGITS:
             reply = await self.http.post(
@@ -308,8 +316,10 @@ class Prober:
             found.append(tokens)
         if len({tuple(tokens[:-1]) for tokens in found}) != 1:
             return None
-        last = [tokens[-1] for tokens in found if tokens]
-        return last if len(set(last)) == len(_DIGITS) else None
+        last = tuple(tokens[-1] for tokens in found if tokens)
+        if len(set(last)) != len(_DIGITS):
+            return None
+        return _DigitTokens(last, ambiguous=len(found[0]) > 1)
 
     async def _first_that_works(
         self, plan: AskPlan, questions: Sequence[Question]
