@@ -11,7 +11,8 @@ from benchlib.domain.panels import (
     Contrasts,
     Panel,
     compute_panels,
-    correct_together,
+    correct_panels,
+    count_tests,
     find_panel,
     prepare_contrasts,
     stack_scores,
@@ -247,9 +248,9 @@ def compute_delta_family(
     p_values = {name: contrast.p_values(moments[name]) for name, contrast in contrasts.items()}
     return DeltaFamily(
         trait_categories=tuple(panel.trait_category for panel in panels),
-        q_value=correct_together(p_values, "bh"),
-        q_by=correct_together(p_values, "by"),
-        size=sum(int(np.isfinite(p).sum()) for p in p_values.values()),
+        q_value=correct_panels(p_values, panels, "bh"),
+        q_by=correct_panels(p_values, panels, "by"),
+        size=count_tests(p_values, panels),
     )
 
 

@@ -12,7 +12,8 @@ from benchlib.domain.ordinal import KruskalWallis, compute_kruskal_levels, rank_
 from benchlib.domain.panels import (
     Panel,
     compute_panels,
-    correct_together,
+    correct_panels,
+    count_tests,
     find_panel,
     stack_scores,
 )
@@ -253,7 +254,10 @@ def _compute_omnibus(
         name: np.array([test.anova.welch_p for test in row], dtype=np.float64)
         for name, row in tests.items()
     }
-    q_values, welch_q = correct_together(kruskal_p, "bh"), correct_together(welch_p, "bh")
+    q_values, welch_q = (
+        correct_panels(kruskal_p, panels, "bh"),
+        correct_panels(welch_p, panels, "bh"),
+    )
     tables: list[Omnibus] = []
     for at in wanted:
         rows = [
@@ -276,7 +280,7 @@ def _compute_omnibus(
                 },
                 "trait_category": panels[at].trait_category,
                 "alpha": alpha,
-                "family_size": sum(int(np.isfinite(p).sum()) for p in kruskal_p.values()),
+                "family_size": count_tests(kruskal_p, panels),
             }
         )
     return tables

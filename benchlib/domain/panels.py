@@ -7,6 +7,7 @@ import numpy as np
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.ratings import (
+    BoolArray,
     Cells,
     FloatArray,
     Grouping,
@@ -178,6 +179,39 @@ def correct_together(
         name: piece.reshape(p.shape)
         for (name, p), piece in zip(p_values.items(), pieces, strict=True)
     }
+
+
+def correct_panels(
+    p_values: Mapping[str, FloatArray], panels: Sequence[Panel], method: FdrMethod
+) -> dict[str, FloatArray]:
+    """Correct the p-values of all attributes and panels as one family.
+
+    Args:
+        p_values: (..., panels) arrays by attribute; NaN = not tested, not counted.
+        panels: The panels of the last axis. In a run with a single trait category its panel
+            repeats the panel of all traits: the test counts once and lends its q.
+        method: `bh` or `by`.
+
+    Returns:
+        q in the same shapes.
+    """
+    repeats = repeated_panels(panels)
+    once = {name: np.where(repeats, np.nan, p) for name, p in p_values.items()}
+    return {
+        name: np.where(repeats, q[..., :1], q) for name, q in correct_together(once, method).items()
+    }
+
+
+def count_tests(p_values: Mapping[str, FloatArray], panels: Sequence[Panel]) -> int:
+    """Size of the family that `correct_panels` corrects."""
+    once = ~repeated_panels(panels)
+    return sum(int(np.isfinite(p[..., once]).sum()) for p in p_values.values())
+
+
+def repeated_panels(panels: Sequence[Panel]) -> BoolArray:
+    """Mark the panels that hold the same traits as the first."""
+    n_traits = panels[0].cells.n_traits
+    return np.array([i > 0 and 0 < n_traits == p.cells.n_traits for i, p in enumerate(panels)])
 
 
 def _no_such_category(trait_category: str | None, known: Sequence[str]) -> InvalidInput:

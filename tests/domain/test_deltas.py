@@ -1,0 +1,342 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from benchlib.domain.deltas import compute_all_deltas, compute_deltas
+from benchlib.domain.errors import InvalidInput
+from benchlib.domain.ratings import compute_cells, compute_persona_scores
+from benchlib.domain.significance import compute_q_values
+from tests.domain.frames import cells_of, law, random_run, small_runs, two_groups
+from tests.domain.oracle import close, load_case
+
+API_FIELDS = {
+    "category",
+    "count",
+    "mean",
+    "delta",
+    "p_value",
+    "q_value",
+    "significant",
+    "cliffs_delta",
+    "baseline",
+    "n_base",
+    "mean_base",
+    "sd_base",
+    "n_cat",
+    "mean_cat",
+    "sd_cat",
+    "se_delta",
+    "ci_low",
+    "ci_high",
+}
+
+
+def row_of(deltas, category):
+    return next(row for row in deltas["rows"] if row["category"] == category)
+
+
+def test_a_delta_is_welch_on_persona_scores():
+    case = load_case("welch_delta")
+    # one trait, so a persona's score is its rating; the default baseline has most personas
+    base, cat = ([[value] for value in case.input[name]] for name in ("base", "cat"))
+    deltas = compute_deltas(two_groups(base, cat), "group")
+    row = row_of(deltas, "cat")
+    assert {
+        "n_base": row["n_base"],
+        "n_cat": row["n_cat"],
+        "mean_base": row["mean_base"],
+        "mean_cat": row["mean_cat"],
+        "delta": row["delta"],
+        "se": row["se_delta"],
+        "df": row["df"],
+        "t": row["t"],
+        "p": row["p_value"],
+        "ci_low": row["ci_low"],
+        "ci_high": row["ci_high"],
+        "ci90_low": row["ci90_low"],
+        "ci90_high": row["ci90_high"],
+    } == close(case.expected)
+    assert (row["status"], row["n_perm"], row["perm_exact"]) == ("ok", math.comb(12, 5), True)
+    g = load_case("hedges_g")  # the same groups
+    assert [row["hedges_g"], row["hedges_g_low"], row["hedges_g_high"]] == [
+        g.approx("g"),
+        g.approx("ci_low"),
+        g.approx("ci_high"),
+    ]
+
+
+def test_the_permutation_p_matches_the_worked_case():
+    case = load_case("persona_permutation_exact")
+    base, cat = ([[value] for value in case.input[name]] for name in ("base", "cat"))
+    row = row_of(compute_deltas(two_groups(base, cat), "group"), "cat")
+    assert row["p_perm"] == case.approx("p_exact_studentised")
+    assert abs(row["t"]) == case.approx("abs_t")
+
+
+def test_equivalence_matches_the_worked_case():
+    case = load_case("equivalence_tost")
+    base, cat = ([[value] for value in case.input[name]] for name in ("base", "cat"))
+    deltas = compute_deltas(two_groups(base, cat), "group", sesoi=case.input["margin"])
+    row = row_of(deltas, "cat")
+    assert row["p_tost"] == case.approx("p_tost")
+    assert row["equivalent"] is True
+    assert row["verdict"] == "equivalent"
+    assert [row["ci90_low"], row["ci90_high"]] == case.approx("ci90")
+
+
+def test_the_clustered_cliffs_delta_matches_the_worked_case():
+    case = load_case("stratified_cliff_clustered")
+    cells = two_groups(case.input["base"], case.input["cat"])
+    row = row_of(compute_deltas(cells, "group", baseline="base"), "cat")
+    assert row["cliffs_delta"] == case.approx("delta")
+    assert row["cliffs_se"] == case.approx("se")
+    assert [row["cliffs_low"], row["cliffs_high"]] == [
+        case.approx("ci_low"),
+        case.approx("ci_high"),
+    ]
+    assert row["cliffs_p"] == case.approx("p")
+    assert row["k_traits"] == 3
+    assert row["prob_superior"] == pytest.approx((1 + case.expected["delta"]) / 2)
+
+
+def test_rows_carry_the_fields_of_the_api():
+    deltas = compute_deltas(compute_cells(random_run(1), ["group", "origin"]), "group")
+    assert {"n", "baseline", "rows"} <= set(deltas)
+    for row in deltas["rows"]:
+        assert set(row) >= API_FIELDS
+
+
+def test_means_are_on_the_scale_and_differ_by_the_delta():
+    cells = cells_of([[5, 4], [4, 4], [2, 1], [1, 2], [2, 2]], {"g": list("aabbb")})
+    row = row_of(compute_deltas(cells, "g"), "a")
+    assert row["baseline"] == "b"
+    assert row["mean"] == row["mean_cat"] == pytest.approx(17 / 4)
+    assert row["mean_base"] == pytest.approx(10 / 6)
+    assert row["delta"] == pytest.approx(17 / 4 - 10 / 6)
+    assert (row["count"], row["n_ratings"], row["n_missing"]) == (4, 4, 0)
+
+
+def test_baseline_and_unknown_are_shown_but_not_tested():
+    cells = cells_of(np.arange(1, 6)[:, None], {"g": ["a", "a", "b", "b", "Unknown"]})
+    deltas = compute_deltas(cells, "g")
+    assert [row["category"] for row in deltas["rows"]] == ["a", "b", "Unknown"]
+    assert [row["tested"] for row in deltas["rows"]] == [False, True, False]
+    assert deltas["family_size"] == 1
+    for name in ("a", "Unknown"):
+        row = row_of(deltas, name)
+        assert row["mean"] is not None
+        for field in ("delta", "p_value", "q_value", "p_perm", "cliffs_delta", "verdict"):
+            assert row[field] is None
+    assert row_of(deltas, "a")["is_baseline"] is True
+    assert row_of(deltas, "Unknown")["n_personas"] == 1
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_edge_groups_have_a_status(index):
+    case = load_case("edge_group_delta")
+    groups, expected = case.input["cases"][index], case.expected["cases"][index]
+    # a category nobody with an answer belongs to still has a row
+    cat = groups["cat"] or [np.nan]
+    cells = two_groups([[x] for x in groups["base"]], [[x] for x in cat])
+    row = row_of(compute_deltas(cells, "group", baseline="base"), "cat")
+    found = {
+        "delta": row["delta"],
+        "se": row["se_delta"],
+        "ci_low": row["ci_low"],
+        "ci_high": row["ci_high"],
+        "p": row["p_value"],
+        "p_perm": row["p_perm"],
+        "status": row["status"],
+    }
+    assert found == close(expected)
+
+
+def test_q_values_cover_the_whole_run():
+    cells = compute_cells(random_run(2, 80), ["group", "origin"])
+    panels = [
+        compute_all_deltas(cells, trait_category=name) for name in (None, "warmth", "competence")
+    ]
+    rows = [row for panel in panels for table in panel.values() for row in table["rows"]]
+    q_values = compute_q_values([row["p_value"] for row in rows])
+    strict = compute_q_values([row["p_value"] for row in rows], "by")
+    # groups a, b, c give two tests, north and south one; three panels
+    assert panels[0]["group"]["family_size"] == np.isfinite(q_values).sum() == 9
+    for row, q, q_by in zip(rows, q_values, strict, strict=True):
+        assert row["q_value"] == (None if np.isnan(q) else pytest.approx(q))
+        assert row["q_by"] == (None if np.isnan(q) else pytest.approx(q_by))
+    table = panels[1]["group"]["rows"]
+    expected = compute_q_values([row["p_value"] for row in table])
+    assert [row["q_table"] for row in table if row["tested"]] == pytest.approx(
+        expected[~np.isnan(expected)]
+    )
+
+
+def test_one_attribute_repeats_the_numbers_of_all():
+    cells = compute_cells(random_run(3, 60, missing=0.2), ["group", "origin"])
+    everything = compute_all_deltas(
+        cells, trait_category="warmth", rng=np.random.default_rng(1), n_perm=200
+    )
+    alone = compute_deltas(
+        cells, "origin", trait_category="warmth", rng=np.random.default_rng(1), n_perm=200
+    )
+    assert alone == everything["origin"]
+    assert all(row["n_perm"] == 200 for row in alone["rows"] if row["tested"])
+
+
+def test_the_baseline_is_the_same_on_every_panel():
+    nan = np.nan
+    # only b rated warmth, but a is larger over all traits
+    table = [[nan, 3, 4], [nan, 2, 2], [nan, 4, 5], [1, 2, 3], [2, 3, 3]]
+    cells = cells_of(
+        table, {"g": list("aaabb")}, trait_categories=["warmth", "competence", "competence"]
+    )
+    deltas = compute_deltas(cells, "g", trait_category="warmth")
+    assert deltas["baseline"] == "a"
+    assert row_of(deltas, "b")["status"] == "no_data"
+    assert row_of(deltas, "b")["delta"] is None
+    assert row_of(deltas, "a")["n_dropped"] == 3
+
+
+def test_dropped_and_missing_are_counted():
+    nan = np.nan
+    cells = cells_of([[1, 2, 3], [2, 3, nan], [nan, nan, 4], [4, 4, 4]], {"g": list("aabb")})
+    deltas = compute_deltas(cells, "g")
+    a, b = deltas["rows"]
+    assert (deltas["n"], deltas["n_personas"], deltas["n_dropped"]) == (9, 3, 1)
+    assert (a["n_personas"], a["n_dropped"], a["n_missing"], a["count"]) == (2, 0, 1, 5)
+    assert (b["n_personas"], b["n_dropped"], b["n_missing"], b["count"]) == (1, 1, 2, 4)
+
+
+def test_neutral_traits_have_panels_of_their_own():
+    cells = cells_of(
+        [[1, 5], [2, 4], [3, 1], [4, 2]],
+        {"g": list("aabb")},
+        valence=[1, 0],
+        trait_categories=["warmth", "gender"],
+    )
+    assert compute_deltas(cells, "g")["rows"][1]["delta"] == pytest.approx(2)
+    assert compute_deltas(cells, "g", neutral=True)["rows"][1]["delta"] == pytest.approx(-3)
+    empty = compute_deltas(cells, "g", trait_category="gender")
+    assert (empty["n"], empty["baseline"]) == (0, "a")
+    assert {row["status"] for row in empty["rows"]} == {"no_data"}
+
+
+def nothing_but_statuses(deltas):
+    json.dumps(deltas, allow_nan=False)
+    for row in deltas["rows"]:
+        for field in ("delta", "se_delta", "p_value", "q_value", "p_perm", "hedges_g", "verdict"):
+            assert row[field] is None
+    return {row["status"] for row in deltas["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "groups", "valence", "statuses"),
+    [
+        ([[1], [2], [3]], "aaa", [1], {"ok", "low_n"}),  # one category
+        ([[4]], "a", [1], {"n_lt_2"}),  # one persona
+        ([[1], [2]], ["Unknown"] * 2, [1], {"no_data"}),  # no baseline
+        ([[1], [2], [3]], "aab", [0], {"no_data"}),  # only neutral traits
+        ([[np.nan], [np.nan]], "ab", [1], {"no_data"}),  # nothing but missing answers
+    ],
+)
+def test_what_cannot_be_compared_is_none(table, groups, valence, statuses):
+    cells = cells_of(table, {"g": list(groups)}, valence=valence)
+    rng = np.random.default_rng(0)
+    assert nothing_but_statuses(compute_deltas(cells, "g", rng=rng)) <= statuses
+
+
+def test_an_empty_run_has_empty_tables():
+    cells = compute_cells(random_run(1).iloc[:0], ["group", "origin"])
+    for name in (None, "warmth"):
+        deltas = compute_all_deltas(cells, trait_category=name, rng=np.random.default_rng(0))
+        assert set(deltas) == {"group", "origin"}
+        assert (deltas["group"]["rows"], deltas["group"]["baseline"]) == ([], None)
+
+
+def test_a_model_that_always_answers_the_same_shows_no_difference():
+    cells = cells_of(np.full((12, 4), 3), {"g": list("aaaaaaabbbbb")})
+    row = row_of(compute_deltas(cells, "g", rng=np.random.default_rng(0)), "b")
+    assert (row["delta"], row["cliffs_delta"], row["status"]) == (0, 0, "zero_variance")
+    assert (row["se_delta"], row["cliffs_se"]) == (0, 0)
+    assert row["p_value"] is row["ci_low"] is row["verdict"] is None
+    assert row["p_perm"] == 1
+
+
+def test_mistakes_are_named():
+    cells = compute_cells(random_run(1), ["group", "origin"])
+    with pytest.raises(InvalidInput, match="no attribute 'age'"):
+        compute_deltas(cells, "age")
+    with pytest.raises(InvalidInput, match="'d' cannot be a baseline of group"):
+        compute_deltas(cells, "group", baseline="d")
+    with pytest.raises(InvalidInput, match="choose from: competence, warmth"):
+        compute_deltas(cells, "group", trait_category="honesty")
+    with pytest.raises(InvalidInput, match="age"):
+        compute_all_deltas(cells, baselines={"age": "old"})
+
+
+@law
+@given(small_runs())
+def test_swapping_the_baseline_flips_every_delta(frame):
+    frame = frame[frame["group"].isin(["a", "b"])]
+    if set(frame["group"]) != {"a", "b"}:
+        return
+    cells = compute_cells(frame, ["group"])
+    one = row_of(compute_deltas(cells, "group", baseline="a"), "b")
+    other = row_of(compute_deltas(cells, "group", baseline="b"), "a")
+    for field in ("delta", "t", "hedges_g", "cliffs_delta"):
+        mirrored = None if other[field] is None else pytest.approx(-other[field], abs=1e-12)
+        assert one[field] == mirrored
+    for field in ("p_value", "q_value", "p_tost", "cliffs_p", "p_perm", "se_delta"):
+        assert one[field] == (None if other[field] is None else pytest.approx(other[field]))
+    assert (one["status"], one["verdict"]) == (other["status"], other["verdict"])
+
+
+@law
+@given(small_runs(), st.randoms(use_true_random=False))
+def test_names_and_order_of_personas_change_nothing(frame, random):
+    names = list(range(12))
+    random.shuffle(names)
+    renamed = frame.assign(persona_id=frame["persona_id"].map(dict(enumerate(names))))
+    one, other = (
+        compute_deltas(compute_cells(each, ["group"]), "group")
+        for each in (frame, renamed.sample(frac=1, random_state=1))
+    )
+    for row, twin in zip(one["rows"], other["rows"], strict=True):
+        assert row == close(twin, 1e-9)
+
+
+@law
+@given(small_runs())
+def test_whatever_the_run_the_payload_is_sound(frame):
+    deltas = compute_deltas(compute_cells(frame, ["group"]), "group", rng=np.random.default_rng(0))
+    json.dumps(deltas, allow_nan=False)
+    for row in deltas["rows"]:
+        p, q = row["p_value"], row["q_value"]
+        assert (p is None) == (q is None) == (row["verdict"] is None)
+        if p is not None:
+            assert 0 <= p <= q <= 1
+            assert row["ci_low"] <= row["delta"] <= row["ci_high"]
+        if row["cliffs_delta"] is not None:
+            assert -1 <= row["cliffs_delta"] <= 1
+        if not row["tested"] or row["status"] in ("no_data", "n_lt_2"):
+            assert row["p_perm"] is None
+
+
+def test_personas_and_not_answers_are_the_unit():
+    # no effect, but a strong persona effect: a test on rows rejects more than 40 % of such runs
+    rng = np.random.default_rng(17)
+    rejected, runs = 0, 200
+    for _ in range(runs):
+        table = 3 + rng.normal(0, 0.5, (60, 1)) + rng.normal(0, 0.8, (60, 10))
+        cells = two_groups(*np.split(np.clip(np.rint(table), 1, 5), 2))
+        z = compute_persona_scores(cells).z
+        rejected += stats.ttest_ind(z[30:], z[:30], equal_var=False).pvalue < 0.05
+    assert rejected / runs < 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
+    row = row_of(compute_deltas(cells, "group"), "cat")
+    expected = stats.ttest_ind(z[30:], z[:30], equal_var=False)
+    assert row["p_value"] == pytest.approx(expected.pvalue)
