@@ -1,0 +1,258 @@
+"""Single answers of a run: filters, pages, one answer in full; failures and what is missing."""
+
+import pandas as pd
+import streamlit as st
+
+from benchlib.application.payloads import RunDetail
+from benchlib.bootstrap import get_dataset_service, get_service
+from benchlib.domain.results import AnswerFilter, StoredAnswer
+from benchlib.presentation.figures.histogram import answer_distribution_figure
+from pages import widgets, words
+
+PAGE_SIZE = 50
+TABS = ("Answers", "Failures", "Missing")
+
+service = get_service()
+
+
+def show_answers(run: RunDetail) -> None:
+    """Filters, one page of answers, and the chosen one in full."""
+    where = pick_filter(run)
+    page, rows = widgets.paged(
+        "page",
+        run["n_results"],
+        PAGE_SIZE,
+        lambda **at: service.list_answers(run["id"], where, **at),
+    )
+    if not rows:
+        st.info("No answer fits here.", icon=":material/search_off:")
+        return
+    frame = pd.DataFrame(
+        {
+            "digit": [row.rating_raw for row in rows],
+            "trait": [row.case_id for row in rows],
+            "category": [row.trait_category for row in rows],
+            "scale": [words.SCALE_ORDERS[row.scale_order] for row in rows],
+            "persona": [row.persona_uuid for row in rows],
+            "text": [row.raw_answer for row in rows],
+            "attempt": [row.attempt for row in rows],
+        }
+    )
+    event = st.dataframe(
+        frame,
+        key=f"answers_table_{page}",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config={
+            "digit": st.column_config.NumberColumn("Digit", width="small"),
+            "trait": "Trait",
+            "category": "Trait category",
+            "scale": st.column_config.TextColumn("Scale shown", width="medium"),
+            "persona": "Persona",
+            "text": st.column_config.TextColumn("Raw answer", width="medium"),
+            "attempt": st.column_config.NumberColumn("Attempt", width="small"),
+        },
+        alt="Answers",
+    )
+    chosen = event.selection.rows
+    if chosen and chosen[0] < len(rows):
+        show_answer(run, rows[chosen[0]])
+    elif len(rows) == 1:
+        show_answer(run, rows[0])
+    else:
+        st.caption("Click the box before a row to read the whole answer.")
+
+
+def pick_filter(run: RunDetail) -> AnswerFilter:
+    """Which answers to show; every choice lives in the URL."""
+    datasets = get_dataset_service()
+    asked = set(run["config"]["trait_ids"])
+    case_ids = sorted({trait.case_id for trait in datasets.list_traits() if trait.id in asked})
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        traits = st.multiselect(
+            "Trait",
+            case_ids,
+            key="trait",
+            bind="query-params",
+            placeholder="All",
+            help="Nothing chosen shows all traits.",
+        )
+        attributes = widgets.pick_persona_values(datasets.composition(run["dataset_id"]))
+        rating = st.selectbox(
+            "Digit",
+            [1, 2, 3, 4, 5],
+            index=None,
+            key="digit",
+            bind="query-params",
+            placeholder="All",
+            help="The digit as the model gave it, before reversal.",
+        )
+        order = st.selectbox(
+            "Scale order",
+            ["in", "rev"],
+            index=None,
+            key="order",
+            bind="query-params",
+            placeholder="Both",
+            help="in: 1 = not at all, 5 = very. rev: the other way round.",
+        )
+        persona = st.text_input(
+            "Persona",
+            key="persona",
+            bind="query-params",
+            placeholder="All",
+            help="Identifier of one persona, as in the table.",
+        )
+    return AnswerFilter(
+        case_ids=tuple(traits),
+        rating_raw=rating,
+        scale_order=order,
+        persona_uuid=persona.strip() or None,
+        attributes=attributes,
+    )
+
+
+def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
+    """One answer with everything that is known of it."""
+    st.subheader("One answer")
+    question = service.get_prompt(run["id"], answer)
+    tokens = (answer.prompt_tokens, answer.completion_tokens)
+    aligned = words.SCALE_ORDERS[answer.scale_order]
+    widgets.numbers(
+        {
+            "Digit": (str(answer.rating_raw), "As the model gave it."),
+            "Scale shown": (aligned, ""),
+            "Attempt": (str(answer.attempt), "1 = the first prompt led to a rating."),
+            "Time": (f"{answer.latency_ms:,} ms", "Of the request that carried this answer."),
+            "Tokens": (
+                " + ".join("–" if count is None else f"{count:,}" for count in tokens),
+                "Of the prompt + of the answer, where the engine counts them.",
+            ),
+        }
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.caption("Raw answer")
+        widgets.foreign_text(answer.raw_answer)
+        st.plotly_chart(
+            answer_distribution_figure(answer.probabilities, answer.rating_raw),
+            key="answer_distribution",
+            alt="Probability of each digit",
+        )
+        if answer.valid_mass is not None:
+            st.caption(f"Probability on valid digits before renormalising: {answer.valid_mass:.1%}")
+    with right:
+        widgets.show_question(question)
+    with st.container(horizontal=True):
+        st.page_link(
+            "answers.py",
+            label="Link to this answer",
+            icon=":material/link:",
+            query_params={
+                "run": str(run["id"]),
+                "trait": answer.case_id,
+                "order": answer.scale_order,
+                "persona": answer.persona_uuid,
+            },
+        )
+
+
+def show_failures(run: RunDetail) -> None:
+    """Failed attempts, newest first."""
+    failures = run["tally"].get("failures", {})
+    if not failures:
+        st.text("No attempt failed.")
+        return
+    widgets.failures_table(failures)
+    page, rows = widgets.paged(
+        "failures_page",
+        sum(failures.values()),
+        PAGE_SIZE,
+        lambda **at: service.list_failures(run["id"], **at),
+    )
+    frame = pd.DataFrame(
+        {
+            "reason": [words.FAILURES.get(row.kind, row.kind) for row in rows],
+            "final": [row.final for row in rows],
+            "trait": [row.case_id for row in rows],
+            "persona": [row.persona_uuid for row in rows],
+            "attempt": [row.attempt for row in rows],
+            "message": [row.message for row in rows],
+            "text": [row.raw_snippet for row in rows],
+            "when": [row.created_at for row in rows],
+        }
+    )
+    event = st.dataframe(
+        frame,
+        key=f"failures_table_{page}",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config={
+            "reason": "Reason",
+            "final": st.column_config.CheckboxColumn(
+                "Given up", help="No further attempt was made for this question."
+            ),
+            "trait": "Trait",
+            "persona": "Persona",
+            "attempt": st.column_config.NumberColumn("Attempt", width="small"),
+            "message": st.column_config.TextColumn("Message", width="medium"),
+            "text": st.column_config.TextColumn("Answer begins", width="medium"),
+            "when": st.column_config.DatetimeColumn(
+                "When", format="YYYY-MM-DD HH:mm:ss", timezone=st.context.timezone
+            ),
+        },
+        alt="Failed attempts",
+    )
+    chosen = event.selection.rows
+    if chosen and chosen[0] < len(rows):
+        failure = rows[chosen[0]]
+        for caption, text in (
+            ("Message", failure.message),
+            ("The answer began", failure.raw_snippet),
+            ("The prompt began", failure.prompt_snippet),
+        ):
+            st.caption(caption)
+            widgets.foreign_text(text)
+
+
+def show_missing(run: RunDetail) -> None:
+    """How much is missing, and the first of it."""
+    missing = service.get_missing(run["id"], limit=PAGE_SIZE)
+    if not missing["missing"]:
+        st.success("Every planned question has its rating.", icon=":material/check_circle:")
+        return
+    st.text(
+        f"{missing['missing']:,} of {words.counted(missing['total'], 'planned question')} have no "
+        f"rating; {missing['failed']:,} of them failed in the last execution. The first ones:"
+    )
+    st.dataframe(
+        pd.DataFrame(missing["samples"]),
+        key="missing_table",
+        hide_index=True,
+        column_config={
+            "persona_uuid": "Persona",
+            "case_id": "Trait",
+            "adjective": "Wording",
+            "scale_order": "Scale order",
+        },
+        alt="Questions without a rating",
+    )
+
+
+st.title("Answers")
+run = service.get_run(widgets.pick_run(service.list_runs()))
+widgets.run_badges(run, results=True)
+widgets.run_facts(run)
+answers, failures, missing = st.tabs(TABS, key="tab", bind="query-params")
+with answers:
+    if answers.open:
+        show_answers(run)
+with failures:
+    if failures.open:
+        show_failures(run)
+with missing:
+    if missing.open:
+        show_missing(run)
+widgets.run_links(run["id"], without="answers.py")

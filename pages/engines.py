@@ -1,0 +1,38 @@
+"""Where models run: known addresses, a connection test, the managed local server."""
+
+import streamlit as st
+
+from benchlib.bootstrap import get_service
+from pages import widgets
+
+service = get_service()
+st.title("Engines")
+known, managed = st.columns(2, gap="large")
+with known:
+    st.subheader("Servers")
+    st.write(
+        "Any vLLM server works, and any server with an OpenAI-compatible interface with what it "
+        "can do. Without an address, those of `VLLM_BASE_URL` are tried, else "
+        "`http://localhost:8000`."
+    )
+    address, key = widgets.address_and_key("engines")
+    if st.button("Test connection", key="engines_test", icon=":material/wifi_tethering:"):
+        with st.spinner("Asking the server…"):
+            st.session_state["engines_found"] = service.test_connection(address, key)
+    if "engines_found" in st.session_state:
+        widgets.connections(st.session_state["engines_found"])
+with managed:
+    st.subheader("Managed local server")
+    st.write(
+        "Starts `vllm serve` on the machine that runs this dashboard, shows its log while the "
+        "model loads, and stops with the dashboard."
+    )
+    widgets.managed_server(service)
+st.subheader("Simulated rater")
+widgets.simulated_badge()
+st.write(
+    "Always there. It answers like an engine, with group effects, order bias and faults that are "
+    "known exactly: for learning the dashboard and for testing an analysis. It is chosen on "
+    "the form of a new run."
+)
+st.page_link("start_run.py", label="Start a run", icon=":material/rocket_launch:")

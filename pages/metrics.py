@@ -1,0 +1,108 @@
+"""Ratings of one run: histogram, trait categories, means with intervals by attribute."""
+
+import pandas as pd
+import streamlit as st
+
+from benchlib.bootstrap import get_service
+from benchlib.domain.metrics import AttributeMean, TraitCategorySummary
+from benchlib.presentation.figures.histogram import rating_histogram_figure, trait_category_figure
+from benchlib.presentation.figures.means import means_figure
+from pages import widgets
+
+
+def show_summary(summary: list[TraitCategorySummary]) -> None:
+    """Level and spread per trait category."""
+    st.dataframe(
+        pd.DataFrame(summary),
+        key="metrics_summary",
+        hide_index=True,
+        column_config={
+            "category": "Trait category",
+            "count": st.column_config.NumberColumn("Answers", format="localized"),
+            "mean": st.column_config.NumberColumn("Mean, aligned", format="%.2f"),
+            "std": st.column_config.NumberColumn("SD, aligned", format="%.2f"),
+            "n_aligned": st.column_config.NumberColumn("Answers aligned", format="localized"),
+            "mean_pre_valence": st.column_config.NumberColumn("Mean as asked", format="%.2f"),
+            "std_pre_valence": st.column_config.NumberColumn("SD as asked", format="%.2f"),
+        },
+        alt="Answers, mean and standard deviation per trait category",
+    )
+
+
+def show_means(rows: list[AttributeMean]) -> None:
+    """The numbers behind the dot plot."""
+    st.dataframe(
+        pd.DataFrame(rows),
+        key="metrics_means",
+        hide_index=True,
+        column_order=["category", "n_personas", "count", "mean", "ci_low", "ci_high", "status"],
+        column_config={
+            "category": "Category",
+            "n_personas": st.column_config.NumberColumn("Personas", format="localized"),
+            "count": st.column_config.NumberColumn("Answers", format="localized"),
+            "mean": st.column_config.NumberColumn("Mean", format="%.3f"),
+            "ci_low": st.column_config.NumberColumn("95 % low", format="%.3f"),
+            "ci_high": st.column_config.NumberColumn("95 % high", format="%.3f"),
+            "status": "Status",
+        },
+        alt="Mean rating and interval per category",
+    )
+
+
+service = get_service()
+st.title("Metrics")
+run = service.get_run(widgets.pick_run(service.list_runs()))
+widgets.run_badges(run, results=True)
+widgets.run_facts(run)
+metrics = service.get_metrics(run["id"])
+widgets.basis(metrics)
+if not metrics["n"]:
+    st.info("This run has no answers yet; there is nothing to measure.", icon=":material/info:")
+    widgets.run_links(run["id"], without="metrics.py")
+    st.stop()
+
+left, right = st.columns(2, gap="large")
+with left:
+    st.plotly_chart(
+        rating_histogram_figure(metrics["hist"]),
+        key="metrics_histogram",
+        alt="Share of answers per point of the scale",
+    )
+with right:
+    st.plotly_chart(
+        trait_category_figure(metrics["trait_categories"]["histograms"]),
+        key="metrics_categories",
+        alt="Share of answers per point of the scale, by trait category",
+    )
+show_summary(metrics["trait_categories"]["summary"])
+widgets.explain(
+    "Ratings show 1 as “not at all” and 5 as “very” for every answer: those asked with the "
+    "reversed scale are turned back. *Aligned* also turns negative traits round, so that 5 is "
+    "most favourable, and leaves neutral traits out. SD is the spread of single answers."
+)
+
+st.subheader("Means by attribute")
+with st.container(horizontal=True):
+    attribute = widgets.pick_attribute(run)
+    category = widgets.pick_trait_category(run)
+if attribute is None:
+    st.text("The personas of this run have no attributes to compare.")
+    st.stop()
+means = service.get_means(run["id"], attribute, trait_category=category)["rows"]
+figure, table = st.columns(2, gap="large")
+with figure:
+    st.plotly_chart(
+        means_figure(means, attribute, metrics["attributes"][attribute]["baseline"]),
+        key="metrics_means_figure",
+        alt="Mean rating with 95 % interval per category",
+    )
+with table:
+    show_means(means)
+widgets.explain(
+    "The persona is the unit: each persona gets one score, the mean over its traits after "
+    "valence alignment and after taking out what is common to a trait and scale order. The dot is "
+    "the grand mean plus the mean score of the category, the line its 95 % t interval. Hollow "
+    "dots have fewer than five personas, or no interval. The dashed line is the category with "
+    "most personas."
+)
+widgets.run_links(run["id"], without="metrics.py")

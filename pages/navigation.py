@@ -1,0 +1,34 @@
+"""The script of the app: which pages there are, in what order."""
+
+import streamlit as st
+
+from benchlib.bootstrap import get_service
+from benchlib.domain.errors import BenchlibError
+from pages import widgets
+
+st.set_page_config(page_title="benchlib", page_icon=":material/balance:", layout="wide")
+
+START = st.Page("start_run.py", title="Start run", icon=":material/rocket_launch:")
+PROGRESS = st.Page("progress.py", title="Progress", icon=":material/monitoring:")
+RUNS = st.Page("runs.py", title="Runs", icon=":material/list:")
+PAGES = {
+    "": [st.Page("overview.py", title="Overview", icon=":material/home:", default=True)],
+    "Run": [START, PROGRESS, RUNS],
+    "Results": [
+        st.Page("metrics.py", title="Metrics", icon=":material/bar_chart:"),
+        st.Page("answers.py", title="Answers", icon=":material/forum:"),
+    ],
+    "Materials": [
+        st.Page("datasets.py", title="Datasets", icon=":material/groups:"),
+        st.Page("traits.py", title="Traits", icon=":material/label:"),
+        st.Page("engines.py", title="Engines", icon=":material/dns:"),
+    ],
+}
+
+page = st.navigation(PAGES, expanded=True)
+try:
+    if get_service().read_only:
+        st.info("Read-only: everything can be seen, nothing changed.", icon=":material/lock:")
+    page.run()
+except BenchlibError as error:
+    widgets.show_error(error)

@@ -1,0 +1,93 @@
+"""What runs now, what finished last, what needs attention, and where to begin."""
+
+import streamlit as st
+
+from benchlib.application.payloads import RunSummary
+from benchlib.bootstrap import get_dataset_service, get_service
+from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.vocabulary import RunStatus
+from benchlib.presentation.figures.histogram import tally_figure
+from pages import widgets, words
+
+NEEDS_ATTENTION = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.PARTIAL)
+SHOWN = 5
+
+service = get_service()
+runs = service.list_runs()
+active = [run for run in runs if run["status"] in ACTIVE]
+rated = [run for run in runs if run["status"] not in ACTIVE and run["n_results"]]
+troubled = [run for run in runs if run["status"] in NEEDS_ATTENTION]
+
+
+def show_line(run: RunSummary) -> None:
+    """One run: badges, what it is, where to look."""
+    widgets.run_badges(run)
+    widgets.run_facts(run)
+    if run["error"]:
+        st.text(run["error"])
+    widgets.run_links(run["id"])
+
+
+@st.fragment(run_every=1.0 if active else None)
+def show_active() -> None:
+    """Bars of the runs at work; reads only."""
+    now = {run["id"]: service.bench_status(run["id"]) for run in active}
+    if any(now[run["id"]]["status"] != run["status"] for run in active):
+        st.rerun()
+    for run in active:
+        status = now[run["id"]]
+        with st.container(border=True):
+            st.progress(
+                words.share(status["done"] + status["failed"], status["total"]),
+                text=f"{status['done']:,} of {words.counted(status['total'], 'answer')}"
+                f" · {words.rate(status['rate_per_s'])} · {words.duration(status['eta_s'])} left",
+            )
+            show_line(run)
+
+
+st.title("Overview")
+st.write("How differently does a language model judge people who differ in one attribute?")
+if not runs:
+    datasets = get_dataset_service()
+    personas = sum(dataset.n_personas for dataset in datasets.list_datasets())
+    traits = [trait for trait in datasets.list_traits() if trait.active]
+    st.info(
+        f"Sample data is here: {words.counted(personas, 'persona')} and "
+        f"{words.counted(len(traits), 'trait')}. The first run needs nothing else: where no vLLM "
+        "server answers, a simulated rater shows how everything works.",
+        icon=":material/waving_hand:",
+    )
+if not service.read_only and st.button(
+    "Start a run" if runs else "Start the first run",
+    key="overview_start",
+    type="primary",
+    icon=":material/rocket_launch:",
+):
+    st.switch_page("start_run.py")
+
+if active:
+    st.subheader("Running now")
+    show_active()
+if runs:
+    finished, attention = st.columns(2, gap="large")
+    with finished:
+        st.subheader("Finished last")
+        if rated:
+            newest = service.get_run(max(rated, key=lambda run: run["finished_at"] or "")["id"])
+            show_line(newest)
+            st.plotly_chart(
+                tally_figure(newest["tally"]),
+                key="overview_tally",
+                alt="Ratings of the run that finished last",
+            )
+        else:
+            st.text("No run has ended with answers yet.")
+    with attention:
+        st.subheader("Needs attention")
+        for run in troubled[:SHOWN]:
+            with st.container(border=True):
+                show_line(run)
+        if len(troubled) > SHOWN:
+            st.page_link("runs.py", label=f"{len(troubled) - SHOWN} more under Runs")
+        if not troubled:
+            st.text("Nothing: no run failed or was interrupted.")

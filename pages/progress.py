@@ -1,0 +1,99 @@
+"""One run's live progress: a timed fragment that only reads; Cancel and Resume outside of it."""
+
+import pandas as pd
+import streamlit as st
+
+from benchlib.bootstrap import get_service
+from benchlib.domain.errors import BenchlibError
+from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.vocabulary import RunStatus
+from benchlib.presentation.figures.histogram import tally_figure
+from pages import widgets, words
+
+service = get_service()
+st.title("Progress")
+run_id = widgets.pick_run(service.list_runs())
+run = service.get_run(run_id)
+is_active = run["status"] in ACTIVE
+
+
+@st.fragment(run_every=1.0 if is_active else None)
+def show_progress() -> None:
+    """Everything that moves. When the status changes, the whole page is drawn anew."""
+    try:
+        now, seen = service.bench_status(run_id), service.get_run(run_id)
+    except BenchlibError as error:  # deleted meanwhile
+        widgets.show_error(error)
+        return
+    if now["status"] != run["status"]:
+        st.rerun()
+    settled = now["done"] + now["failed"]
+    st.progress(words.share(settled, now["total"]), text=_headline(now["done"], now["total"]))
+    if now["cancel_requested"] and is_active:
+        st.info("Cancelling: what is in flight may still land.", icon=":material/hourglass_top:")
+    elif now["activity"]:
+        st.text(now["activity"])
+    widgets.numbers(
+        {
+            "Rated": (f"{now['done']:,}", "Answers with a valid rating, all stored."),
+            "Failed": (f"{now['failed']:,}", "Questions given up after all attempts."),
+            "Missing": (f"{now['total'] - now['done']:,}", "Planned questions without a rating."),
+            "Speed": (words.rate(now["rate_per_s"]), "Over the last minute."),
+            "Time left": (words.duration(now["eta_s"]), "At the speed of the last minute."),
+            "Time spent": (words.duration(seen["duration_s"]), "Executing, over all resumes."),
+        }
+    )
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        st.plotly_chart(
+            tally_figure(seen["tally"]), key="progress_tally", alt="Ratings so far, by scale order"
+        )
+    with right:
+        _show_latest(seen["tally"].get("latest", []))
+        if failures := seen["tally"].get("failures"):
+            st.markdown("**Failed attempts**")
+            widgets.failures_table(failures)
+
+
+def _headline(done: int, total: int) -> str:
+    return f"{done:,} of {words.counted(total, 'answer')}"
+
+
+def _show_latest(latest: list[dict[str, object]]) -> None:
+    st.markdown("**Last answers**")
+    if not latest:
+        st.text("None yet.")
+        return
+    table = pd.DataFrame(latest[::-1])
+    table["scale_order"] = table["scale_order"].map(words.SCALE_ORDERS)
+    st.dataframe(
+        table,
+        key="progress_latest",
+        hide_index=True,
+        column_order=["rating_raw", "case_id", "scale_order", "persona"],
+        column_config={
+            "rating_raw": st.column_config.NumberColumn("Digit", width="small"),
+            "case_id": "Trait",
+            "scale_order": "Scale shown",
+            "persona": "Persona",
+        },
+        alt="The last answers, newest first",
+    )
+
+
+widgets.run_badges(run)
+widgets.run_facts(run)
+with st.container(horizontal=True):
+    if is_active and not service.read_only:
+        if st.button("Cancel run", key="progress_cancel", icon=":material/cancel:"):
+            widgets.act(lambda: service.cancel_benchmark(run_id))
+    elif run["resumable"] and not service.read_only:
+        widgets.resume_button(service, run)
+if not is_active:
+    look = words.STATUS[RunStatus(run["status"])]
+    notice = st.success if run["status"] == RunStatus.DONE else st.warning
+    notice(look.sentence, icon=look.icon)
+if run["error"]:
+    widgets.foreign_text(run["error"])
+show_progress()
+widgets.run_links(run_id, without="progress.py")

@@ -1,0 +1,332 @@
+"""The form of a new run: what is asked, who answers, how; preflight, preview and launch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from benchlib.application.commands import StartBenchmark, start_benchmark
+from benchlib.application.engines import EngineChoice
+from benchlib.bootstrap import get_dataset_service, get_service
+from benchlib.domain.errors import BenchlibError
+from benchlib.domain.results import DatasetRecord, TraitRecord
+from pages import widgets, words
+
+# What is typed survives a look at another page.
+KEEP: Any = {"persist_state": "session"}
+
+service, datasets = get_service(), get_dataset_service()
+
+
+def pick_materials(known: Sequence[DatasetRecord], active: Sequence[TraitRecord]) -> dict[str, Any]:
+    """Dataset and traits."""
+    st.subheader("What is asked")
+    by_id = {dataset.id: dataset for dataset in known}
+    dataset_id = st.selectbox(
+        "Dataset",
+        list(by_id),
+        format_func=lambda key: f"{by_id[key].name} ({by_id[key].n_personas:,} personas)",
+        key="start_dataset",
+        help="The personas that are rated. Make or import others under Datasets.",
+        **KEEP,
+    )
+    sizes = words.sizes(trait.category for trait in active)
+    categories = st.multiselect(
+        "Trait categories",
+        list(sizes),
+        default=list(sizes),
+        format_func=lambda name: f"{name} ({sizes[name]})",
+        key="start_categories",
+        help="Every persona is rated on every trait of these categories.",
+        **KEEP,
+    )
+    candidates = {trait.id: trait for trait in active if trait.category in categories}
+    left_out = st.multiselect(
+        "Leave out single traits",
+        list(candidates),
+        format_func=lambda key: candidates[key].case_id,
+        key="start_left_out",
+        placeholder="None",
+        help="Traits of the categories above that are not asked in this run.",
+        **KEEP,
+    )
+    asked = [key for key in candidates if key not in left_out]
+    st.caption(f"{len(asked)} of {words.counted(len(active), 'active trait')} chosen")
+    return {"dataset_id": dataset_id, "trait_ids": asked}
+
+
+def pick_engine(choice: EngineChoice) -> tuple[dict[str, Any], str | None]:
+    """Who answers; the second value says why the choice cannot run yet."""
+    st.subheader("Who answers")
+    engine = st.segmented_control(
+        "Engine",
+        list(words.ENGINES),
+        format_func=words.ENGINES.__getitem__,
+        default=choice["llm"],
+        required=True,
+        key="start_engine",
+        help="A server that runs already, one that this dashboard starts, or made-up answers.",
+        **KEEP,
+    )
+    if engine == "simulated":
+        return pick_simulated(), None
+    if engine == "managed":
+        return pick_managed()
+    return pick_server(choice), None
+
+
+def pick_simulated() -> dict[str, Any]:
+    """Speed and faults of the simulated rater."""
+    widgets.simulated_badge()
+    speed = st.number_input(
+        "Answers per second",
+        min_value=0.1,
+        max_value=1e6,
+        value=None,
+        key="start_speed",
+        placeholder="As fast as it can",
+        help="To see how a slower engine feels. Empty: as fast as it can.",
+        **KEEP,
+    )
+    faults = st.slider(
+        "Share of attempts that fail",
+        0.0,
+        1.0,
+        0.0,
+        0.01,
+        format="percent",
+        key="start_faults",
+        help="Attempts without a usable answer, to see how failures are dealt with.",
+        **KEEP,
+    )
+    return {
+        "llm": "simulated",
+        "simulated_items_per_second": speed,
+        "simulated_fault_rate": faults,
+    }
+
+
+def pick_managed() -> tuple[dict[str, Any], str | None]:
+    """The server of this dashboard; it must be ready before a run."""
+    widgets.managed_server(service)
+    state = service.server_state()
+    if state is None or state["state"] not in ("starting", "ready"):
+        return {"llm": "vllm"}, "Start the local server first."
+    fields = {
+        "llm": "vllm",
+        "vllm_base_url": state["base_url"],
+        "model_name": state["model"],
+    }
+    return fields, None if state["state"] == "ready" else "The local server is still loading."
+
+
+def pick_server(choice: EngineChoice) -> dict[str, Any]:
+    """Address, key and model of a running server."""
+    address, key = widgets.address_and_key("start")
+    if st.button("Test connection", key="start_test", icon=":material/wifi_tethering:"):
+        with st.spinner("Asking the server…"):
+            st.session_state["start_found"] = service.test_connection(address, key)
+    found = st.session_state.get("start_found", [])
+    widgets.connections(found)
+    suggested = choice["model_name"] if choice["llm"] == "vllm" else None
+    models = dict.fromkeys([suggested] if suggested else [])
+    models |= dict.fromkeys(model for place in found for model in place["models"])
+    model = st.selectbox(
+        "Model",
+        list(models),
+        index=0 if models else None,
+        key="start_model",
+        accept_new_options=True,
+        placeholder="Test the connection, or type the name",
+        help="As the server names it. Testing the connection lists what it serves.",
+        **KEEP,
+    )
+    return {
+        "llm": "vllm",
+        "vllm_base_url": address or choice["base_url"],
+        "vllm_api_key": key,
+        "model_name": model or "",
+    }
+
+
+def pick_manner() -> dict[str, Any]:
+    """How it is asked."""
+    st.subheader("How it is asked")
+    left, right = st.columns(2)
+    mode = left.selectbox(
+        "Answer mode",
+        list(words.ANSWER_MODES),
+        format_func=words.ANSWER_MODES.__getitem__,
+        key="start_mode",
+        help="Probability of each digit is fastest and most precise: one token, five "
+        "log-probabilities. Where the server cannot do what is chosen, the next best way is used "
+        "and said so.",
+        **KEEP,
+    )
+    language = right.selectbox(
+        "Language",
+        list(words.LANGUAGES),
+        format_func=words.LANGUAGES.__getitem__,
+        key="start_language",
+        help="Of the prompts: persona, question and scale.",
+        **KEEP,
+    )
+    scale = left.selectbox(
+        "Scale order",
+        list(words.SCALE_MODES),
+        format_func=words.SCALE_MODES.__getitem__,
+        key="start_scale",
+        help="Models prefer some digits or positions. Half of the pairs each way keeps that "
+        "apart from what they think of people.",
+        **KEEP,
+    )
+    dual = right.slider(
+        "Asked in both orders",
+        0.0,
+        1.0,
+        0.2,
+        0.05,
+        format="percent",
+        key="start_dual",
+        help="Share of the persona-trait pairs asked twice, once in each scale order, to measure "
+        "order effects.",
+        **KEEP,
+    )
+    with st.expander("More options", icon=":material/tune:"):
+        more = pick_more()
+    return {
+        "answer_mode": mode,
+        "language": language,
+        "scale_mode": scale,
+        "dual_fraction": dual,
+        **more,
+    }
+
+
+def pick_more() -> dict[str, Any]:
+    """What most runs leave as it is."""
+    system = st.text_area(
+        "System prompt",
+        key="start_system",
+        placeholder="The built-in one",
+        help="Replaces the built-in system prompt, which the preview shows.",
+        **KEEP,
+    )
+    left, right = st.columns(2)
+    return {
+        "system_prompt": system or None,
+        "temperature": left.number_input(
+            "Temperature",
+            0.0,
+            2.0,
+            0.0,
+            0.1,
+            key="start_temperature",
+            help="0 takes the most likely answer and is repeatable.",
+            **KEEP,
+        ),
+        "seed": right.number_input(
+            "Seed",
+            0,
+            2**31 - 1,
+            0,
+            key="start_seed",
+            help="Decides scale orders and which pairs are asked twice. Same seed, same plan.",
+            **KEEP,
+        ),
+        "max_attempts": left.number_input(
+            "Attempts per question",
+            1,
+            20,
+            3,
+            key="start_attempts",
+            help="After unusable answers a stricter prompt is sent, up to this many in all.",
+            **KEEP,
+        ),
+        "batch_size": right.number_input(
+            "Requests in flight",
+            1,
+            1024,
+            8,
+            key="start_in_flight",
+            help="More keep a fast server busy; fewer are kinder to a shared one.",
+            **KEEP,
+        ),
+        "max_new_tokens": left.number_input(
+            "Longest answer in tokens",
+            1,
+            8192,
+            256,
+            key="start_tokens",
+            help="Of answers as JSON or text. Probability of each digit needs one token.",
+            **KEEP,
+        ),
+    }
+
+
+def show_preflight(command: StartBenchmark, obstacle: str | None) -> None:
+    """Size and time of the run, and the button that starts it."""
+    n_prompts, seconds = service.count_prompts(command), service.estimate_seconds(command)
+    widgets.numbers(
+        {
+            "Prompts": (f"{n_prompts:,}", "Persona-trait pairs, and those asked twice."),
+            "Estimated time": (
+                words.duration(seconds),
+                "From the last finished run of this engine, model and answer mode.",
+            ),
+        }
+    )
+    if seconds is None:
+        st.caption("The time is unknown until the first answers come in.")
+    if obstacle:
+        st.info(obstacle, icon=":material/info:")
+    if st.button(
+        "Launch",
+        key="start_launch",
+        type="primary",
+        icon=":material/rocket_launch:",
+        disabled=service.read_only or obstacle is not None,
+        width="stretch",
+    ):
+        run_id = service.start_benchmark(command)
+        st.switch_page("progress.py", query_params={"run": str(run_id)})
+
+
+def show_preview(command: StartBenchmark) -> None:
+    """The prompt as it is sent, in both scale orders."""
+    st.subheader("Prompt preview")
+    st.caption("The first persona and trait of this run, exactly as sent.")
+    prompts = service.preview_prompts(command)
+    as_is, turned = st.tabs(list(words.SCALE_ORDERS.values()), key="start_preview")
+    with as_is:
+        widgets.show_question(prompts["in"])
+    with turned:
+        widgets.show_question(prompts["rev"])
+
+
+st.title("Start run")
+if "start_choice" not in st.session_state:
+    with st.spinner("Looking for a model server…"):
+        st.session_state["start_choice"] = service.default_engine()
+choice = st.session_state["start_choice"]
+known = datasets.list_datasets()
+active = [trait for trait in datasets.list_traits() if trait.active]
+if not known or not active:
+    st.info("A run needs a dataset and at least one active trait.", icon=":material/info:")
+    st.page_link("datasets.py", label="Datasets", icon=":material/groups:")
+    st.page_link("traits.py", label="Traits", icon=":material/label:")
+    st.stop()
+form, ready = st.columns([3, 2], gap="large")
+with form:
+    materials = pick_materials(known, active)
+    engine, obstacle = pick_engine(choice)
+    manner = pick_manner()
+with ready:
+    st.subheader("Ready to launch")
+    st.text(choice["note"])
+    try:
+        command = start_benchmark(**materials, **engine, **manner)
+        show_preflight(command, obstacle)
+        show_preview(command)
+    except BenchlibError as error:
+        widgets.show_error(error)

@@ -1,0 +1,387 @@
+"""What several pages show: run picker, badges, errors, foreign text, the managed server."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import pandas as pd
+import streamlit as st
+
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.application.commands import start_benchmark
+from benchlib.application.engines import EngineConnection
+from benchlib.application.payloads import Metrics, RunDetail, RunSummary
+from benchlib.domain.errors import BenchlibError
+from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
+from benchlib.domain.results import Question
+from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.vocabulary import RunStatus
+from pages import words
+
+_RUN = "run"
+_Row = TypeVar("_Row")
+
+
+def show_error(error: BenchlibError) -> None:
+    """Show the sentence of an error, literally."""
+    st.error(words.plain_markdown(str(error)), icon=":material/error:")
+
+
+def foreign_text(text: str, *, height: int | str = "content") -> None:
+    """Show what a model, persona, trait or server says: copyable, wrapped, never interpreted."""
+    st.code(text or " ", language=None, wrap_lines=True, height=height)
+
+
+def pick_run(runs: Sequence[RunSummary]) -> int:
+    """Let the user choose a run; the choice lives in the URL as `run`, whatever page is open.
+
+    Not `bind="query-params"`: that would put the label into the URL, and links from outside name
+    the number. Without a run, says so and stops the page.
+    """
+    known = {run["id"]: run for run in runs}
+    if not known:
+        st.info("There is no run yet.", icon=":material/info:")
+        st.page_link("start_run.py", label="Start a run", icon=":material/rocket_launch:")
+        st.stop()
+    asked = st.query_params.get(_RUN, "")
+    wanted = int(asked) if asked.isascii() and asked.isdigit() else None
+    if asked and wanted not in known:
+        st.warning(
+            "The run in this page's address does not exist; another one is shown.",
+            icon=":material/link_off:",
+        )
+    if wanted not in known:
+        wanted = st.session_state.get("current_run")
+    if wanted not in known:
+        wanted = next(iter(known))
+    remember_run(wanted)
+    st.session_state["run_picker"] = wanted
+    return st.selectbox(
+        "Run",
+        list(known),
+        format_func=lambda run_id: run_label(known[run_id]),
+        key="run_picker",
+        on_change=_take_picked_run,
+        help="Type to search. The address of this page leads back to this run.",
+    )
+
+
+def remember_run(run_id: int) -> None:
+    """Make a run the one that all pages show next, and name it in the URL."""
+    st.session_state["current_run"] = run_id
+    if st.query_params.get(_RUN) != str(run_id):
+        st.query_params[_RUN] = str(run_id)
+
+
+def forget_run(run_id: int) -> None:
+    """Let go of a run that was deleted."""
+    if st.session_state.get("current_run") == run_id:
+        del st.session_state["current_run"]
+    if st.query_params.get(_RUN) == str(run_id):
+        del st.query_params[_RUN]
+
+
+def _take_picked_run() -> None:
+    remember_run(st.session_state["run_picker"])
+
+
+def run_label(run: RunSummary) -> str:
+    """A run in one line, for pickers and tables."""
+    parts = [f"{run['id']}", run["model_name"], run["dataset_name"], run["status"]]
+    return " · ".join([*parts, *run["tags"]])
+
+
+def run_links(run_id: int, *, without: str = "") -> None:
+    """Links to the pages about one run."""
+    with st.container(horizontal=True, key=f"run_links_{run_id}_{without}"):
+        for page, label, icon in (
+            ("progress.py", "Progress", ":material/monitoring:"),
+            ("metrics.py", "Metrics", ":material/bar_chart:"),
+            ("answers.py", "Answers", ":material/forum:"),
+            ("runs.py", "Manage", ":material/list:"),
+        ):
+            if page != without:
+                st.page_link(page, label=label, icon=icon, query_params={_RUN: str(run_id)})
+
+
+def run_badges(run: RunSummary | RunDetail, *, results: bool = False) -> None:
+    """Status, and what a reader of the run's numbers must know."""
+    look = words.STATUS[RunStatus(run["status"])]
+    with st.container(horizontal=True, key=f"badges_{run['id']}"):
+        st.badge(look.label, icon=look.icon, color=look.colour)
+        if run["simulated"]:
+            simulated_badge()
+        if results and (run["status"] in ACTIVE or run["n_results"] < run["total"]):
+            st.badge(
+                "Preliminary: answers are missing",
+                icon=":material/hourglass_empty:",
+                color="orange",
+                help="Numbers change when the missing answers come in.",
+            )
+
+
+def simulated_badge() -> None:
+    """Says that ratings are made up."""
+    st.badge(
+        "Simulated data",
+        icon=":material/science:",
+        color="violet",
+        help="Made up by the simulated rater with planted effects; says nothing about any model.",
+    )
+
+
+def run_facts(run: RunSummary | RunDetail) -> None:
+    """Model, dataset and time of a run, as plain text."""
+    began = words.moment(run["started_at"] or run["created_at"], st.context.timezone)
+    st.text(f"{run['model_name']} on {run['dataset_name']}, {began}")
+
+
+def numbers(values: Mapping[str, tuple[str, str]]) -> None:
+    """A row of numbers that wraps: label -> (value, help)."""
+    with st.container(horizontal=True):
+        for label, (value, explanation) in values.items():
+            st.metric(label, value, help=explanation or None, width="content", border=True)
+
+
+def basis(metrics: Metrics) -> None:
+    """What the numbers on a page rest on, missing and failed included."""
+    numbers(
+        {
+            "Answers": (f"{metrics['n']:,}", "Ratings that the numbers below rest on."),
+            "Personas": (f"{metrics['n_personas']:,}", "Personas with at least one rating."),
+            "Missing": (f"{metrics['missing']:,}", "Planned questions that have no rating."),
+            "Failed": (f"{metrics['failed']:,}", "Of the missing: given up after all attempts."),
+        }
+    )
+
+
+def pick_attribute(run: RunDetail) -> str | None:
+    """One attribute of the run's personas, kept in the URL."""
+    return st.selectbox(
+        "Attribute",
+        run["attributes"],
+        key="attribute",
+        bind="query-params",
+        help="By which the personas are grouped.",
+    )
+
+
+def pick_trait_category(run: RunDetail) -> str:
+    """One trait category of the run or all, kept in the URL."""
+    return st.selectbox(
+        "Trait category",
+        [ALL_TRAIT_CATEGORIES, *run["trait_categories"]],
+        key="trait_category",
+        bind="query-params",
+        help="Which answers count: those to the traits of one category, or all.",
+    )
+
+
+def explain(text: str) -> None:
+    """How the numbers above are computed, in own words."""
+    with st.expander("How is this computed?", icon=":material/help:"):
+        st.markdown(text)
+
+
+def pick_persona_values(composition: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
+    """Attribute values that personas must have, kept in the URL as "gender = female".
+
+    Args:
+        composition: attribute -> value -> number of personas.
+    """
+    options = {
+        f"{name} = {value}": (name, value)
+        for name, values in composition.items()
+        for value in values
+    }
+    chosen = st.multiselect(
+        "Persona is",
+        list(options),
+        key="personas",
+        bind="query-params",
+        placeholder="Anyone",
+        help="Personas that have all the values chosen; one value per attribute.",
+    )
+    wanted = dict(options[label] for label in chosen)
+    if len(wanted) < len(chosen):
+        st.caption("Of several values of one attribute, the last one counts.")
+    return wanted
+
+
+def paged(
+    key: str, most: int, size: int, fetch: Callable[..., Sequence[_Row]]
+) -> tuple[int, Sequence[_Row]]:
+    """One page of rows from the server, its number in the URL.
+
+    Args:
+        most: Rows there are without a filter.
+        fetch: Takes `limit` and `offset`.
+    """
+    page = st.pagination(
+        max(1, -(-most // size)), key=key, bind="query-params", max_visible_pages=5
+    )
+    return page, fetch(limit=size, offset=(page - 1) * size)
+
+
+def show_question(question: Question) -> None:
+    """A prompt exactly as it is sent."""
+    st.caption("System prompt")
+    foreign_text(question.system)
+    st.caption("User prompt")
+    foreign_text(question.user)
+
+
+def address_and_key(prefix: str) -> tuple[str | None, str | None]:
+    """Address and key of a server; the key is gone when the page is left."""
+    address = st.text_input(
+        "Address",
+        key=f"{prefix}_address",
+        persist_state="session",
+        placeholder="http://localhost:8000",
+        help="One base URL or several, separated by commas. Empty: VLLM_BASE_URL, else "
+        "http://localhost:8000.",
+    )
+    key = st.text_input(
+        "API key",
+        key=f"{prefix}_api_key",
+        type="password",
+        autocomplete="off",
+        help="Only if the server wants one and VLLM_API_KEY does not hold it. Used for this run "
+        "only, kept in memory, never stored or shown.",
+    )
+    return address.strip() or None, key or None
+
+
+def failures_table(failures: Mapping[str, int]) -> None:
+    """Failed attempts by kind."""
+    table = pd.DataFrame(
+        {
+            "Reason": [words.FAILURES.get(kind, kind) for kind in failures],
+            "Attempts": list(failures.values()),
+        }
+    )
+    st.dataframe(table, hide_index=True, key="failures_by_kind", alt="Failed attempts by reason")
+
+
+def connections(found: Sequence[EngineConnection]) -> None:
+    """What a connection test found out, address by address."""
+    if not found:
+        st.info("No address is known. Type one, or set VLLM_BASE_URL.", icon=":material/info:")
+    for place in found:
+        with st.container(border=True):
+            with st.container(horizontal=True):
+                if place["ok"]:
+                    st.badge("answers", icon=":material/check_circle:", color="green")
+                else:
+                    st.badge("not usable", icon=":material/error:", color="red")
+                st.text(place["address"])
+            if place["error"]:
+                st.text(place["error"])
+            if place["engine_version"]:
+                st.text(f"Version {place['engine_version']}")
+            if place["models"]:
+                st.text("Models: " + ", ".join(place["models"]))
+            if place["supports"]:
+                with st.container(horizontal=True):
+                    for ability, shown in place["supports"].items():
+                        st.badge(
+                            words.ABILITIES.get(ability, "other"),
+                            icon=":material/check:" if shown else ":material/close:",
+                            color="green" if shown else "gray",
+                        )
+            for note in place["notes"]:
+                st.text(f"• {note}")
+
+
+def managed_server(service: BenchmarkService) -> None:
+    """Start, watch and stop the local vLLM server that belongs to this dashboard."""
+    state = service.server_state()
+    runs = state is not None and state["state"] in ("starting", "ready")
+    model = st.text_input(
+        "Model name or folder",
+        key="server_model",
+        disabled=runs,
+        placeholder="HuggingFaceTB/SmolLM2-135M-Instruct",
+        persist_state="session",
+        help="A name that vLLM can load, or the path of a folder with the model's files on the "
+        "machine that runs this dashboard.",
+    )
+    start, stop = st.columns(2)
+    if start.button(
+        "Start server",
+        key="server_start",
+        icon=":material/power:",
+        disabled=runs or not model.strip() or service.read_only,
+        width="stretch",
+    ):
+        act(lambda: service.start_server(model.strip()))
+    if stop.button(
+        "Stop server",
+        key="server_stop",
+        icon=":material/power_off:",
+        disabled=not runs or service.read_only,
+        width="stretch",
+    ):
+        act(service.stop_server)
+    if state is not None:
+        st.fragment(_server_log, run_every=1.0 if runs else None)(service, state["state"])
+
+
+def _server_log(service: BenchmarkService, known_state: str) -> None:
+    state = service.server_state()
+    if state is None or state["state"] != known_state:
+        st.rerun()
+    looks = {
+        "starting": ("loading the model", ":material/hourglass_top:", "blue"),
+        "ready": ("ready", ":material/check_circle:", "green"),
+        "stopped": ("stopped", ":material/power_off:", "gray"),
+        "failed": ("failed", ":material/error:", "red"),
+    }
+    label, icon, colour = looks[state["state"]]
+    with st.container(horizontal=True):
+        st.badge(label, icon=icon, color=colour)
+        st.text(f"{state['model']} at {state['base_url']}")
+    if state["error"]:
+        foreign_text(state["error"])
+    if state["log"]:
+        st.caption("End of the server's log")
+        foreign_text(state["log"], height=220)
+
+
+def resume_button(service: BenchmarkService, run: RunDetail) -> None:
+    """Resume a run; a run of a server may get another address and, for this time, a key."""
+    fields: dict[str, Any] = {"resume_run_id": run["id"]}
+    clicked = st.button(
+        "Resume run",
+        key=f"resume_{run['id']}",
+        type="primary",
+        icon=":material/replay:",
+        help="Asks only what is missing.",
+    )
+    if run["config"]["llm"] == "vllm":
+        with st.popover("Address and key", icon=":material/key:"):
+            fields["vllm_base_url"] = st.text_input(
+                "Address",
+                key=f"resume_address_{run['id']}",
+                placeholder=run["config"]["vllm_base_url"] or "as before",
+                help="Only if the server has moved; it must serve the same model.",
+            )
+            fields["vllm_api_key"] = st.text_input(
+                "API key",
+                key=f"resume_key_{run['id']}",
+                type="password",
+                autocomplete="off",
+                help="Used for this run only, kept in memory, never stored.",
+            )
+    if clicked:
+        given = {name: value for name, value in fields.items() if value}
+        act(lambda: service.start_benchmark(start_benchmark(**given)))
+
+
+def act(action: Any) -> None:
+    """Do something that may be refused, then show the page anew, or say why not."""
+    try:
+        action()
+    except BenchlibError as error:
+        show_error(error)
+    else:
+        st.rerun()

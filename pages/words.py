@@ -1,0 +1,180 @@
+"""Words and numbers as pages show them; pure, so that they are tested without a page."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from benchlib.domain.vocabulary import RunStatus
+
+
+class StatusWords(NamedTuple):
+    """How a status is shown: never by colour alone."""
+
+    label: str
+    icon: str
+    colour: str
+    sentence: str
+
+
+STATUS: Final = {
+    RunStatus.QUEUED: StatusWords(
+        "queued", ":material/schedule:", "gray", "The run waits for its turn."
+    ),
+    RunStatus.RUNNING: StatusWords(
+        "running", ":material/play_circle:", "blue", "The run is being executed."
+    ),
+    RunStatus.DONE: StatusWords(
+        "done", ":material/check_circle:", "green", "Every planned answer is there."
+    ),
+    RunStatus.PARTIAL: StatusWords(
+        "partial",
+        ":material/rule:",
+        "orange",
+        "Some questions got no usable answer. Resume to ask them again.",
+    ),
+    RunStatus.CANCELLED: StatusWords(
+        "cancelled",
+        ":material/cancel:",
+        "gray",
+        "Somebody cancelled the run. What was rated is kept; resume to go on.",
+    ),
+    RunStatus.FAILED: StatusWords(
+        "failed",
+        ":material/error:",
+        "red",
+        "The run could not go on. What was rated is kept; resume when the cause is gone.",
+    ),
+    RunStatus.INTERRUPTED: StatusWords(
+        "interrupted",
+        ":material/pause_circle:",
+        "orange",
+        "The run stopped midway. What was rated is kept; resume to ask only what is missing.",
+    ),
+}
+
+ENGINES: Final = {
+    "vllm": "vLLM or compatible server",
+    "managed": "Managed local server",
+    "simulated": "Simulated rater",
+}
+
+ANSWER_MODES: Final = {
+    "distribution": "Probability of each digit",
+    "rating": "Rating as JSON",
+    "rationale": "Rationale and rating as JSON",
+    "text": "Plain text",
+}
+
+LANGUAGES: Final = {"en": "English", "de": "German"}
+
+SCALE_MODES: Final = {
+    "random50": "Half of the pairs each way",
+    "in": "1 = not at all … 5 = very",
+    "rev": "1 = very … 5 = not at all",
+}
+
+SCALE_ORDERS: Final = {"in": "1 = not at all … 5 = very", "rev": "1 = very … 5 = not at all"}
+
+FAILURES: Final = {
+    "unreachable": "engine not reachable",
+    "timeout": "no answer in time",
+    "overloaded": "engine overloaded",
+    "server_error": "engine reported a fault",
+    "rejected": "engine refused the prompt",
+    "unusable": "answer without a valid rating",
+}
+
+ABILITIES: Final = {
+    "batch": "several questions per request",
+    "distribution": "probability of each digit",
+    "structured": "answers as JSON",
+}
+
+_LITERAL_WORD: Final = re.compile(r"\S*(?:[@]|www\.|:[^\s:]|//)\S*")
+_TRAILING: Final = re.compile(r"[.,;:)]+$")
+_PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def plain_markdown(text: str) -> str:
+    """A foreign text as Markdown that shows it literally: no links, images, icons, formulas.
+
+    Addresses and the like become code, because escaping does not keep a Markdown reader from
+    making links of them; all other punctuation is escaped.
+    """
+    return "  \n".join(_plain_line(line) for line in text.splitlines())
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the two largest fitting units; a dash where unknown."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return "under 1 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def rate(per_second: float | None) -> str:
+    """Answers per second with sensible precision; a dash where unknown."""
+    if per_second is None:
+        return "–"
+    return f"{per_second:,.0f} /s" if per_second >= 10 else f"{per_second:.2g} /s"
+
+
+def share(part: int, whole: int) -> float:
+    """A progress between 0 and 1; 1 only where nothing is left."""
+    return min(part / whole, 0.999 if part < whole else 1.0) if whole else 0.0
+
+
+def moment(iso: str | None, timezone: str | None = None) -> str:
+    """A stored time in the reader's zone, to the minute; a dash where there is none."""
+    if iso is None:
+        return "–"
+    try:
+        zone = ZoneInfo(timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = ZoneInfo("UTC")
+    return f"{datetime.fromisoformat(iso).astimezone(zone):%Y-%m-%d %H:%M %Z}"
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun: "1 persona", "1,200 personas"."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def sizes(names: Iterable[str]) -> dict[str, int]:
+    """How often each name occurs, by name."""
+    return dict(sorted(Counter(names).items()))
+
+
+def matches(search: str, texts: Iterable[str]) -> bool:
+    """Whether every word of a search stands somewhere in the texts; no word matches all."""
+    hay = " ".join(texts).casefold()
+    return all(word in hay for word in search.casefold().split())
+
+
+def _plain_line(line: str) -> str:
+    return " ".join(_plain_word(word) for word in line.split())
+
+
+def _plain_word(word: str) -> str:
+    if not _LITERAL_WORD.fullmatch(word):
+        return _PUNCTUATION.sub(r"\\\1", word)
+    found = _TRAILING.search(word)
+    tail = found.group() if found else ""
+    body = word.removesuffix(tail)
+    fence = "`" * (max(map(len, re.findall(r"`+", body)), default=0) + 1)
+    inside = f" {body} " if "`" in body else body
+    return fence + inside + fence + _PUNCTUATION.sub(r"\\\1", tail)

@@ -1,0 +1,160 @@
+"""The real app in its own process, and a browser that looks at it.
+
+`start_app` starts `streamlit run app.py` with its own store, home and port, and hands out an `App`
+that can be killed and started again on the same store. `page` is a fresh browser page that fails
+its test when the page's script raises or the browser logs an error.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.requirements import require
+
+ROOT = Path(__file__).parents[2]
+SECONDS_TO_START = 60
+SECONDS_TO_STOP = 40
+BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
+
+
+class App:
+    """The dashboard as a child process; the store stays when it is killed or stopped."""
+
+    def __init__(self, folder, **environment):
+        self.folder = Path(folder)
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = []
+        home = self.folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("BENCHLIB_", "VLLM_", "STREAMLIT_"))
+        }
+        self.environment = {
+            **kept,
+            "HOME": str(home),
+            "BENCHLIB_DATA_DIR": str(self.folder / "data"),
+            "VLLM_BASE_URL": "http://127.0.0.1:9",  # nobody answers there
+            **environment,
+        }
+        self._process = None
+
+    def start(self):
+        """Start the process; return when it serves."""
+        serving = threading.Event()
+        command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+        options = ["--server.port", str(self.port), "--server.headless", "true"]
+        self._process = subprocess.Popen(
+            [*command, *options],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process, serving))
+        self._reader.start()
+        if not serving.wait(SECONDS_TO_START) or self._process.poll() is not None:
+            self.stop()
+            pytest.fail("The app did not start:\n" + "".join(self.log))
+        return self
+
+    def kill(self):
+        """SIGKILL: no chance to tidy up."""
+        self._end(signal.SIGKILL)
+
+    def stop(self):
+        """SIGTERM: leave in order."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, how):
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
+        self._process = None
+
+    def _read(self, process, serving):
+        for line in process.stdout:
+            self.log.append(line)
+            if "URL:" in line:
+                serving.set()
+        serving.set()  # the process has ended; whoever waits must look
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def open_browser(playwright):
+    """Chromium as installed on the machine."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("Chromium is missing; install it (apt-get install chromium).")
+    return playwright.chromium.launch(executable_path=chromium, args=list(BROWSER_FLAGS))
+
+
+def settled(page):
+    """Wait until the page's script has run to its end."""
+    page.wait_for_selector(IDLE, state="attached", timeout=30_000)
+    return page
+
+
+@pytest.fixture
+def start_app(tmp_path):
+    """Gives `start(**environment) -> App`, started; all are stopped at the end."""
+    apps = []
+
+    def start(**environment):
+        apps.append(App(tmp_path / f"app{len(apps)}", **environment))
+        return apps[-1].start()
+
+    yield start
+    for app in apps:
+        app.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    require(shutil.which("chromium") is not None, "Chromium")
+    with sync_playwright() as playwright:
+        opened = open_browser(playwright)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(30_000)
+    expect.set_options(timeout=30_000)
+    opened = context.new_page()
+    yield opened
+    raised = opened.get_by_test_id("stException").all_inner_texts()
+    context.close()
+    assert not raised
