@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 from benchlib.domain.errors import BenchlibError, ReadOnly
 from benchlib.infrastructure.execution.engine_http import (
@@ -14,10 +14,8 @@ from benchlib.infrastructure.execution.engine_http import (
 from benchlib.infrastructure.execution.engine_identity import EngineRefusal, choose_model, identify
 from benchlib.infrastructure.execution.engine_inspection import EngineInspection, inspect_engine
 from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME
+from benchlib.infrastructure.execution.vllm_server import VllmServer
 from benchlib.settings import Settings, split_addresses
-
-if TYPE_CHECKING:
-    from benchlib.infrastructure.execution.vllm_server import VllmServer
 
 _LOOK_SECONDS: Final = 1.0
 _LOG_LINES: Final = 60
@@ -26,7 +24,8 @@ _LOG_LINES: Final = 60
 class EngineConnection(TypedDict):
     """What a connection test found at one address; `error` is a sentence, None if it can serve.
 
-    `supports` maps "batch", "distribution" and "structured" to whether a test question showed it.
+    `supports` maps "batch" (many questions in one request), "distribution" (the probabilities of
+    all ratings) and "structured" (answers kept to a format) to whether a test question showed it.
     """
 
     address: str
@@ -48,9 +47,13 @@ class EngineChoice(TypedDict):
 
 
 class ServerState(TypedDict):
-    """The managed local server: `state` is starting, ready, stopped or failed."""
+    """The managed local server: `state` is starting, ready, stopped or failed.
+
+    `model` is the name or folder it was started with, `model_name` what it is asked by.
+    """
 
     model: str
+    model_name: str
     base_url: str
     state: str
     log: str
@@ -62,7 +65,7 @@ class EngineService:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._server: "VllmServer | None" = None
+        self._server: VllmServer | None = None
 
     def test_connection(
         self, base_url: str | None = None, api_key: str | None = None
@@ -104,12 +107,10 @@ class EngineService:
 
         Raises:
             ReadOnly: This dashboard only shows.
-            InvalidInput: No model is named, or the interpreter has no vLLM.
+            BenchlibError: No model is named, or the interpreter has no vLLM.
         """
         if self._settings.read_only:
             raise ReadOnly
-        from benchlib.infrastructure.execution.vllm_server import VllmServer
-
         python = self._settings.vllm_python
         self._server = VllmServer.start(
             model,
@@ -127,6 +128,7 @@ class EngineService:
         """Stop the managed server, if there is one, and all its processes."""
         if self._server is not None:
             self._server.stop()
+            self._server = None
 
     def _addresses(self, base_url: str | None) -> tuple[str, ...]:
         return split_addresses(base_url) if base_url else self._settings.engine_addresses
@@ -153,22 +155,28 @@ async def _first_model(addresses: Sequence[str], api_key: str | None) -> tuple[s
 
 
 def _connection(found: EngineInspection) -> EngineConnection:
+    abilities = {
+        "batch": found.takes_batches,
+        "distribution": found.gives_distributions,
+        "structured": found.keeps_formats,
+    }
     return {
         "address": found.address,
         "ok": found.problem is None,
         "error": found.problem,
         "engine_version": found.version,
         "models": [model.name for model in found.models],
-        "supports": dict(found.supports),
+        "supports": {name: known for name, known in abilities.items() if known is not None},
         "notes": list(found.notes),
     }
 
 
-def _state(server: "VllmServer") -> ServerState:
+def _state(server: VllmServer) -> ServerState:
     return {
         "model": server.model,
+        "model_name": server.model_name,
         "base_url": server.base_url,
         "state": server.state,
-        "log": server.log_tail(_LOG_LINES),
-        "error": server.error,
+        "log": "\n".join(server.log_tail(_LOG_LINES)),
+        "error": server.problem,
     }
