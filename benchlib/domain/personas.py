@@ -1,9 +1,26 @@
 """Personas: their attributes, their age groups, and what a table of them may hold."""
 
+import re
 from bisect import bisect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import chain
 from typing import Final, NamedTuple
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchlib.domain.tables import (
+    Problems,
+    TextColumn,
+    check_headers,
+    check_texts,
+    clean_column,
+    list_words,
+    shorten,
+)
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 
 AGE_GROUP: Final = "age_group"
@@ -11,6 +28,46 @@ AGE_GROUP: Final = "age_group"
 
 AGE_GROUPS: Final = ("0-9", "10-19", "20-29", "30-44", "45-64", "65+")
 _GROUP_STARTS: Final = (0, 10, 20, 30, 45, 65)
+
+MAX_AGE: Final = 120
+MAX_ATTRIBUTES: Final = 60
+MAX_CATEGORIES: Final = 200
+"""Categories an attribute may have; more of them is rather an identifier or free text."""
+
+KNOWN_COLUMNS: Final = (
+    "uuid",
+    "name",
+    "age",
+    "appearance",
+    "biography",
+    "source_uuid",
+    "changed_attribute",
+)
+"""Columns of a persona table with a meaning of their own; every other one is an attribute."""
+
+_TEXT_COLUMNS: Final = frozenset(KNOWN_COLUMNS) - {"age"}
+
+RESERVED_NAMES: Final = frozenset(
+    (
+        *("id", "persona_id", "trait_id", "case_id", "run_id", "dataset_id", "source_persona_id"),
+        *("label", "category", "attribute", "trait_category", "valence", "position", "role"),
+        *("rating", "rating_raw", "rating_pre_valence", "expected_raw", "scale_order"),
+        *("p1", "p2", "p3", "p4", "p5", "valid_mass"),
+    )
+)
+"""Names that mean something else in the tables of a run, so no attribute can have them."""
+
+_ALIASES: Final = {name: name for name in (*KNOWN_COLUMNS, AGE_GROUP)} | {"persona_uuid": "uuid"}
+_MAX_LENGTH: Final = {"uuid": 64, "source_uuid": 64, "name": 200, "changed_attribute": 64}
+_MAX_TEXT: Final = {"appearance": 5_000, "biography": 20_000}
+_MAX_CATEGORY: Final = 100
+_MAX_NAME: Final = 64
+_AGE: Final = re.compile(r"0*([0-9]{1,3})(\.0*)?", re.ASCII)
+_ATTRIBUTE_NAME: Final = re.compile(r"\w[^\"\\<>`\[\]{}$*|~^]*")
+_LOOKS_LIKE_IDENTIFIER: Final = 20
+_CHUNK: Final = 5_000
+_DRAFT_TEXTS: Final = ("name", "appearance", "biography", "source_uuid", "changed_attribute")
+_SEPARATOR: Final = "\x1f"  # control characters are refused in every text, so nothing can fake it
 
 
 class PersonaDraft(NamedTuple):
@@ -33,6 +90,118 @@ class PersonaDraft(NamedTuple):
     changed_attribute: str | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PersonaTable:
+    """A table that passed all checks.
+
+    Attributes:
+        attributes: Per attribute its categories; "" = this persona has none (age groups only).
+        ages: Years; -1 = not known.
+        texts: The known text columns that are there.
+        warnings: What is allowed but worth a look, as sentences.
+    """
+
+    n_personas: int
+    attributes: Mapping[str, TextColumn]
+    ages: NDArray[np.int16]
+    texts: Mapping[str, TextColumn]
+    warnings: tuple[str, ...]
+
+    @property
+    def has_links(self) -> bool:
+        """Whether some personas are counterfactuals of others."""
+        return "source_uuid" in self.texts and not bool(self.texts["source_uuid"].empty.all())
+
+    def drafts(self) -> Iterator[PersonaDraft]:
+        """The personas in order; those without a uuid get one that follows from their content."""
+        names = list(self.attributes)
+        nothing: list[str | None] = [None] * _CHUNK
+        seen: dict[str, int] = {}
+        for start in range(0, self.n_personas, _CHUNK):
+            stop = start + _CHUNK
+            values = zip(*(c.take(start, stop) for c in self.attributes.values()), strict=True)
+            attributes = [
+                {name: value for name, value in zip(names, row, strict=True) if value}
+                for row in values
+            ]
+            texts: dict[str, list[str | None]] = {
+                name: [text or None for text in column.take(start, stop)]
+                for name, column in self.texts.items()
+            }
+            ages = [age if age >= 0 else None for age in self.ages[start:stop].tolist()]
+            rest = zip(*(texts.get(name, nothing) for name in _DRAFT_TEXTS), strict=False)
+            for uuid, given, age, more in zip(
+                texts.get("uuid", nothing), attributes, ages, rest, strict=False
+            ):
+                draft = PersonaDraft(uuid or "", given, age, *more)
+                yield draft if uuid else draft._replace(uuid=content_uuid(draft, seen))
+
+
+def check_personas(frame: pd.DataFrame) -> PersonaTable:
+    """Check a persona table as a whole; all of it is good, or all problems are told.
+
+    Args:
+        frame: One row per persona, every cell a text or missing; the index holds the numbers
+            under which the user knows the rows.
+
+    Raises:
+        InvalidInput: What is wrong, by row and column, and what is allowed.
+    """
+    problems = Problems(frame.index)
+    names = check_headers(problems, frame.columns, _ALIASES)
+    if frame.empty:
+        problems.add("The table holds no personas; it needs a row of names and one per persona.")
+    problems.raise_if_any()
+    columns = {name: clean_column(frame.iloc[:, place]) for place, name in enumerate(names)}
+    texts = {name: column for name, column in columns.items() if name in _TEXT_COLUMNS}
+    for name, column in texts.items():
+        if name in _MAX_TEXT:
+            check_texts(problems, name, column, _MAX_TEXT[name], lines=True)
+        else:
+            check_texts(problems, name, column, _MAX_LENGTH[name])
+    ages = _check_ages(problems, columns.get("age"), len(frame))
+    attributes = {name: column for name, column in columns.items() if name not in KNOWN_COLUMNS}
+    warnings = _check_attributes(problems, attributes, len(frame))
+    if not attributes and not (ages >= 0).any():
+        problems.add("There is no attribute to compare; add a column such as gender, or age.")
+    if "uuid" in texts:
+        _check_uuids(problems, texts["uuid"])
+    problems.raise_if_any()  # what follows compares columns and needs each of them to be sound
+    attributes = {
+        name: column if name == AGE_GROUP else _name_empty(column)
+        for name, column in attributes.items()
+    }
+    if AGE_GROUP in attributes or (ages >= 0).any():
+        attributes[AGE_GROUP] = _age_groups(problems, ages, attributes.get(AGE_GROUP))
+    warnings += _check_links(problems, texts, attributes)
+    problems.raise_if_any()
+    return PersonaTable(len(frame), attributes, ages, texts, tuple(warnings))
+
+
+def persona_columns(drafts: Iterable[PersonaDraft]) -> list[str]:
+    """The columns of a persona table that holds these personas, without empty ones."""
+    attributes: dict[str, None] = {}
+    present = {"uuid"}
+    for draft in drafts:
+        attributes.update(dict.fromkeys(draft.attributes))
+        for name in KNOWN_COLUMNS:
+            if getattr(draft, name) is not None:
+                present.add(name)
+    front = [name for name in ("uuid", "name", "age") if name in present]
+    back = [name for name in KNOWN_COLUMNS if name in present and name not in front]
+    return [*front, *attributes, *back]
+
+
+def persona_row(draft: PersonaDraft, columns: Iterable[str]) -> list[str]:
+    """A persona as a row of texts with these columns, which `check_personas` reads back."""
+    return [_cell(draft, column) for column in columns]
+
+
+def _cell(draft: PersonaDraft, column: str) -> str:
+    value = getattr(draft, column) if column in KNOWN_COLUMNS else draft.attributes.get(column)
+    return "" if value is None else str(value)
+
+
 def order_categories(attribute: str, categories: Iterable[str]) -> list[str]:
     """Age groups from young to old, other categories by name, `Unknown` last."""
 
@@ -47,3 +216,227 @@ def order_categories(attribute: str, categories: Iterable[str]) -> list[str]:
 def age_group(age: int) -> str:
     """The group a person of this age (whole years, 0..120) belongs to."""
     return AGE_GROUPS[bisect(_GROUP_STARTS, age) - 1]
+
+
+def content_uuid(draft: PersonaDraft, seen: dict[str, int]) -> str:
+    """A uuid that follows from what is known of a persona, so that it is the same everywhere.
+
+    Args:
+        draft: Its own uuid does not enter.
+        seen: Uuids given out so far; a persona with the same content as an earlier one gets the
+            next number. Changed by this call.
+    """
+    content = _SEPARATOR.join(
+        (
+            *chain.from_iterable(draft.attributes.items()),
+            "",  # no attribute has this name, so nothing else can read the same
+            "" if draft.age is None else str(draft.age),
+            draft.name or "",
+            draft.appearance or "",
+            draft.biography or "",
+            draft.source_uuid or "",
+            draft.changed_attribute or "",
+        )
+    )
+    first = _hex_uuid(content)
+    number = seen.get(first, 0)
+    seen[first] = number + 1
+    return _hex_uuid(f"{content}{_SEPARATOR}{number}") if number else first
+
+
+def _hex_uuid(content: str) -> str:
+    digits = blake2b(content.encode(), digest_size=16).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _check_ages(problems: Problems, column: TextColumn | None, n_rows: int) -> NDArray[np.int16]:
+    if column is None:
+        return np.full(n_rows, -1, dtype=np.int16)
+    years = [_parse_age(text) for text in column.values]
+    ages = np.array([-2 if age is None else age for age in years], dtype=np.int16)[column.codes]
+    problems.add_cells(
+        ages == -2, "age", column, f"allowed are whole numbers from 0 to {MAX_AGE}, or nothing."
+    )
+    return ages
+
+
+def _parse_age(text: str) -> int | None:
+    if not text or text == UNKNOWN_CATEGORY:
+        return -1
+    match = _AGE.fullmatch(text)
+    age = int(match[1]) if match else MAX_AGE + 1
+    return age if age <= MAX_AGE else None
+
+
+def _check_attributes(
+    problems: Problems, attributes: Mapping[str, TextColumn], n_rows: int
+) -> list[str]:
+    warnings = []
+    if len(attributes) > MAX_ATTRIBUTES:
+        problems.add(
+            f"There are {len(attributes)} attribute columns; at most {MAX_ATTRIBUTES} are allowed."
+        )
+    for name, column in attributes.items():
+        if name.lower() in RESERVED_NAMES:
+            problems.add(f"The column name {shorten(name)} has a meaning of its own; rename it.")
+        if len(name) > _MAX_NAME or not name.isprintable() or not _ATTRIBUTE_NAME.fullmatch(name):
+            problems.add(
+                f"The column name {shorten(name)} is not allowed: begin with a letter or digit, "
+                f'use at most {_MAX_NAME} characters, and none of " \\ < > ` [ ] {{ }} $ * | ~ ^.'
+            )
+        n_categories = len(column.values) - ("" in column.values)
+        if n_categories > MAX_CATEGORIES:
+            problems.add(
+                f"The column {shorten(name)} has {n_categories:,} different values; an attribute "
+                f"may have {MAX_CATEGORIES}. Group its values, or leave the column out."
+            )
+            continue
+        check_texts(problems, name, column, _MAX_CATEGORY)
+        if n_categories == n_rows >= _LOOKS_LIKE_IDENTIFIER:
+            warnings.append(
+                f"Every persona has its own value of {shorten(name)}, so no groups can be "
+                "compared; if it is an identifier, leave the column out."
+            )
+        warnings += _look_alikes(name, column)
+    return warnings
+
+
+def _look_alikes(name: str, column: TextColumn) -> list[str]:
+    spellings: dict[str, list[str]] = {}
+    for value in column.values:
+        spellings.setdefault(value.casefold(), []).append(value)
+    return [
+        f"In the column {shorten(name)}, {list_words([shorten(v) for v in values])} are different "
+        "categories; if they mean the same, write them the same."
+        for values in spellings.values()
+        if len(values) > 1
+    ]
+
+
+def _check_uuids(problems: Problems, column: TextColumn) -> None:
+    problems.add_cells(column.empty, "uuid", column, "every persona needs one, or no persona.")
+    first, again = _first_rows(column)
+    for position in np.flatnonzero(again & ~column.empty).tolist():
+        value = column.values[column.codes[position]]
+        earlier = problems.row_number(int(first[column.codes[position]]))
+        problems.add_row(
+            position, "uuid", f"{shorten(value)} stands in row {earlier} too; each may come once."
+        )
+
+
+def _first_rows(column: TextColumn) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """For each value its first row; for each row whether an earlier one has the same value."""
+    _, first = np.unique(column.codes, return_index=True)
+    again = np.ones(len(column.codes), dtype=bool)
+    again[first] = False
+    return first, again
+
+
+def _name_empty(column: TextColumn) -> TextColumn:
+    """Say Unknown where nothing is said; merge it with an Unknown that stands there already."""
+    places: dict[str, int] = {}
+    remap = [places.setdefault(value or UNKNOWN_CATEGORY, len(places)) for value in column.values]
+    return TextColumn(np.array(remap, dtype=np.int64)[column.codes], list(places))
+
+
+def _age_groups(
+    problems: Problems, ages: NDArray[np.int16], given: TextColumn | None
+) -> TextColumn:
+    """The group that follows from the age; where no age is known, the one that was given."""
+    if given is None:
+        given = TextColumn(np.zeros(len(ages), dtype=np.int64), [""])
+    places: dict[str, int] = {}
+    remap = [
+        places.setdefault("" if value == UNKNOWN_CATEGORY else value, len(places))
+        for value in given.values
+    ]
+    stated = np.array(remap, dtype=np.int64)[given.codes]
+    of_age = np.array(
+        [places.setdefault(age_group(age), len(places)) for age in range(MAX_AGE + 1)]
+    )
+    known = ages >= 0
+    groups = np.where(known, of_age[ages], stated)
+    for position in np.flatnonzero(known & (groups != stated) & (stated != places.get("", -1))):
+        problems.add_row(
+            int(position),
+            AGE_GROUP,
+            f"{shorten(list(places)[stated[position]])} does not fit the age {ages[position]}; "
+            "leave it empty where an age is given.",
+        )
+    return TextColumn(groups, list(places))
+
+
+def _check_links(
+    problems: Problems, texts: Mapping[str, TextColumn], attributes: Mapping[str, TextColumn]
+) -> list[str]:
+    """Whether every counterfactual names a source of this table and what was changed."""
+    none = TextColumn(np.zeros(0, dtype=np.int64), [])
+    source, changed = (texts.get(name, none) for name in ("source_uuid", "changed_attribute"))
+    if source is none:
+        if changed is not none and not changed.empty.all():
+            problems.add("There is a column changed_attribute, but source_uuid is missing.")
+        return []
+    if "uuid" not in texts:
+        problems.add("There is a column source_uuid, but uuid is missing.")
+        return []
+    uuid = texts["uuid"]
+    linked = ~source.empty
+    row_of_uuid = np.empty(len(uuid.values), dtype=np.int64)
+    row_of_uuid[uuid.codes] = np.arange(len(uuid.codes))
+    place_of_uuid = {value: int(row_of_uuid[code]) for code, value in enumerate(uuid.values)}
+    source_rows = np.array([place_of_uuid.get(value, -1) for value in source.values])[source.codes]
+    missing = linked & (source_rows < 0)
+    problems.add_cells(missing, "source_uuid", source, "no persona of this table has this uuid.")
+    chained = linked & ~missing & linked[source_rows]
+    problems.add_cells(
+        chained, "source_uuid", source, "a source must not be a counterfactual itself."
+    )
+    if changed is none:
+        problems.add("There is a column source_uuid, but changed_attribute is missing.")
+        return []
+    allowed = {"age": AGE_GROUP} | {name: name for name in attributes}
+    problems.add_cells(
+        linked & ~changed.where(lambda name: name in allowed),
+        "changed_attribute",
+        changed,
+        f"allowed are {list_words(list(attributes))}.",
+    )
+    problems.add_cells(
+        ~linked & ~changed.empty,
+        "changed_attribute",
+        changed,
+        "it stands only where source_uuid names a persona.",
+    )
+    problems.raise_if_any()
+    return _compare_with_sources(linked, source_rows, changed, attributes, allowed)
+
+
+def _compare_with_sources(
+    linked: NDArray[np.bool_],
+    source_rows: NDArray[np.int64],
+    changed: TextColumn,
+    attributes: Mapping[str, TextColumn],
+    allowed: Mapping[str, str],
+) -> list[str]:
+    """Tell of counterfactuals that do not differ from their source in exactly what they say."""
+    rows = np.flatnonzero(linked)
+    others = np.zeros(len(rows), dtype=bool)
+    unchanged = np.zeros(len(rows), dtype=bool)
+    for name, column in attributes.items():
+        differs = column.codes[rows] != column.codes[source_rows[rows]]
+        aliases = {alias for alias, attribute in allowed.items() if attribute == name}
+        named = changed.where(aliases.__contains__)[rows]
+        others |= differs & ~named
+        unchanged |= ~differs & named
+    warnings = []
+    if others.any():
+        warnings.append(
+            f"{int(others.sum()):,} counterfactuals differ from their source in more than the "
+            "changed attribute; paired comparisons will mix the changes."
+        )
+    if unchanged.any():
+        warnings.append(
+            f"{int(unchanged.sum()):,} counterfactuals have the same value as their source in the "
+            "changed attribute."
+        )
+    return warnings

@@ -12,11 +12,12 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import orjson
 import pandas as pd
-from sqlalchemy import JSON, Connection, Select, Text, bindparam, cast, delete, exists
+from sqlalchemy import JSON, Connection, Select, Text, bindparam, cast, delete, exists, func, or_
 from sqlalchemy import insert as plain_insert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from benchlib.domain.errors import InvalidInput, NotFound, WrongState
@@ -136,6 +137,92 @@ def iter_personas(
         if len(rows) < chunk:
             return
         position = rows[-1].position
+
+
+def iter_drafts(store: Store, dataset_id: int, *, chunk: int = _CHUNK) -> Iterator[PersonaDraft]:
+    """The personas of a dataset in order, with their links, as they would be stored again."""
+    source = aliased(Persona)
+    position = -1
+    while True:
+        page = (
+            _persona_select(
+                col(DatasetMember.position),
+                col(DatasetMember.changed_attribute),
+                col(source.uuid).label("source_uuid"),
+            )
+            .join(DatasetMember, col(DatasetMember.persona_id) == col(Persona.id))
+            .outerjoin(source, col(DatasetMember.source_persona_id) == col(source.id))
+            .where(
+                col(DatasetMember.dataset_id) == dataset_id,
+                col(DatasetMember.position) > position,
+            )
+            .order_by(col(DatasetMember.position))
+            .limit(chunk)
+        )
+        with store.read() as session:
+            rows = session.connection().execute(page).all()
+        for row in rows:
+            yield PersonaDraft(
+                row.uuid,
+                orjson.loads(row.attributes),
+                row.age,
+                row.name,
+                row.appearance,
+                row.biography,
+                row.source_uuid,
+                row.changed_attribute,
+            )
+        if len(rows) < chunk:
+            return
+        position = rows[-1].position
+
+
+def find_personas(
+    session: Session,
+    dataset_id: int,
+    *,
+    where: Mapping[str, str],
+    search: str = "",
+    offset: int = 0,
+    limit: int = 50,
+) -> tuple[list[PersonaRecord], int]:
+    """A page of the personas that fit, in the order of the dataset, and how many fit in all.
+
+    Args:
+        where: Attribute -> category; `Unknown` fits those without the attribute too.
+        search: Part of the uuid, name, appearance or biography; "" = all.
+    """
+    conditions: list[Any] = [col(DatasetMember.dataset_id) == dataset_id]
+    for attribute, category in where.items():
+        value = col(Persona.attributes)[attribute].as_string()
+        fits = value == category
+        conditions.append(fits | value.is_(None) if category == UNKNOWN_CATEGORY else fits)
+    if search:
+        conditions.append(
+            or_(
+                *(
+                    col(column).icontains(search, autoescape=True)
+                    for column in (
+                        Persona.uuid,
+                        Persona.name,
+                        Persona.appearance,
+                        Persona.biography,
+                    )
+                )
+            )
+        )
+    joined = col(DatasetMember.persona_id) == col(Persona.id)
+    connection = session.connection()
+    page = _persona_select().join(DatasetMember, joined).order_by(col(DatasetMember.position))
+    if len(conditions) == 1:  # positions count from 0 without gaps
+        total = get_dataset(session, dataset_id).n_personas
+        conditions.append(col(DatasetMember.position).between(offset, offset + limit - 1))
+        rows = connection.execute(page.where(*conditions)).all()
+    else:
+        count = select(func.count()).select_from(Persona).join(DatasetMember, joined)
+        total = int(connection.execute(count.where(*conditions)).scalar_one())
+        rows = connection.execute(page.where(*conditions).offset(offset).limit(limit)).all()
+    return [_persona_record(row) for row in rows], total
 
 
 def get_personas(session: Session, ids: Sequence[int]) -> list[PersonaRecord]:

@@ -1,0 +1,476 @@
+"""Datasets, personas and traits: import, build, look at, export."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, TypedDict
+
+import pandas as pd
+
+from benchlib.application.designs import (
+    Design,
+    design_kind,
+    design_parameters,
+    design_personas,
+)
+from benchlib.application.sample_data import load_sample_data
+from benchlib.domain.errors import InvalidInput, ReadOnly
+from benchlib.domain.personas import (
+    PersonaDraft,
+    PersonaTable,
+    check_personas,
+    order_categories,
+    persona_columns,
+    persona_row,
+)
+from benchlib.domain.results import DatasetRecord, PersonaRecord, TraitRecord
+from benchlib.domain.tables import clean_text, shorten
+from benchlib.domain.traits import (
+    TRAIT_COLUMNS,
+    TraitDraft,
+    check_trait,
+    check_traits,
+    same_wording,
+    trait_row,
+)
+from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
+from benchlib.infrastructure.storage import datasets, traits
+from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.table_files import read_table, write_csv, write_parquet
+
+FileFormat = Literal["csv", "parquet"]
+
+_MAX_NAME: Final = 100
+_MAX_NOTE: Final = 2_000
+_MAX_PAGE: Final = 1_000
+_PREVIEW_ROWS: Final = 20
+_KEPT_COMPOSITIONS: Final = 64
+
+
+class CategoryCount(TypedDict):
+    """How many personas of a dataset have a category; share of all its personas, 0..1."""
+
+    category: str
+    count: int
+    share: float
+
+
+class AttributeComposition(TypedDict):
+    """The categories of an attribute; `n_missing` counts personas in which it is not given."""
+
+    attribute: str
+    n_missing: int
+    categories: list[CategoryCount]
+
+
+class Composition(TypedDict):
+    """What a dataset is made of. Ages are None where none is known."""
+
+    n_personas: int
+    n_counterfactuals: int
+    n_ages: int
+    youngest: int | None
+    oldest: int | None
+    attributes: list[AttributeComposition]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaPage:
+    """Some of the personas that fit a filter.
+
+    Attributes:
+        total: How many fit in all.
+    """
+
+    personas: tuple[PersonaRecord, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaPreview:
+    """What importing a persona table will do.
+
+    Attributes:
+        form: How the file was understood.
+        first: Its first personas as they will be stored.
+        warnings: What is allowed but worth a look.
+    """
+
+    form: str
+    composition: Composition
+    first: tuple[PersonaDraft, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TraitPreview:
+    """What importing a trait table will do, by case_id."""
+
+    form: str
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class DatasetService:
+    """The door to personas, datasets and traits for pages, API, CLI and notebooks."""
+
+    def __init__(
+        self, store: Store, read_only: bool = False, now: Callable[[], datetime] = _utc_now
+    ) -> None:
+        self._store = store
+        self._now = now
+        self.read_only: Final = read_only
+        self._compositions: OrderedDict[tuple[int, str], Composition] = OrderedDict()
+        self._lock = threading.Lock()  # compositions and their order of use change together
+
+    def load_sample_data(self) -> None:
+        """Fill an empty store with sample data; does nothing where there is data."""
+        self._refuse_if_read_only()
+        load_sample_data(self._store, self._now())
+
+    def list_datasets(self) -> list[DatasetRecord]:
+        """All datasets, newest first."""
+        with self._store.read() as session:
+            return datasets.list_datasets(session)
+
+    def get_dataset(self, dataset_id: int) -> DatasetRecord:
+        """One dataset.
+
+        Raises:
+            NotFound: There is none with this id.
+        """
+        with self._store.read() as session:
+            return datasets.get_dataset(session, dataset_id)
+
+    def get_composition(self, dataset_id: int) -> Composition:
+        """How many personas a dataset has of each category; computed once per dataset.
+
+        Raises:
+            NotFound: There is no such dataset.
+        """
+        record = self.get_dataset(dataset_id)
+        key = (dataset_id, record.content_hash)
+        with self._lock:
+            if key in self._compositions:
+                self._compositions.move_to_end(key)
+                return self._compositions[key]
+        with self._store.read() as session:
+            personas = datasets.load_personas(session, dataset_id)
+            n_copies = len(datasets.load_links(session, dataset_id))
+        composition = _composition(personas, n_copies)
+        with self._lock:
+            self._compositions[key] = composition
+            while len(self._compositions) > _KEPT_COMPOSITIONS:
+                self._compositions.popitem(last=False)
+        return composition
+
+    def list_personas(
+        self,
+        dataset_id: int,
+        *,
+        where: Mapping[str, str] | None = None,
+        search: str = "",
+        offset: int = 0,
+        limit: int = 50,
+    ) -> PersonaPage:
+        """A page of a dataset's personas.
+
+        Args:
+            dataset_id: The dataset.
+            where: Attribute -> category.
+            search: Part of a uuid, name, appearance or biography.
+            offset: Personas to skip.
+            limit: Personas to give at most.
+
+        Raises:
+            NotFound: There is no such dataset.
+            InvalidInput: The dataset has no such attribute, or the page is out of bounds.
+        """
+        if offset < 0 or not 1 <= limit <= _MAX_PAGE:
+            raise InvalidInput(f"Ask for pages of 1 to {_MAX_PAGE} personas, from 0 on.")
+        if where:
+            known = [one["attribute"] for one in self.get_composition(dataset_id)["attributes"]]
+            for attribute in where:
+                if attribute not in known:
+                    raise InvalidInput(
+                        f"The dataset has no attribute {shorten(attribute)}; "
+                        f"it has {', '.join(known)}."
+                    )
+        with self._store.read() as session:
+            datasets.get_dataset(session, dataset_id)
+            found, total = datasets.find_personas(
+                session,
+                dataset_id,
+                where=where or {},
+                search=search.strip().replace("\x00", ""),
+                offset=offset,
+                limit=limit,
+            )
+        return PersonaPage(tuple(found), total)
+
+    def preview_personas(self, content: bytes, encoding: str | None = None) -> PersonaPreview:
+        """What `import_personas` will do with this file.
+
+        Raises:
+            InvalidInput: The file cannot be imported; the text says why.
+        """
+        file = read_table(content, encoding)
+        table = check_personas(file.frame)
+        first = []
+        for draft in table.drafts():
+            first.append(draft)
+            if len(first) == _PREVIEW_ROWS:
+                break
+        return PersonaPreview(file.form, _table_composition(table), tuple(first), table.warnings)
+
+    def import_personas(
+        self,
+        content: bytes,
+        filename: str,
+        name: str,
+        *,
+        note: str = "",
+        encoding: str | None = None,
+    ) -> int:
+        """Make a dataset of a CSV or Parquet file, all of it or nothing.
+
+        Args:
+            content: The file.
+            filename: Recorded, not opened.
+            name: Of the dataset; no other one may have it.
+            note: Free text.
+            encoding: Of a CSV file without a byte order mark; None = UTF-8.
+
+        Returns:
+            The id of the dataset.
+
+        Raises:
+            ReadOnly: Nothing may be written.
+            InvalidInput: The file breaks a rule; the text names rows, columns, what is allowed.
+            WrongState: The name is taken.
+        """
+        self._refuse_if_read_only()
+        name, note = _check_name(name), _check_note(note)
+        file = read_table(content, encoding)
+        table = check_personas(file.frame)
+        parameters = {
+            "file": shorten(filename, 200)[1:-1],
+            "form": file.form,
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        kind = "counterfactual" if table.has_links else "imported"
+        return self._add(name, kind, table.drafts(), parameters, note)
+
+    def build_dataset(self, design: Design, name: str, note: str = "") -> int:
+        """Make a dataset by design and return its id.
+
+        Raises:
+            ReadOnly: Nothing may be written.
+            InvalidInput: The design cannot be met; the text says what can.
+            NotFound: One of its datasets does not exist.
+            WrongState: The name is taken.
+        """
+        self._refuse_if_read_only()
+        name, note = _check_name(name), _check_note(note)
+        with self._store.read() as session:
+            drafts = design_personas(session, design)
+            parameters = design_parameters(session, design)
+        return self._add(name, design_kind(design), drafts, parameters, note)
+
+    def export_personas(self, dataset_id: int, file_format: FileFormat = "csv") -> bytes:
+        """A dataset as a file that `import_personas` reads back to the same personas.
+
+        Raises:
+            NotFound: There is no such dataset.
+        """
+        self.get_dataset(dataset_id)
+        columns = persona_columns(datasets.iter_drafts(self._store, dataset_id))
+        drafts = datasets.iter_drafts(self._store, dataset_id)
+        return _write(file_format, columns, (persona_row(draft, columns) for draft in drafts))
+
+    def delete_dataset(self, dataset_id: int) -> None:
+        """Delete a dataset and the personas that are in no other one.
+
+        Raises:
+            ReadOnly: Nothing may be written.
+            NotFound: There is no such dataset.
+            WrongState: Runs were made on it.
+        """
+        self._refuse_if_read_only()
+        with self._store.write() as session:
+            datasets.delete_dataset(session, dataset_id)
+
+    def list_traits(self, *, active_only: bool = False) -> list[TraitRecord]:
+        """The catalogue, in the order in which traits first came."""
+        with self._store.read() as session:
+            return traits.list_traits(session, active_only=active_only)
+
+    def trait_categories(self) -> list[str]:
+        """The categories of the catalogue, in its order."""
+        return list(dict.fromkeys(trait.category for trait in self.list_traits()))
+
+    def preview_traits(self, content: bytes, encoding: str | None = None) -> TraitPreview:
+        """What `import_traits` will do with this file.
+
+        Raises:
+            InvalidInput: The file cannot be imported; the text says why.
+        """
+        file = read_table(content, encoding)
+        current = {trait.case_id: trait for trait in self.list_traits()}
+        groups: dict[str, list[str]] = {"new": [], "changed": [], "unchanged": []}
+        for draft in check_traits(file.frame):
+            known = current.get(draft.case_id)
+            if known is None:
+                group = "new"
+            else:
+                group = "unchanged" if same_wording(known, draft) else "changed"
+            groups[group].append(draft.case_id)
+        return TraitPreview(
+            file.form, tuple(groups["new"]), tuple(groups["changed"]), tuple(groups["unchanged"])
+        )
+
+    def import_traits(self, content: bytes, encoding: str | None = None) -> list[int]:
+        """Bring a CSV or Parquet file of traits into the catalogue, all of it or nothing.
+
+        A trait with a known case_id and other words becomes a new version of that trait.
+
+        Returns:
+            The ids of the traits, in the order of the file.
+
+        Raises:
+            ReadOnly: Nothing may be written.
+            InvalidInput: The file breaks a rule; the text names rows, columns, what is allowed.
+        """
+        self._refuse_if_read_only()
+        drafts = check_traits(read_table(content, encoding).frame)
+        with self._store.write() as session:
+            return traits.add_traits(session, drafts, now=self._now())
+
+    def edit_trait(self, trait_id: int, draft: TraitDraft) -> int:
+        """Give a trait new words; old runs keep the old ones. Returns the id of the new version.
+
+        Raises:
+            ReadOnly: Nothing may be written.
+            NotFound: There is no such trait.
+            InvalidInput: The draft breaks a rule.
+            WrongState: Somebody else edited the trait meanwhile.
+        """
+        self._refuse_if_read_only()
+        checked = check_trait(draft)
+        with self._store.write() as session:
+            return traits.edit_trait(session, trait_id, checked, now=self._now())
+
+    def set_trait_active(self, trait_id: int, active: bool) -> None:
+        """Offer a trait for new runs, or no longer.
+
+        Raises:
+            ReadOnly: Nothing may be written.
+            NotFound: There is no such trait.
+            WrongState: This version was replaced by a newer one.
+        """
+        self._refuse_if_read_only()
+        with self._store.write() as session:
+            traits.set_trait_active(session, trait_id, active)
+
+    def export_traits(self, file_format: FileFormat = "csv") -> bytes:
+        """The catalogue as a file that `import_traits` reads back."""
+        return _write(file_format, TRAIT_COLUMNS, map(trait_row, self.list_traits()))
+
+    def _refuse_if_read_only(self) -> None:
+        if self.read_only:
+            raise ReadOnly()
+
+    def _add(
+        self,
+        name: str,
+        kind: str,
+        drafts: Iterable[PersonaDraft],
+        parameters: Mapping[str, object],
+        note: str,
+    ) -> int:
+        with self._store.write() as session:
+            return datasets.add_dataset(
+                session, name, kind, drafts, parameters=parameters, note=note, now=self._now()
+            )
+
+
+def _composition(personas: pd.DataFrame, n_counterfactuals: int) -> Composition:
+    ages = personas["age"].dropna()
+    attributes = [str(name) for name in personas if name not in ("persona_id", "uuid", "age")]
+    return {
+        "n_personas": len(personas),
+        "n_counterfactuals": n_counterfactuals,
+        "n_ages": len(ages),
+        "youngest": int(ages.min()) if len(ages) else None,
+        "oldest": int(ages.max()) if len(ages) else None,
+        "attributes": [
+            _attribute_composition(
+                name, {str(key): int(n) for key, n in personas[name].value_counts().items()}
+            )
+            for name in attributes
+        ],
+    }
+
+
+def _table_composition(table: PersonaTable) -> Composition:
+    ages = table.ages[table.ages >= 0]
+    links = table.texts.get("source_uuid")
+    return {
+        "n_personas": table.n_personas,
+        "n_counterfactuals": 0 if links is None else int((~links.empty).sum()),
+        "n_ages": len(ages),
+        "youngest": int(ages.min()) if len(ages) else None,
+        "oldest": int(ages.max()) if len(ages) else None,
+        "attributes": [
+            _attribute_composition(name, column.counts())
+            for name, column in table.attributes.items()
+        ],
+    }
+
+
+def _attribute_composition(attribute: str, counts: Mapping[str, int]) -> AttributeComposition:
+    total = sum(counts.values())
+    named = {category: n for category, n in counts.items() if category and n}
+    missing = total - sum(named.values()) + named.get(UNKNOWN_CATEGORY, 0)
+    if missing:
+        named[UNKNOWN_CATEGORY] = missing
+    return {
+        "attribute": attribute,
+        "n_missing": missing,
+        "categories": [
+            {"category": category, "count": int(named[category]), "share": named[category] / total}
+            for category in order_categories(attribute, named)
+        ],
+    }
+
+
+def _check_name(name: str) -> str:
+    cleaned = clean_text(name)
+    if not cleaned or len(cleaned) > _MAX_NAME or not cleaned.isprintable():
+        raise InvalidInput(f"Give the dataset a name of 1 to {_MAX_NAME} characters on one line.")
+    return cleaned
+
+
+def _check_note(note: str) -> str:
+    cleaned = clean_text(note)
+    if len(cleaned) > _MAX_NOTE or not cleaned.replace("\n", "").replace("\t", "").isprintable():
+        raise InvalidInput(
+            f"A note has at most {_MAX_NOTE:,} characters and no control characters."
+        )
+    return cleaned
+
+
+def _write(file_format: FileFormat, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    if file_format == "csv":
+        return write_csv(columns, rows)
+    if file_format == "parquet":
+        return write_parquet(columns, rows)
+    raise InvalidInput(f"{shorten(file_format)} is no format; choose csv or parquet.")
