@@ -39,12 +39,19 @@ DEFAULT_EFFECTS: Final[Effects] = MappingProxyType(
     {
         "gender": {"female": 0.25},
         "age_group": {"65+": -0.20},
+        "origin": {"nigeria": -0.15, "turkey": -0.10},
         "religion": {"muslim": -0.15},
-        "education": {"university degree": 0.10},
-        "migration_status": {"with migration background": -0.20},
+        "education": {"university degree": 0.15, "no degree": -0.10},
+        "occupation": {"unemployed": -0.30, "nurse": 0.20},
+        "migration_status": {"first generation": -0.20},
     }
 )
-"""What the simulated rater favours (+) or disfavours (-), on the valence-aligned scale."""
+"""What the simulated rater favours (+) or disfavours (-), valence-aligned, before rounding.
+
+Sexuality, marital status and every category that is not named make no difference: a sound analysis
+finds the named ones and leaves the others alone. The numbers are invented for demonstration and
+tests.
+"""
 
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _REVERSED: Final = np.uint64(0x9E3779B97F4A7C15)
