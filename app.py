@@ -1,0 +1,13 @@
+"""Process entry: `streamlit run app.py`, or `uvicorn app:app`."""
+
+import streamlit as st
+from starlette.routing import Mount
+
+from benchlib.bootstrap import check_start, get_service, lifespan
+from benchlib.presentation.api.routes import create_api
+
+check_start()  # a wrong setting or store ends the start with one sentence, not a traceback
+
+app = st.App(
+    "pages/navigation.py", lifespan=lifespan, routes=[Mount("/api", app=create_api(get_service))]
+)

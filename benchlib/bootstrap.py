@@ -1,0 +1,128 @@
+"""Wiring: settings -> store -> worker -> services, once per process; tests swap the parts."""
+
+import logging
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from subprocess import DEVNULL, CalledProcessError, run
+from time import monotonic
+from typing import Any
+
+import benchlib
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.application.dataset_service import DatasetService
+from benchlib.domain.errors import BenchlibError
+from benchlib.infrastructure.execution.executor import Worksite
+from benchlib.infrastructure.execution.worker import Worker, process_name
+from benchlib.infrastructure.storage.engine import Store, open_store
+from benchlib.settings import Settings, get_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything one process has one of."""
+
+    store: Store
+    worker: Worker | None
+    service: BenchmarkService
+    datasets: DatasetService
+
+
+_LOCK = threading.Lock()  # there is at most one set of parts, and so one worker, in a process
+_parts: list[Parts] = []
+
+
+def check_start() -> None:
+    """End the process with one sentence if a setting is wrong or the store cannot be opened."""
+    try:
+        open_store(get_settings().store_url).close()
+    except BenchlibError as problem:
+        sys.exit(f"benchlib cannot start. {problem}")
+
+
+def get_service() -> BenchmarkService:
+    """The process's benchmark service; built at the first call."""
+    return get_parts().service
+
+
+def get_dataset_service() -> DatasetService:
+    """The process's dataset service."""
+    return get_parts().datasets
+
+
+def get_parts() -> Parts:
+    """The process's parts; the first call opens the store, loads sample data, starts the worker.
+
+    Raises:
+        InvalidSetting: A setting is wrong.
+        StoreError: The store cannot be opened.
+    """
+    with _LOCK:
+        if not _parts:
+            _parts.append(build(get_settings()))
+        return _parts[0]
+
+
+def build(settings: Settings) -> Parts:
+    """Build the parts; whoever calls this must `close` them."""
+    store = open_store(settings.store_url)
+    datasets = DatasetService(store, read_only=settings.read_only)
+    worker = None
+    if not settings.read_only:
+        datasets.load_sample_data()
+        worker = Worker(
+            Worksite(
+                store=store,
+                settings=settings,
+                owner=process_name(),
+                stop=threading.Event(),
+                now=lambda: datetime.now(UTC),
+                monotonic=monotonic,
+                git_commit=_git_commit(),
+            ),
+            auto_resume=settings.auto_resume,
+        )
+        worker.start()
+    return Parts(store, worker, BenchmarkService(store, worker, settings), datasets)
+
+
+def close(parts: Parts) -> None:
+    """Stop the worker, leaving its run resumable; stop what it started; close the store."""
+    if parts.worker is not None:
+        parts.worker.stop()
+    parts.service.stop_server()
+    parts.store.close()
+
+
+@asynccontextmanager
+async def lifespan(_app: Any) -> AsyncIterator[None]:
+    """Own the parts for as long as the app runs; also entered on SIGTERM to leave in order."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    get_parts()
+    try:
+        yield
+    finally:
+        with _LOCK:
+            while _parts:
+                close(_parts.pop())
+
+
+def _git_commit() -> str | None:
+    """The commit of the code in use, where it runs from a checkout."""
+    try:
+        found = run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(benchlib.__file__).parent,
+            capture_output=True,
+            text=True,
+            stdin=DEVNULL,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, CalledProcessError, TimeoutError):
+        return None
+    return found.stdout.strip()

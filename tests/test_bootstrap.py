@@ -1,0 +1,59 @@
+import pytest
+
+from benchlib import bootstrap
+from benchlib.application.commands import start_benchmark
+from benchlib.settings import Settings
+from tests.samples import get_run
+
+
+@pytest.fixture
+def parts(tmp_path):
+    built = bootstrap.build(Settings(data_dir=tmp_path))
+    yield built
+    bootstrap.close(built)
+
+
+def test_a_first_start_brings_sample_data_and_a_worker(parts):
+    datasets = parts.datasets.list_datasets()
+    assert max(dataset.n_personas for dataset in datasets) >= 240
+    traits = parts.datasets.list_traits()
+    assert len(traits) >= 30
+    assert {"competence", "warmth", "morality"} <= {trait.category for trait in traits}
+    for trait in traits:
+        assert set(trait.adjective) == set(trait.question) == {"en", "de"}
+    assert parts.service.get_health()["executor"] == "ok"
+
+
+def test_a_simulated_run_on_the_sample_data_ends_done(parts):
+    import threading
+
+    ended = threading.Event()
+    parts.worker.after_run = lambda _run_id: ended.set()
+    dataset = parts.datasets.list_datasets()[0]
+    run_id = parts.service.start_benchmark(
+        start_benchmark(dataset_id=dataset.id, llm="simulated", seed=1)
+    )
+    assert ended.wait(60)
+    run = get_run(parts.store, run_id)
+    assert run.status == "done"
+    assert run.simulated
+    metrics = parts.service.get_metrics(run_id)
+    assert metrics["n"] == run.total
+    assert metrics["simulated"]
+
+
+def test_a_second_start_keeps_everything(tmp_path):
+    first = bootstrap.build(Settings(data_dir=tmp_path))
+    before = (first.datasets.list_datasets(), first.datasets.list_traits())
+    bootstrap.close(first)
+    second = bootstrap.build(Settings(data_dir=tmp_path))
+    assert (second.datasets.list_datasets(), second.datasets.list_traits()) == before
+    bootstrap.close(second)
+
+
+def test_a_read_only_dashboard_has_no_worker(tmp_path):
+    bootstrap.close(bootstrap.build(Settings(data_dir=tmp_path)))
+    parts = bootstrap.build(Settings(data_dir=tmp_path, read_only=True))
+    assert parts.worker is None
+    assert parts.service.read_only
+    bootstrap.close(parts)
