@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import special
-from statsmodels.stats.meta_analysis import combine_effects
+from scipy import optimize, special
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.ratings import BoolArray, FloatArray
@@ -207,7 +206,7 @@ def pool_independent(
     Args:
         deltas: (k,) effects; NaN = none.
         variances: (k,) their squared standard errors; 0 or NaN = cannot be weighted.
-        method: Estimator of tau2; `dl` and `pm` by statsmodels, `reml` by Fisher scoring.
+        method: Estimator of tau2; `reml` by Fisher scoring.
 
     Returns:
         With one effect, the effect itself; without any, nothing.
@@ -281,7 +280,30 @@ def _greenhouse_geisser(cov: FloatArray) -> float:
 def _between_variance(effect: FloatArray, var: FloatArray, method: MetaMethod) -> float:
     if method == "reml":
         return _reml(effect, var)
-    return max(0.0, float(combine_effects(effect, var, method_re=method).tau2))
+    # statsmodels' combine_effects gives the same numbers, but divides by zero at the edges
+    excess = _generalised_q(effect, var, 0.0) - (len(effect) - 1)
+    if excess <= 0:
+        return 0.0
+    if method == "pm":
+        return _paule_mandel(effect, var)
+    weight = 1 / var
+    return float(excess / (weight.sum() - (weight**2).sum() / weight.sum()))
+
+
+def _generalised_q(effect: FloatArray, var: FloatArray, tau2: float) -> float:
+    weight = 1 / (var + tau2)
+    return float(weight @ (effect - weight @ effect / weight.sum()) ** 2)
+
+
+def _paule_mandel(effect: FloatArray, var: FloatArray) -> float:
+    """Solve Q(tau2) = k - 1, given Q(0) > k - 1; Q falls with tau2."""
+    target, high = len(effect) - 1, float(effect.var(ddof=1) + var.max())
+    while _generalised_q(effect, var, high) > target:
+        high *= 2
+    root = optimize.brentq(
+        lambda tau2: _generalised_q(effect, var, tau2) - target, 0.0, high, xtol=1e-14
+    )
+    return float(root)
 
 
 def _reml(effect: FloatArray, var: FloatArray) -> float:
