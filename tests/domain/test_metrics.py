@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies
 
+from benchlib.domain.deltas import compute_deltas
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.metrics import (
     compute_means_by_attribute,
@@ -13,7 +14,7 @@ from benchlib.domain.metrics import (
     summarise_rating_by,
 )
 from benchlib.domain.ratings import compute_cells
-from tests.domain.frames import law
+from tests.domain.frames import law, small_runs
 
 ANSWERS = strategies.lists(strategies.integers(1, 5), min_size=1)
 
@@ -282,3 +283,15 @@ def test_summary_names_the_largest_category_as_baseline():
     assert summarise_rating_by(two_by_two().iloc[:0], "gender")["baseline"] is None
     with pytest.raises(InvalidInput):
         summarise_rating_by(two_by_two(), "gender", "robot")
+
+
+@law
+@given(small_runs())
+def test_means_are_those_the_deltas_compare(frame):
+    cells = compute_cells(frame, ["group"])
+    means = {row["category"]: row for row in compute_means_by_attribute(cells, "group")}
+    for row in compute_deltas(cells, "group")["rows"]:
+        mean = means[row["category"]]
+        assert mean["mean"] == (None if row["mean"] is None else pytest.approx(row["mean"]))
+        assert mean["n_personas"] == row["n_personas"]
+        assert mean["count"] == row["count"]
