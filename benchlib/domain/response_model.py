@@ -133,7 +133,8 @@ class PlantedModel:
         trait_seed: Of traits and slopes.
 
     Raises:
-        InvalidInput: A parameter is not finite, or a standard deviation is negative.
+        InvalidInput: A parameter is not finite, a standard deviation is negative, or a category
+            of an effect is not in lower case.
     """
 
     effects: Effects = field(default_factory=lambda: DEFAULT_EFFECTS)
@@ -159,6 +160,10 @@ class PlantedModel:
                 raise InvalidInput(f"{name} of the planted model is {value}; give a number.")
             if name.endswith("_sd") and value < 0:
                 raise InvalidInput(f"{name} of the planted model is negative; give 0 or more.")
+        for effects in (self.effects, self.acquiescence_effects):
+            for category in (name for categories in effects.values() for name in categories):
+                if category != category.casefold():
+                    raise InvalidInput(f"Write the planted category {category!r} in lower case.")
 
     def with_seed(self, seed: int) -> "PlantedModel":
         """The same model with other personas and answers; traits and slopes stay."""

@@ -138,6 +138,13 @@ def test_parameters_are_checked(wrong):
         PlantedModel(**wrong)
 
 
+def test_effects_are_found_whatever_the_case():
+    effects = {"gender": {"female": 0.25}}
+    assert PlantedModel(effects=effects).persona("x", {"gender": "Female"}).effect == 0.25
+    with pytest.raises(InvalidInput, match="lower case"):
+        PlantedModel(effects={"gender": {"Female": 0.25}})
+
+
 def test_designs_are_checked():
     with pytest.raises(InvalidInput, match="sum to 1"):
         PlantedDesign(shares={"a": 0.5})
