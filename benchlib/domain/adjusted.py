@@ -16,6 +16,7 @@ from benchlib.domain.panels import Contrasts, Panel, compute_panel, prepare_cont
 from benchlib.domain.ratings import BoolArray, Cells, FloatArray
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
+    ZERO_VARIANCE,
     Status,
     compute_moments,
     compute_q_values,
@@ -200,7 +201,7 @@ class _Coefficient:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """The regression; `status` says why there is none, or of rows without a standard error."""
+    """The regression; `status` says why there is none."""
 
     coefficients: dict[tuple[str, str], _Coefficient]
     status: Status
@@ -217,6 +218,8 @@ def _fit(design: _Design, contrasts: Mapping[str, Contrasts], scores: FloatArray
     if float(np.ptp(outcome)) < 1e-10:
         return _Fit({}, "zero_variance")
     result = sm.OLS(outcome, design.matrix).fit(cov_type="HC3", use_t=True)
+    if result.ssr <= n * ZERO_VARIANCE:
+        return _Fit({}, "zero_variance")
     intervals = result.conf_int()
     inflation = _variance_inflation(design, contrasts)
     coefficients = {
@@ -230,11 +233,10 @@ def _fit(design: _Design, contrasts: Mapping[str, Contrasts], scores: FloatArray
             vif=float(inflation[i]),
         )
         for i, key in enumerate(design.keys, start=1)
-        if result.bse[i] > 0
     }
     return _Fit(
         coefficients=coefficients,
-        status="zero_variance",
+        status="ok",
         intercept=float(result.params[0]),
         df_resid=int(result.df_resid),
         r_squared=none_if_nan(result.rsquared),
@@ -311,15 +313,13 @@ def _warnings(rows: Sequence[AdjustedRow], design: _Design, panel: Panel) -> lis
     n_dropped = int((panel.scores.enters & ~design.used).sum())
     if n_dropped:
         sentences.append(
-            f"{n_dropped} personas are left out: nobody else is in one of their categories."
+            f"Personas left out because nobody shares one of their categories: {n_dropped}."
         )
     for row in rows:
         name = f"{row['attribute']} = {row['category']}"
         vif, delta, adjusted = row["vif"], row["delta"], row["adjusted_delta"]
         if row["aliased"]:
-            sentences.append(
-                f"{name} follows from the attributes before it; it cannot be adjusted."
-            )
+            sentences.append(f"{name} follows from attributes before it and cannot be adjusted.")
         elif vif is not None and vif >= HIGH_VIF:
             sentences.append(
                 f"{name} nearly follows from other attributes (variance {vif:.1f} times as large); "
