@@ -332,7 +332,7 @@ def test_order_panel_refuses_impossible_answers():
     with pytest.raises(RatingOutOfScale):
         compute_order_effect_metrics(pair_frame([(0, 0, 7, 2)]))
     with pytest.raises(InvalidInput):
-        compute_order_effect_metrics(pair_frame([(0, 0, 1, 2)]).assign(scale_order=None))
+        compute_order_effect_metrics(pair_frame([(0, 0, 1, 2)]).assign(scale_order="up"))
 
 
 @law
