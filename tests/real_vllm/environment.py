@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.requirements import require
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,9 @@ class VllmEnvironment:
 
 
 def find_environment() -> VllmEnvironment:
-    """The environment, or a failed test that says how to make it."""
+    """The environment; missing, it fails the test in CI and skips it elsewhere."""
     cache = Path(os.environ.get("BENCHLIB_CACHE") or Path.home() / ".cache" / "benchlib")
     for part in ("vllm-env", "smollm2"):
-        if not (cache / part / ".complete").is_file():
-            pytest.fail(
-                f"The real vLLM environment is not complete ({part} is missing); "
-                "run .ci/vllm-env, which makes it, then run this test again.",
-                pytrace=False,
-            )
+        complete = (cache / part / ".complete").is_file()
+        require(complete, f"The real vLLM environment ({part}, made by .ci/vllm-env)")
     return VllmEnvironment(cache / "vllm-env" / "bin" / "python", cache / "smollm2")
