@@ -194,13 +194,13 @@ def _pool(
         int(comparison.welch.n_base[used].max(initial=0)),
         int(comparison.welch.n_cat[used].max(initial=0)),
     )
-    case_ids = scope.cells.traits["case_id"].astype(str).to_numpy(dtype=object)[listed]
+    case_ids = scope.cells.traits["case_id"]
     at = columns[listed]
     independent: list[IndependentPooling] = []
     for method in options.methods:
         effect = pool_independent(comparison.welch.delta[at], comparison.welch.se[at] ** 2, method)
-        fields = asdict(effect) | {"excluded": [case_ids[i] for i in effect.excluded]}
-        independent.append(cast(IndependentPooling, fields))
+        excluded = case_ids[listed].iloc[list(effect.excluded)].astype(str).tolist()
+        independent.append(cast(IndependentPooling, asdict(effect) | {"excluded": excluded}))
     return {
         "category": contrast.grouping.categories[comparison.target],
         "baseline": contrast.baseline,

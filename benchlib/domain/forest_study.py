@@ -30,7 +30,6 @@ from benchlib.domain.significance import (
     Moments,
     Welch,
     compute_moments,
-    compute_moments_and_residuals,
     compute_welch,
 )
 
@@ -175,16 +174,16 @@ def compare_traits(
     if not targets:
         return []
     cells, codes = study.panels[0].cells, contrast.grouping.codes
-    moments, residuals = compute_moments_and_residuals(
-        cells.centred, codes, len(contrast.grouping.categories)
-    )
+    moments = study.moments[contrast.grouping.attribute]
     histograms = compute_histograms(cells, codes, len(contrast.grouping.categories))
     shown = columns_of(study.panels[0], study.panel)
     in_panel = np.isin(np.arange(cells.n_traits), shown)
 
     def covariance(group: int) -> FloatArray:
-        members = np.flatnonzero(codes == group)
-        return covariance_of_means(residuals[members], cells.n_answers[members] > 0)
+        ratings = cells.centred[codes == group]
+        rated = ~np.isnan(ratings)
+        residuals = ratings - moments.mean[group]
+        return covariance_of_means(np.where(rated, residuals, 0.0), rated)
 
     base = contrast.base
     cov_base = covariance(base)

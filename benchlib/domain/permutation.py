@@ -176,14 +176,13 @@ class _Contrasts:
             n_cat = int(moments.n[group])
             if group == labels.base or min(n_base, n_cat) < 2:
                 continue
-            assignments = math.comb(n_base + n_cat, n_cat)
             if welch.se[group] == 0:
                 p_value[group] = _constant_groups_p(moments, labels.base, group)
                 exact[group] = True
-            elif assignments <= MAX_ASSIGNMENTS:
+            elif _few_assignments(n_base, n_cat):
                 pooled = np.concatenate([base_scores, scores[labels.codes == group]])
                 p_value[group] = _enumerate_p(pooled, n_base, float(welch.t[group] ** 2))
-                n_perm[group], exact[group] = assignments, True
+                n_perm[group], exact[group] = math.comb(n_base + n_cat, n_cat), True
             else:
                 pending[group] = True
         return cls(
@@ -239,6 +238,12 @@ def _draw(
 
 def _cumulative(pieces: FloatArray) -> FloatArray:
     return np.concatenate([np.zeros((len(pieces), 1)), np.cumsum(pieces, axis=1)], axis=1)
+
+
+def _few_assignments(n_base: int, n_cat: int) -> bool:
+    # C(N, n) is at least C(N, 2) here, which spares the huge numbers of large groups
+    total = n_base + n_cat
+    return total * (total - 1) // 2 <= MAX_ASSIGNMENTS >= math.comb(total, n_cat)
 
 
 def _constant_groups_p(moments: Moments, base: int, cat: int) -> float:
