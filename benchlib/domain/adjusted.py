@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypedDict, cast
 
 import numpy as np
-import statsmodels.api as sm
+from statsmodels.regression.linear_model import OLS
 
 from benchlib.domain.panels import Contrasts, Panel, compute_panel, prepare_contrasts
 from benchlib.domain.ratings import BoolArray, Cells, FloatArray
@@ -217,7 +217,7 @@ def _fit(design: _Design, contrasts: Mapping[str, Contrasts], scores: FloatArray
         return _Fit({}, "n_lt_2" if n else "no_data")
     if float(np.ptp(outcome)) < 1e-10:
         return _Fit({}, "zero_variance")
-    result = sm.OLS(outcome, design.matrix).fit(cov_type="HC3", use_t=True)
+    result = OLS(outcome, design.matrix).fit(cov_type="HC3", use_t=True)
     if result.ssr <= n * ZERO_VARIANCE:
         return _Fit({}, "zero_variance")
     intervals = result.conf_int()
