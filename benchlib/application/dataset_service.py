@@ -24,7 +24,7 @@ from benchlib.domain.personas import (
     check_personas,
     order_categories,
     persona_columns,
-    persona_row,
+    persona_rows,
 )
 from benchlib.domain.results import DatasetRecord, PersonaRecord, TraitRecord
 from benchlib.domain.tables import clean_text, shorten
@@ -294,7 +294,7 @@ class DatasetService:
         self.get_dataset(dataset_id)
         columns = persona_columns(datasets.iter_drafts(self._store, dataset_id))
         drafts = datasets.iter_drafts(self._store, dataset_id)
-        return _write(file_format, columns, (persona_row(draft, columns) for draft in drafts))
+        return _write(file_format, columns, persona_rows(drafts, columns))
 
     def delete_dataset(self, dataset_id: int) -> None:
         """Delete a dataset and the personas that are in no other one.

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
@@ -88,6 +88,9 @@ class PersonaDraft(NamedTuple):
     biography: str | None = None
     source_uuid: str | None = None
     changed_attribute: str | None = None
+
+
+_FIELDS: Final = {name: PersonaDraft._fields.index(name) for name in KNOWN_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,25 +184,26 @@ def check_personas(frame: pd.DataFrame) -> PersonaTable:
 def persona_columns(drafts: Iterable[PersonaDraft]) -> list[str]:
     """The columns of a persona table that holds these personas, without empty ones."""
     attributes: dict[str, None] = {}
-    present = {"uuid"}
+    absent = set(_FIELDS)
     for draft in drafts:
-        attributes.update(dict.fromkeys(draft.attributes))
-        for name in KNOWN_COLUMNS:
-            if getattr(draft, name) is not None:
-                present.add(name)
+        if draft.attributes.keys() - attributes.keys():
+            attributes.update(dict.fromkeys(draft.attributes))
+        if absent:
+            absent = {name for name in absent if draft[_FIELDS[name]] is None}
+    present = [name for name in KNOWN_COLUMNS if name not in absent]
     front = [name for name in ("uuid", "name", "age") if name in present]
-    back = [name for name in KNOWN_COLUMNS if name in present and name not in front]
-    return [*front, *attributes, *back]
+    return [*front, *attributes, *(name for name in present if name not in front)]
 
 
-def persona_row(draft: PersonaDraft, columns: Iterable[str]) -> list[str]:
-    """A persona as a row of texts with these columns, which `check_personas` reads back."""
-    return [_cell(draft, column) for column in columns]
-
-
-def _cell(draft: PersonaDraft, column: str) -> str:
-    value = getattr(draft, column) if column in KNOWN_COLUMNS else draft.attributes.get(column)
-    return "" if value is None else str(value)
+def persona_rows(drafts: Iterable[PersonaDraft], columns: Sequence[str]) -> Iterator[list[str]]:
+    """Personas as rows of texts with these columns, which `check_personas` reads back."""
+    places = [_FIELDS.get(name) for name in columns]
+    for draft in drafts:
+        cells = [
+            draft.attributes.get(name) if place is None else draft[place]
+            for name, place in zip(columns, places, strict=True)
+        ]
+        yield ["" if cell is None else str(cell) for cell in cells]
 
 
 def order_categories(attribute: str, categories: Iterable[str]) -> list[str]:

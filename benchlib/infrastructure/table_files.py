@@ -206,7 +206,7 @@ def _csv_frame(names: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> p
         if not uneven:
             numbers.append(np.array([number for number, _ in chunk]))
             for place, cells in enumerate(zip(*(row for _, row in chunk), strict=True)):
-                chunks[place].append(pa.array(map(unguard_formula, cells), pa.large_string()))
+                chunks[place].append(_unguarded(cells))
     if uneven:
         raise InvalidInput(
             "\n".join(
@@ -223,6 +223,13 @@ def _csv_frame(names: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> p
         [pa.chunked_array(parts, pa.large_string()) for parts in chunks],
         pd.Index(index),
     )
+
+
+def _unguarded(cells: Sequence[str]) -> pa.Array:
+    column = pa.array(cells, pa.large_string())
+    if not pc.any(pc.starts_with(column, "'")).as_py():
+        return column
+    return pa.array(map(unguard_formula, cells), pa.large_string())
 
 
 def _frame(
