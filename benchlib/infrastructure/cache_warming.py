@@ -2,11 +2,12 @@
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
-from typing import TypedDict
+from typing import Final, TypedDict
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +49,26 @@ class _Job:
     thread: threading.Thread | None = None
 
 
-_WARM_CACHE_JOBS: dict[int, _Job] = {}
+_KEPT_JOBS: Final = 100
+
+_WARM_CACHE_JOBS: OrderedDict[tuple[str, int], _Job] = OrderedDict()
 _LOCK = threading.Lock()  # a run has at most one job running; snapshots are read whole
+_STEP = threading.Lock()  # one step at a time in a process: two big runs need twice the memory
 
 
 def start_warm_cache_job(
-    run_id: int, steps: Sequence[Step], now: Callable[[], datetime]
+    run_id: int, steps: Sequence[Step], now: Callable[[], datetime], *, store: str = ""
 ) -> WarmJob:
-    """Run the steps in a thread of their own and return at once; a job that runs is left alone."""
+    """Run the steps in a thread of their own and return at once; a job that runs is left alone.
+
+    Args:
+        run_id: The run.
+        steps: Names and what computes each.
+        now: The clock.
+        store: Tells runs of the same number in different databases apart.
+    """
     with _LOCK:
-        job = _WARM_CACHE_JOBS.get(run_id)
+        job = _WARM_CACHE_JOBS.get((store, run_id))
         if job is not None and job.snapshot["status"] == "running":
             return _copy(job.snapshot)
         moment = now().isoformat()
@@ -72,15 +83,16 @@ def start_warm_cache_job(
         job.thread = threading.Thread(
             target=_warm_cache_worker, args=(job, steps), name=f"warm-cache-{run_id}", daemon=True
         )
-        _WARM_CACHE_JOBS[run_id] = job
+        _WARM_CACHE_JOBS[store, run_id] = job
+        _forget_ended_jobs()
         job.thread.start()
         return _copy(snapshot)
 
 
-def warm_job_snapshot(run_id: int) -> WarmJob:
+def warm_job_snapshot(run_id: int, *, store: str = "") -> WarmJob:
     """Where the run's newest job of this process stands."""
     with _LOCK:
-        job = _WARM_CACHE_JOBS.get(run_id)
+        job = _WARM_CACHE_JOBS.get((store, run_id))
         return _idle(run_id) if job is None else _copy(job.snapshot)
 
 
@@ -98,21 +110,26 @@ def stop_warm_cache_jobs(timeout: float = 10.0) -> None:
 
 def _warm_cache_worker(job: _Job, steps: Sequence[Step]) -> None:
     for place, (name, compute) in enumerate(steps):
-        if job.stop.is_set():
-            break
-        with _LOCK:
-            job.snapshot["current_step"] = name
-            job.snapshot["updated_at"] = job.now().isoformat()
-        step = _run_warm_step(name, compute)
+        with _STEP:
+            if job.stop.is_set():
+                break
+            with _LOCK:
+                job.snapshot["current_step"] = name
+                job.snapshot["steps"][place]["status"] = "running"
+                job.snapshot["updated_at"] = job.now().isoformat()
+            step = _run_warm_step(name, compute)
         with _LOCK:
             job.snapshot["steps"][place] = step
             job.snapshot["had_errors"] |= not step["ok"]
+            job.snapshot["updated_at"] = job.now().isoformat()
     with _LOCK:
+        had_errors, stopped = job.snapshot["had_errors"], job.stop.is_set()
+        error = "Some panels could not be computed." if had_errors else None
         ended: WarmJob = {
             **job.snapshot,
-            "status": "failed" if job.snapshot["had_errors"] else "done",
+            "status": "failed" if had_errors or stopped else "done",
             "current_step": None,
-            "error": "Some panels could not be computed." if job.snapshot["had_errors"] else None,
+            "error": "The warm-up was stopped; start it again." if stopped else error,
             "finished_at": job.now().isoformat(),
             "updated_at": job.now().isoformat(),
             "duration_ms": round(1000 * (monotonic() - job.began)),
@@ -135,6 +152,13 @@ def _run_warm_step(name: str, compute: Callable[[], object]) -> WarmStep:
         "duration_ms": round(1000 * (monotonic() - began)),
         "error": error,
     }
+
+
+def _forget_ended_jobs() -> None:
+    """Keep memory bounded; the oldest jobs that ended go first."""
+    ended = [key for key, job in _WARM_CACHE_JOBS.items() if job.snapshot["status"] != "running"]
+    for key in ended[: max(0, len(_WARM_CACHE_JOBS) - _KEPT_JOBS)]:
+        del _WARM_CACHE_JOBS[key]
 
 
 def _waiting(name: str) -> WarmStep:

@@ -1,26 +1,147 @@
-"""A run's answers as one frame: live while it runs, kept in memory once it is final."""
+"""A run's answers as one frame: live while it runs, kept in memory and on disk once it is final."""
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from benchlib.domain.results import RunRecord
-from benchlib.domain.vocabulary import SCALE_ORDERS
-from benchlib.infrastructure.storage import datasets, results, traits
+from benchlib.domain.ratings import Cells, compute_cells
+from benchlib.domain.results import RunRecord, TraitRecord
+from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_CATEGORY
+from benchlib.infrastructure.snapshots import (
+    Snapshot,
+    SnapshotKey,
+    load_snapshot,
+    snapshot_key,
+    write_snapshot,
+)
+from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs, traits
+from benchlib.infrastructure.storage.columns import GivenUp, MassSummary, RatingColumns
 from benchlib.infrastructure.storage.engine import Store
 
-_KEPT_FRAMES: Final = 4
 _KEPT_DATASETS: Final = 8
+_KEPT_RUNS: Final = 4
+_KEPT_ANSWERS: Final = 4_000_000
+"""Most answers kept in memory, over all kept runs (about 45 bytes each)."""
 
-_FRAMES: OrderedDict[tuple[str, int, int], pd.DataFrame] = OrderedDict()
-_PERSONAS: OrderedDict[tuple[str, int, str], pd.DataFrame] = OrderedDict()
 _ORDER_TYPE: Final = pd.CategoricalDtype(list(SCALE_ORDERS))
-_Key = TypeVar("_Key")
-_LOCK = threading.Lock()  # the order of use and the frames change together
+_PERSONA_COLUMNS: Final = frozenset({"persona_id", "uuid", "age"})
+_ANSWER_COLUMNS: Final = (
+    *("persona_id", "trait_id", "case_id", "label", "trait_category", "valence"),
+    *("scale_order", "rating_raw", "expected_raw", "rating_pre_valence", "rating"),
+)
+
+_Name = tuple[str, int]
+
+_PERSONAS: Final[OrderedDict[tuple[str, int, str], pd.DataFrame]] = OrderedDict()
+_PERSONAS_LOCK: Final = threading.Lock()  # a dataset is read by one thread, once
+
+
+@dataclass(eq=False)
+class LoadedRun:
+    """A run's answers in memory; frames handed out are shared, whoever gets one never changes it.
+
+    Attributes:
+        run: The run at the moment of reading.
+        answers: One row per rating; see `load_run_df`, without the attributes.
+        personas: `persona_id` and one categorical column per attribute, in the order of the
+            dataset; all personas of the run, answered or not.
+        asked: The traits of the run, in its order.
+        mass: Probability of valid digits.
+        given_up: Questions that were given up.
+    """
+
+    run: RunRecord
+    answers: pd.DataFrame
+    personas: pd.DataFrame
+    asked: Sequence[TraitRecord]
+    mass: MassSummary
+    given_up: GivenUp
+    _cells: dict[bool, Cells] = field(default_factory=dict)
+    # The cells of a frame are computed once, by whoever comes first.
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the persona attributes."""
+        return attribute_names(self.personas)
+
+    @property
+    def has_expected(self) -> bool:
+        """Whether any answer has a distribution."""
+        return bool(self.answers["expected_raw"].notna().any())
+
+    def cells(self, *, use_expected: bool = True) -> Cells:
+        """The persona x trait reduction over all personas and traits of the run.
+
+        Computed once; personas and traits without any answer take part as missing.
+        """
+        use_expected = use_expected and self.has_expected
+        with self._lock:
+            if use_expected not in self._cells:
+                cells = compute_cells(self.planned(), [], use_expected=use_expected)
+                table = _attribute_table(self.personas, cells.persona_ids)
+                self._cells[use_expected] = replace(cells, attributes=table)
+            return self._cells[use_expected]
+
+    def planned(self) -> pd.DataFrame:
+        """The answers, with a row without rating for each persona and trait that has none."""
+        personas = self.personas["persona_id"].to_numpy(np.int64)
+        asked = np.array([trait.id for trait in self.asked], dtype=np.int64)
+        if not len(personas) or not len(asked):
+            return self.answers
+        silent = np.setdiff1d(personas, self.answers["persona_id"].unique())
+        unrated = np.setdiff1d(asked, self.answers["trait_id"].unique())
+        if not len(silent) and not len(unrated):
+            return self.answers
+        size = max(len(silent), len(unrated))
+        return self._with_unrated(
+            np.resize(silent if len(silent) else personas[:1], size),
+            np.resize(unrated if len(unrated) else asked[:1], size),
+            np.zeros(size, dtype=np.int8),
+        )
+
+    def attempted(self) -> tuple[pd.DataFrame, Cells]:
+        """The answers, with a row without rating for each question given up; and their cells."""
+        attempts = self._attempts()
+        if attempts is self.answers and self.planned() is self.answers:
+            return attempts, self.cells()
+        cells = compute_cells(attempts, [])
+        return attempts, replace(
+            cells, attributes=_attribute_table(self.personas, cells.persona_ids)
+        )
+
+    def _attempts(self) -> pd.DataFrame:
+        keys = _packed(self.given_up.persona_id, self.given_up.trait_id, self.given_up.scale_order)
+        rated = _packed(
+            self.answers["persona_id"].to_numpy(np.int64),
+            self.answers["trait_id"].to_numpy(np.int64),
+            self.answers["scale_order"].cat.codes.to_numpy(np.int64),
+        )
+        lost = ~np.isin(keys, rated)
+        known = np.isin(self.given_up.trait_id, [trait.id for trait in self.asked])
+        known &= np.isin(self.given_up.persona_id, self.personas["persona_id"])
+        if not (lost & known).any():
+            return self.answers
+        persona, trait, order = (column[lost & known] for column in self.given_up)
+        return self._with_unrated(persona, trait, order.astype(np.int8))
+
+    def _with_unrated(
+        self,
+        persona_id: np.ndarray[Any, Any],
+        trait_id: np.ndarray[Any, Any],
+        order: np.ndarray[Any, Any],
+    ) -> pd.DataFrame:
+        """The answers and, after them, rows whose ratings are NaN."""
+        nothing = np.full(len(persona_id), np.nan)
+        rows = _frame(self.run, self.asked, persona_id, trait_id, order, nothing, nothing)
+        return pd.concat([self.answers, rows], ignore_index=True)
 
 
 def load_run_df(store: Store, run: RunRecord) -> pd.DataFrame:
@@ -30,86 +151,271 @@ def load_run_df(store: Store, run: RunRecord) -> pd.DataFrame:
         One row per rating: persona_id, trait_id, case_id, label, trait_category, valence,
         scale_order (categorical in/rev), rating_raw (1..5 as answered), expected_raw (expected
         digit, NaN without a distribution), rating_pre_valence (scale order undone), rating
-        (valence aligned too), and one categorical column per persona attribute. Empty runs give
-        the same columns without rows.
+        (valence aligned too), and one categorical column per persona attribute, named as
+        `attribute_columns` says. Empty runs give the same columns without rows.
     """
-    personas = load_personas_cached(store, run.dataset_id)
-    with store.read() as session:
-        columns = results.fetch_ratings(session, run.id)
-        asked = traits.get_traits(session, run.config.trait_ids)
-    order = columns["scale_order"]
-    raw = columns["rating_raw"]
-    normal = np.where(order == 0, raw, 6 - raw).astype(np.int8)
-    row_of_trait = pd.Index([trait.id for trait in asked]).get_indexer(pd.Index(columns["trait_id"]))
-    row_of_persona = pd.Index(personas["persona_id"]).get_indexer(pd.Index(columns["persona_id"]))
-    valence = np.array([trait.valence for trait in asked], dtype=np.int8)[row_of_trait]
-    of_trait = {
-        "case_id": [trait.case_id for trait in asked],
-        "label": [trait.adjective.get(run.config.language, trait.case_id) for trait in asked],
-        "trait_category": [trait.category for trait in asked],
+    return with_attributes(_load(store, run.id))
+
+
+def load_run_df_cached(
+    store: Store, run: RunRecord, folder: Path | None = None, *, write: bool = True
+) -> pd.DataFrame:
+    """The same, from memory or a snapshot in `folder` where the run's content has not changed."""
+    return with_attributes(load_run_cached(store, run, folder, write=write))
+
+
+def df_for_read(store: Store, run: RunRecord, folder: Path | None = None) -> pd.DataFrame:
+    """What a panel of this run is computed from, at this moment: live while it is active."""
+    return with_attributes(load_run_cached(store, run, folder))
+
+
+def with_attributes(loaded: LoadedRun) -> pd.DataFrame:
+    """The answers with a column per persona attribute."""
+    ids = loaded.personas["persona_id"].to_numpy(np.int64)
+    rows = pd.Index(ids).get_indexer(pd.Index(loaded.answers["persona_id"]))
+    index = loaded.answers.index
+    spread = {
+        column: pd.Series(_spread(pd.Categorical(loaded.personas[name]), rows), index=index)
+        for name, column in attribute_columns(loaded.attributes).items()
     }
-    frame = {
-        "persona_id": columns["persona_id"],
-        "trait_id": columns["trait_id"],
-        **{name: _spread(pd.Categorical(texts), row_of_trait) for name, texts in of_trait.items()},
-        "valence": valence,
-        "scale_order": pd.Categorical.from_codes(order, dtype=_ORDER_TYPE),
-        "rating_raw": raw,
-        "expected_raw": columns["expected_raw"],
-        "rating_pre_valence": normal,
-        "rating": np.where(valence < 0, 6 - normal, normal).astype(np.int8),
-    }
-    for attribute in attribute_names(personas):
-        frame[attribute] = _spread(pd.Categorical(personas[attribute]), row_of_persona)
-    return pd.DataFrame(frame)
+    return pd.concat([loaded.answers, pd.DataFrame(spread, index=index)], axis=1)
 
 
-def load_run_df_cached(store: Store, run: RunRecord) -> pd.DataFrame:
-    """The same, read once per content of the run; never changed by whoever gets it."""
-    key = (store.database, run.id, run.data_version)
-    return _kept(_FRAMES, key, _KEPT_FRAMES, lambda: load_run_df(store, run))
+def attribute_columns(attributes: Sequence[str]) -> dict[str, str]:
+    """The frame's column of each attribute: its name, marked where an answer has such a column."""
+    taken = {*_ANSWER_COLUMNS, *attributes}
+    names = {}
+    for attribute in attributes:
+        name = attribute
+        while name in _ANSWER_COLUMNS or (name != attribute and name in taken):
+            name = f"attribute_{name}"
+        taken.add(name)
+        names[attribute] = name
+    return names
 
 
-def df_for_read(store: Store, run: RunRecord) -> pd.DataFrame:
-    """What a panel of this run is computed from, at this moment."""
-    return load_run_df_cached(store, run)
+def attribute_names(personas: pd.DataFrame) -> list[str]:
+    """The attributes of a persona frame, in its order."""
+    return [str(name) for name in personas.columns if name not in _PERSONA_COLUMNS]
 
 
 def load_personas_cached(store: Store, dataset_id: int) -> pd.DataFrame:
     """A dataset's personas; see `datasets.load_personas`. Datasets never change."""
     with store.read() as session:
         content = datasets.get_dataset(session, dataset_id).content_hash
-
-    def load() -> pd.DataFrame:
-        with store.read() as session:
-            return datasets.load_personas(session, dataset_id)
-
-    return _kept(_PERSONAS, (store.database, dataset_id, content), _KEPT_DATASETS, load)
-
-
-def attribute_names(personas: pd.DataFrame) -> list[str]:
-    """The attributes of a persona frame, in its order."""
-    return [str(name) for name in personas.columns if name not in ("persona_id", "uuid", "age")]
-
-
-def _kept(
-    memory: OrderedDict[_Key, pd.DataFrame],
-    key: _Key,
-    limit: int,
-    load: Callable[[], pd.DataFrame],
-) -> pd.DataFrame:
-    """What is remembered under the key, else loaded; the longest unused goes first."""
-    with _LOCK:
-        if key in memory:
-            memory.move_to_end(key)
-            return memory[key]
-    frame = load()
-    with _LOCK:
-        memory[key] = frame
-        while len(memory) > limit:
-            memory.popitem(last=False)
+        key = (store.database, dataset_id, content)
+        with _PERSONAS_LOCK:
+            frame = _PERSONAS.get(key)
+            if frame is None:
+                frame = _PERSONAS[key] = datasets.load_personas(session, dataset_id)
+            _PERSONAS.move_to_end(key)
+            while len(_PERSONAS) > _KEPT_DATASETS:
+                _PERSONAS.popitem(last=False)
     return frame
 
 
+class _Memory:
+    """Loaded runs by database and run, the longest unused going first."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[_Name, LoadedRun] = OrderedDict()
+        self._loading: dict[_Name, threading.Lock] = {}
+        self._lock = threading.Lock()  # the order of use and the runs change together
+
+    def get(self, name: _Name, run: RunRecord, asked: Sequence[TraitRecord]) -> LoadedRun | None:
+        """What is kept of this run, if its content is still the same."""
+        with self._lock:
+            kept = self._runs.get(name)
+            if kept is None or _content(kept.run) != _content(run) or kept.asked != asked:
+                return None
+            self._runs.move_to_end(name)
+            return kept
+
+    def put(self, name: _Name, loaded: LoadedRun) -> None:
+        """Keep a run; only its newest content is kept."""
+        with self._lock:
+            self._runs.pop(name, None)
+            self._runs[name] = loaded
+            while len(self._runs) > 1 and (
+                len(self._runs) > _KEPT_RUNS
+                or sum(len(run.answers) for run in self._runs.values()) > _KEPT_ANSWERS
+            ):
+                gone, _ = self._runs.popitem(last=False)
+                self._loading.pop(gone, None)
+
+    def loading(self, name: _Name) -> threading.Lock:
+        """Held by the one thread that reads a run, so that nobody reads it twice at once."""
+        with self._lock:
+            return self._loading.setdefault(name, threading.Lock())
+
+    def forget(self, name: _Name | None = None) -> None:
+        """Drop one run, or all."""
+        with self._lock:
+            if name is None:
+                self._runs.clear()
+            else:
+                self._runs.pop(name, None)
+
+
+_MEMORY: Final = _Memory()
+
+
+def load_run_cached(
+    store: Store, run: RunRecord, folder: Path | None = None, *, write: bool = True
+) -> LoadedRun:
+    """Read a run once per content: from memory, from a snapshot, else from the store.
+
+    Args:
+        store: Where it lies.
+        run: As it is now.
+        folder: Where snapshots lie; None does without.
+        write: Whether a snapshot may be written. Only runs that are final get one.
+    """
+    name = (store.database, run.id)
+    with store.read() as session:
+        asked = traits.get_traits(session, run.config.trait_ids)
+    with _MEMORY.loading(name):
+        kept = _MEMORY.get(name, run, asked)
+        if kept is None:
+            kept = _read(store, run, folder, write=write)
+            _MEMORY.put(name, kept)
+    return kept
+
+
+def forget_run(store: Store, run_id: int) -> None:
+    """Drop what memory holds of a run."""
+    _MEMORY.forget((store.database, run_id))
+
+
+def forget_all_runs() -> None:
+    """Drop every run from memory; for benchmarks and tests."""
+    _MEMORY.forget()
+
+
+def _read(store: Store, run: RunRecord, folder: Path | None, *, write: bool) -> LoadedRun:
+    if folder is None or run.status in ACTIVE:
+        return _load(store, run.id)
+    n_rows = benchmark_cache.result_row_count(store, run, keep=write)
+    key = snapshot_key(folder, store.database, run, n_rows)
+    snapshot = load_snapshot(key, n_rows)
+    if snapshot is None:
+        loaded = _load(store, run.id)
+        if write and _content(loaded.run) == _content(run):
+            _write(store, key, loaded)
+        return loaded
+    with store.read() as session:
+        asked = traits.get_traits(session, run.config.trait_ids)
+        given_up = columns.fetch_given_up(session, run.id)
+    return _loaded(run, snapshot, asked, given_up)
+
+
+def _load(store: Store, run_id: int) -> LoadedRun:
+    """Read a run from the store; its record is read again, to be of the same moment."""
+    with store.read() as session:
+        run = runs.get_run(session, run_id)
+        ratings = columns.fetch_ratings(session, run_id)
+        mass = MassSummary(0, None, 0)
+        if ratings.expected_raw is not None:
+            mass = columns.fetch_mass(session, run_id)
+        given_up = columns.fetch_given_up(session, run_id)
+        asked = traits.get_traits(session, run.config.trait_ids)
+    personas = load_personas_cached(store, run.dataset_id)
+    kept = personas[["persona_id", *attribute_names(personas)]]
+    return _loaded(run, Snapshot(ratings, kept, mass), asked, given_up)
+
+
+def _write(store: Store, key: SnapshotKey, loaded: LoadedRun) -> None:
+    with store.read() as session:
+        known = {run.id for run in runs.list_runs(session)}
+    answers = loaded.answers
+    packed = (
+        _packed(
+            answers["persona_id"].to_numpy(np.int64),
+            answers["trait_id"].to_numpy(np.int64),
+            answers["scale_order"].cat.codes.to_numpy(np.int64),
+        )
+        << 3
+    ) | answers["rating_raw"].to_numpy(np.int64)
+    expected = answers["expected_raw"].to_numpy(np.float64) if loaded.has_expected else None
+    ratings = RatingColumns(packed, expected)
+    write_snapshot(key, Snapshot(ratings, loaded.personas, loaded.mass), known)
+
+
+def _loaded(
+    run: RunRecord, snapshot: Snapshot, asked: Sequence[TraitRecord], given_up: GivenUp
+) -> LoadedRun:
+    ratings = snapshot.ratings
+    expected = ratings.expected_raw
+    answers = _frame(
+        run,
+        asked,
+        ratings.persona_id,
+        ratings.trait_id,
+        ratings.scale_order,
+        ratings.rating_raw,
+        np.full(len(ratings.packed), np.nan) if expected is None else expected,
+    )
+    return LoadedRun(run, answers, snapshot.personas, asked, snapshot.mass, given_up)
+
+
+def _frame(
+    run: RunRecord,
+    asked: Sequence[TraitRecord],
+    persona_id: np.ndarray[Any, Any],
+    trait_id: np.ndarray[Any, Any],
+    order: np.ndarray[Any, Any],
+    raw: np.ndarray[Any, Any],
+    expected: np.ndarray[Any, Any],
+) -> pd.DataFrame:
+    by_id = sorted(asked, key=lambda trait: trait.id)
+    row_of_trait = np.searchsorted(np.array([trait.id for trait in by_id]), trait_id)
+    valence = np.array([trait.valence for trait in by_id], dtype=np.int8)[row_of_trait]
+    normal = np.where(order == 0, raw, N_POINTS + 1 - raw).astype(raw.dtype)
+    of_trait = {
+        "case_id": [trait.case_id for trait in by_id],
+        "label": [trait.adjective.get(run.config.language, trait.case_id) for trait in by_id],
+        "trait_category": [trait.category for trait in by_id],
+    }
+    columns_: Mapping[str, Any] = {
+        "persona_id": persona_id,
+        "trait_id": trait_id,
+        **{name: _spread(pd.Categorical(texts), row_of_trait) for name, texts in of_trait.items()},
+        "valence": valence,
+        "scale_order": pd.Categorical.from_codes(order, dtype=_ORDER_TYPE),
+        "rating_raw": raw,
+        "expected_raw": expected,
+        "rating_pre_valence": normal,
+        "rating": np.where(valence < 0, N_POINTS + 1 - normal, normal).astype(raw.dtype),
+    }
+    return pd.DataFrame(columns_, copy=False)
+
+
+def _attribute_table(personas: pd.DataFrame, ids: np.ndarray[Any, Any]) -> pd.DataFrame:
+    """Attributes of the personas with these ids; `Unknown` for one that is not in the dataset."""
+    rows = pd.Index(personas["persona_id"]).get_indexer(pd.Index(ids))
+    table = {}
+    for name in attribute_names(personas):
+        values = _spread(pd.Categorical(personas[name]), rows)
+        if (rows < 0).any():
+            values = values.add_categories(
+                [] if UNKNOWN_CATEGORY in values.categories else [UNKNOWN_CATEGORY]
+            ).fillna(UNKNOWN_CATEGORY)
+        table[name] = values.remove_unused_categories()
+    return pd.DataFrame(table, index=pd.RangeIndex(len(ids)))
+
+
+def _content(run: RunRecord) -> tuple[object, ...]:
+    """What a run's answers depend on. Moments tell a replaced database apart."""
+    return (run.data_version, run.done, run.failed, run.created_at, run.started_at)
+
+
+def _packed(
+    persona_id: np.ndarray[Any, Any], trait_id: np.ndarray[Any, Any], order: np.ndarray[Any, Any]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.asarray((persona_id << 21) | (trait_id << 1) | order)
+
+
 def _spread(values: "pd.Categorical[Any]", rows: np.ndarray[Any, Any]) -> "pd.Categorical[Any]":
-    return pd.Categorical.from_codes(values.codes[rows], dtype=values.dtype)
+    """The value of each row; a negative row has none."""
+    codes = np.append(values.codes, np.array([-1], dtype=values.codes.dtype))
+    return pd.Categorical.from_codes(codes[rows], dtype=values.dtype)

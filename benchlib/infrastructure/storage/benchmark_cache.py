@@ -3,8 +3,8 @@
 import hashlib
 import logging
 import zlib
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -12,58 +12,89 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 
-from benchlib.domain.results import RunRecord
+from benchlib.domain.results import RunRecord, TraitRecord
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 
 _log = logging.getLogger(__name__)
 
-ANALYSIS_VERSION: Final = "1"
+ANALYSIS_VERSION: Final = "2"
 """Changes whenever any number of any panel may change for the same data."""
 
-_COUNTS: dict[tuple[str, int, int], int] = {}
+ROW_COUNT_PANEL: Final = "row count"
+"""Name of the entry that remembers `result_row_count`."""
+
+_COUNTS: dict[str, int] = {}
+_MOST_COUNTS: Final = 1_000
 
 
-def cache_key(run: RunRecord, panel: str, parameters: Mapping[str, Any], n_rows: int) -> str:
+def cache_key(
+    run: RunRecord,
+    panel: str,
+    parameters: Mapping[str, Any],
+    n_rows: int,
+    asked: Sequence[TraitRecord] = (),
+) -> str:
     """Name a panel by everything its content depends on.
 
-    The run's data version grows with every change of its ratings, so edited ratings and resumed
-    runs make new keys; the traits are part of the frozen configuration.
+    The run's data version grows with every change of its ratings, also by hand, so edited ratings
+    and resumed runs make new keys.
+
+    Args:
+        run: The run as it is now.
+        panel: Name of the panel.
+        parameters: Every choice that changes its content; must survive JSON.
+        n_rows: `result_row_count`.
+        asked: The traits of the run, as the store has them now.
     """
     parts = [
         ANALYSIS_VERSION,
         run.id,
         run.data_version,
         n_rows,
+        run.dataset_id,
         run.total,
+        run.done,
         run.failed,
         run.status.value,
+        run.simulated,
+        run.config.seed,
+        run.config.language,
         run.config.trait_ids,
+        [
+            [trait.id, trait.case_id, dict(trait.adjective), trait.category, trait.valence]
+            for trait in asked
+        ],
+        dict(run.tally),
         panel,
         dict(parameters),
     ]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def result_row_count(store: Store, run: RunRecord) -> int:
-    """How many ratings the run has; counted once per data version."""
-    key = (store.database, run.id, run.data_version)
-    if key not in _COUNTS:
-        with store.read() as session:
-            count = session.exec(
-                select(func.count()).where(col(BenchmarkResult.run_id) == run.id)
-            ).one()
-        if len(_COUNTS) > 1_000:
+def result_row_count(store: Store, run: RunRecord, *, keep: bool = True) -> int:
+    """How many ratings the run has; counted once per data version.
+
+    Counting a million rows takes a tenth of a second, so the count is kept in memory and, unless
+    `keep` is False, beside the panels.
+    """
+    key = _count_key(store, run)
+    count = _COUNTS.get(key)
+    if count is None:
+        kept = get_cached(store, key)
+        count = kept if isinstance(kept, int) else _count(store, run.id)
+        if keep and kept != count:
+            put_cached(store, key, run.id, ROW_COUNT_PANEL, count, datetime.now(UTC))
+        if len(_COUNTS) >= _MOST_COUNTS:
             _COUNTS.clear()
-        _COUNTS[key] = int(count)
-    return _COUNTS[key]
+        _COUNTS[key] = count
+    return count
 
 
 def get_cached(store: Store, key: str) -> Any | None:
     """The panel of this key, or None; one that cannot be read is a logged miss."""
     with store.read() as session:
-        entry = session.get(BenchCache, key)
-        payload = None if entry is None else entry.payload
+        payload = session.exec(select(BenchCache.payload).where(BenchCache.key == key)).first()
     if payload is None:
         return None
     try:
@@ -75,7 +106,7 @@ def get_cached(store: Store, key: str) -> Any | None:
 
 def put_cached(store: Store, key: str, run_id: int, panel: str, value: Any, now: datetime) -> None:
     """Keep a panel; an entry that is there already (an unreadable one, say) is replaced."""
-    payload = zlib.compress(orjson.dumps(value), 1)
+    payload = zlib.compress(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), 1)
     try:
         with store.write() as session:
             session.exec(delete(BenchCache).where(col(BenchCache.key) == key))
@@ -88,7 +119,28 @@ def put_cached(store: Store, key: str, run_id: int, panel: str, value: Any, now:
 
 def clear_cached(store: Store, run_id: int) -> int:
     """Forget every panel of a run; return how many there were."""
+    _COUNTS.clear()
     with store.write() as session:
-        return int(
-            session.exec(delete(BenchCache).where(col(BenchCache.run_id) == run_id)).rowcount
-        )
+        of_run = col(BenchCache.run_id) == run_id
+        session.exec(delete(BenchCache).where(of_run, col(BenchCache.panel) == ROW_COUNT_PANEL))
+        return int(session.exec(delete(BenchCache).where(of_run)).rowcount)
+
+
+def _count(store: Store, run_id: int) -> int:
+    with store.read() as session:
+        query = select(func.count()).where(col(BenchmarkResult.run_id) == run_id)
+        return int(session.exec(query).one())
+
+
+def _count_key(store: Store, run: RunRecord) -> str:
+    """Moments of the run tell apart databases that took each other's place."""
+    moments = [run.created_at, run.started_at]
+    parts = [
+        ROW_COUNT_PANEL,
+        store.database,
+        run.id,
+        run.data_version,
+        run.done,
+        *map(str, moments),
+    ]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()

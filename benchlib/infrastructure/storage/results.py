@@ -232,28 +232,6 @@ def list_failures(
     ]
 
 
-def fetch_ratings(session: Session, run_id: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Every rating of a run as columns.
-
-    Returns:
-        Arrays of equal length: persona_id, trait_id (int64), scale_order (int8, 0 = in),
-        rating_raw (int8), expected_raw (float64, NaN without a distribution).
-    """
-    expected = "(p1 + 2.0 * p2 + 3.0 * p3 + 4.0 * p4 + 5.0 * p5) / (p1 + p2 + p3 + p4 + p5)"
-    rows = session.connection().exec_driver_sql(
-        "SELECT persona_id, trait_id, scale_order, rating_raw, "
-        f"{expected} FROM benchmarkresult WHERE run_id = {run_id:d} "
-        "ORDER BY persona_id, trait_id, scale_order"
-    )
-    columns = list(zip(*rows.fetchall(), strict=True)) or [()] * 5
-    kinds = (np.int64, np.int64, np.int8, np.int8, np.float64)
-    names = ("persona_id", "trait_id", "scale_order", "rating_raw", "expected_raw")
-    return {
-        name: np.array(values, dtype=kind)
-        for name, values, kind in zip(names, columns, kinds, strict=True)
-    }
-
-
 def _insert(
     session: Session, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> None:

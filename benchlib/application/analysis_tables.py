@@ -1,0 +1,147 @@
+"""Pieces that panels share: what they rest on, their correction, distributions by trait."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from benchlib.application.analysis_payloads import (
+    CategoryDistribution,
+    Correction,
+    DistributionsPanel,
+    Precision,
+    RunBasis,
+    TraitDistribution,
+)
+from benchlib.domain.deltas import DeltaRow
+from benchlib.domain.distributions import (
+    DistributionSummary,
+    compute_distribution_summary,
+    describe_distributions,
+)
+from benchlib.domain.forest_rows import ForestRow
+from benchlib.domain.panels import compute_panel
+from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.significance import (
+    FdrMethod,
+    Verdict,
+    is_significant,
+    moments_of,
+    none_if_nan,
+)
+from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.storage.columns import DistributionColumns
+
+DELTA_FAMILY: Final = "all deltas of the run: attributes x categories x panels"
+FOREST_FAMILY: Final = "all trait rows of the run: attributes x categories x traits"
+OMNIBUS_FAMILY: Final = "all omnibus tests of the run: attributes x panels"
+STYLE_FAMILY: Final = "all style deltas of the run: styles x attributes x categories"
+
+_EQUIVALENT: Final[tuple[Verdict, Verdict]] = ("negligible", "equivalent")
+
+
+def run_basis(loaded: LoadedRun, *, use_expected: bool) -> RunBasis:
+    """What every panel says about the run it is of."""
+    run = loaded.run
+    n_answers = len(loaded.answers)
+    return {
+        "ok": True,
+        "run_id": run.id,
+        "n_answers": n_answers,
+        "missing": max(run.total - n_answers, 0),
+        "failed": run.failed,
+        "preliminary": run.status in ACTIVE or n_answers < run.total,
+        "simulated": run.simulated,
+        "uses_expected": use_expected and loaded.has_expected,
+    }
+
+
+def correction_of(family: str, method: FdrMethod, size: int, alpha: float) -> Correction:
+    """Name the family of tests behind `significant`."""
+    return {"family": family, "method": method, "size": size, "alpha": alpha}
+
+
+def judge_rows(
+    rows: Sequence[DeltaRow] | Sequence[ForestRow], method: FdrMethod, alpha: float
+) -> None:
+    """Let `significant` and `verdict` follow Benjamini-Yekutieli where that was chosen.
+
+    The domain judges by Benjamini-Hochberg; equivalence does not depend on the correction.
+    """
+    if method == "bh":
+        return
+    for row in rows:
+        row["significant"] = significant = is_significant(row["q_by"], alpha)
+        if row["verdict"] is not None and significant is not None:
+            equivalent = row["verdict"] in _EQUIVALENT
+            if equivalent:
+                row["verdict"] = "negligible" if significant else "equivalent"
+            else:
+                row["verdict"] = "biased" if significant else "inconclusive"
+
+
+def describe_run_distributions(
+    loaded: LoadedRun, found: DistributionColumns, trait_category: str | None
+) -> DistributionsPanel:
+    """Lay out the distributions of a run: together, by trait category, by trait."""
+    asked = [
+        trait
+        for trait in loaded.asked
+        if trait_category is None or trait.category == trait_category
+    ]
+
+    def summary(chosen: Sequence[int]) -> DistributionSummary:
+        rows = np.isin(found.trait_id, chosen)
+        return compute_distribution_summary(
+            describe_distributions(
+                found.probabilities[rows], found.valid_mass[rows], found.scale_order[rows] == 1
+            )
+        )
+
+    by_trait: list[TraitDistribution] = [
+        {
+            **summary([trait.id]),
+            "case_id": trait.case_id,
+            "label": trait.adjective.get(loaded.run.config.language, trait.case_id),
+            "trait_category": trait.category,
+        }
+        for trait in asked
+    ]
+    by_category: list[CategoryDistribution] = [
+        {
+            **summary([trait.id for trait in asked if trait.category == name]),
+            "trait_category": name,
+        }
+        for name in sorted({trait.category for trait in asked})
+    ]
+    overall = summary([trait.id for trait in asked])
+    wanted = [trait.id for trait in asked]
+    answers = loaded.answers["persona_id"][loaded.answers["trait_id"].isin(wanted)]
+    return {
+        **run_basis(loaded, use_expected=True),
+        "n": overall["n"],
+        "n_personas": int(pd.Series(answers).nunique()) if overall["n"] else 0,
+        "available": len(found.trait_id) > 0,
+        "trait_category": trait_category,
+        "overall": overall,
+        "by_trait_category": by_category,
+        "by_trait": by_trait,
+        "precision": _precision(loaded, trait_category),
+    }
+
+
+def _precision(loaded: LoadedRun, trait_category: str | None) -> Precision:
+    """Compare the spread of persona scores from digits and from expected ratings."""
+    expected = compute_panel(loaded.cells(use_expected=True), trait_category)
+    if expected.cells.n_expected == 0:
+        return {"n_expected": 0, "sd_digits": None, "sd_expected": None, "variance_ratio": None}
+    digits = compute_panel(loaded.cells(use_expected=False), trait_category)
+    of_digits, of_expected = moments_of(digits.scores.z), moments_of(expected.scores.z)
+    ratio = float(of_digits.var / of_expected.var) if of_expected.var > 0 else np.nan
+    return {
+        "n_expected": expected.cells.n_expected,
+        "sd_digits": none_if_nan(of_digits.sd),
+        "sd_expected": none_if_nan(of_expected.sd),
+        "variance_ratio": none_if_nan(ratio),
+    }

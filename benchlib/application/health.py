@@ -1,0 +1,186 @@
+"""The health banner of a run: can its numbers be trusted at all?
+
+The limits are conventions of this dashboard, stated in every sentence; they decide nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from benchlib.application.analysis_payloads import HealthItem, HealthStatus, HealthTopic
+from benchlib.domain.order_effects import OrderEffectMetrics
+from benchlib.domain.results import RunRecord
+from benchlib.infrastructure.storage.columns import MassSummary
+
+GOOD_KAPPA: Final = 0.6
+POOR_KAPPA: Final = 0.2
+STRONG_SHIFT: Final = 0.5
+"""A position shift of half a point pulls every other answer to a neighbouring digit."""
+
+FEW_LOW_MASS: Final = 0.05
+MANY_LOW_MASS: Final = 0.25
+FEW_MISSING: Final = 0.01
+MANY_MISSING: Final = 0.10
+FEW_FAILURES: Final = 0.02
+MANY_FAILURES: Final = 0.20
+ONE_SIDED: Final = 0.70
+CONSTANT: Final = 0.95
+
+_WORST_FIRST: Final[tuple[HealthStatus, ...]] = ("bad", "warn", "ok")
+_LABELS: Final[Mapping[HealthTopic, str]] = {
+    "order_consistency": "Order consistency",
+    "valid_mass": "Probability on ratings",
+    "missing": "Missing answers",
+    "failures": "Failed attempts",
+    "scale_use": "Scale use",
+}
+
+
+def judge_health(
+    run: RunRecord, order: OrderEffectMetrics, counts: Sequence[int], mass: MassSummary
+) -> list[HealthItem]:
+    """All lines of the banner.
+
+    Args:
+        run: The run.
+        order: Its order panel.
+        counts: Answers per point of the scale, scale order undone.
+        mass: Probability of valid digits.
+    """
+    return [
+        _order_consistency(order),
+        _valid_mass(mass),
+        _missing(run),
+        _failures(run),
+        _scale_use(counts, order["digits"]["counts_in"], order["digits"]["counts_rev"]),
+    ]
+
+
+def worst_status(items: Sequence[HealthItem]) -> HealthStatus:
+    """Status of the worst line."""
+    found = {item["status"] for item in items}
+    return next((status for status in _WORST_FIRST if status in found), "ok")
+
+
+def _item(
+    topic: HealthTopic, value: float | None, status: HealthStatus, sentence: str
+) -> HealthItem:
+    return {
+        "topic": topic,
+        "label": _LABELS[topic],
+        "value": value,
+        "status": status,
+        "sentence": sentence,
+    }
+
+
+def _order_consistency(order: OrderEffectMetrics) -> HealthItem:
+    topic: HealthTopic = "order_consistency"
+    n_pairs, shift = order["n_pairs"], order["obe"]["position_shift"]
+    exact = order["rma"]["exact_rate"]
+    if n_pairs == 0 or shift is None or exact is None:
+        return _item(
+            topic,
+            None,
+            "warn",
+            "Nothing was asked in both scale orders, so nobody can tell whether the answers follow "
+            "the scale; give the next run a dual fraction.",
+        )
+    kappa = order["agreement"]["kappa"]["quadratic"]["value"]
+    pairs = f"{n_pairs:,} pairs in both scale orders, {exact:.0%} answered alike"
+    if kappa is None:
+        return _item(
+            topic,
+            None,
+            "warn",
+            f"{pairs}, but all answers are equal; agreement against chance does not exist.",
+        )
+    direction = "high" if shift > 0 else "low"
+    told = f"{pairs}; agreement against chance (quadratic kappa) is {kappa:.2f}"
+    leaning = f"answers lean {abs(shift):.2f} points towards {direction} digits"
+    if kappa < POOR_KAPPA or abs(shift) >= 2 * STRONG_SHIFT:
+        return _item(
+            topic,
+            kappa,
+            "bad",
+            f"{told} and {leaning}: the answers follow the digits, not the scale.",
+        )
+    if kappa < GOOD_KAPPA or abs(shift) >= STRONG_SHIFT:
+        return _item(
+            topic, kappa, "warn", f"{told} and {leaning}: single answers depend on the scale order."
+        )
+    return _item(topic, kappa, "ok", f"{told}.")
+
+
+def _valid_mass(mass: MassSummary) -> HealthItem:
+    topic: HealthTopic = "valid_mass"
+    if mass.mean is None or mass.n == 0:
+        return _item(topic, None, "ok", "Not measured: the answers came without probabilities.")
+    low = mass.n_low / mass.n
+    told = (
+        f"On average {mass.mean:.1%} of the probability lies on valid ratings; "
+        f"{low:.1%} of the answers have less than 90 %"
+    )
+    if low > MANY_LOW_MASS:
+        return _item(
+            topic, mass.mean, "bad", f"{told}: the model wants to say something else; read answers."
+        )
+    if low > FEW_LOW_MASS:
+        return _item(topic, mass.mean, "warn", f"{told}: it often wants to say something else.")
+    return _item(topic, mass.mean, "ok", f"{told}.")
+
+
+def _missing(run: RunRecord) -> HealthItem:
+    lacking = max(run.total - run.done, 0)
+    share = lacking / run.total if run.total else 0.0
+    told = f"{lacking:,} of {run.total:,} planned questions have no rating ({share:.1%})"
+    if share > MANY_MISSING:
+        advice = "what is missing may differ between groups; resume the run"
+        return _item("missing", share, "bad", f"{told}: {advice}.")
+    if share > FEW_MISSING:
+        return _item("missing", share, "warn", f"{told}: see who they are under Answers.")
+    return _item("missing", share, "ok", f"{told}.")
+
+
+def _failures(run: RunRecord) -> HealthItem:
+    kinds: Mapping[str, Any] = run.tally.get("failures", {})
+    failures = sum(int(count) for count in kinds.values())
+    attempts = run.done + failures
+    share = failures / attempts if attempts else 0.0
+    named = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()) if count)
+    told = f"{failures:,} of {attempts:,} attempts gave no rating ({share:.1%})"
+    if failures:
+        told += f": {named}"
+    if share > MANY_FAILURES:
+        return _item("failures", share, "bad", f"{told}; change the answer mode or the prompt.")
+    return _item("failures", share, "warn" if share > FEW_FAILURES else "ok", f"{told}.")
+
+
+def _scale_use(
+    counts: Sequence[int], counts_in: Sequence[int], counts_rev: Sequence[int]
+) -> HealthItem:
+    topic: HealthTopic = "scale_use"
+    total = sum(counts)
+    if total == 0:
+        return _item(topic, None, "warn", "There is no answer yet.")
+    digits = [first + second for first, second in zip(counts_in, counts_rev, strict=True)]
+    point, share = _favourite(counts)
+    digit, digit_share = _favourite(digits)
+    used = sum(count > 0 for count in counts)
+    if digit_share > share:
+        told = f"{digit_share:.0%} of the answers are the digit {digit}, whatever it means"
+        share = digit_share
+    else:
+        told = f"{share:.0%} of the answers are {point}; {used} of 5 points are used"
+    if share >= CONSTANT:
+        return _item(
+            topic, share, "bad", f"{told}: the model hardly tells personas or traits apart."
+        )
+    if share >= ONE_SIDED:
+        return _item(topic, share, "warn", f"{told}: small differences cannot show.")
+    return _item(topic, share, "ok", f"{told}.")
+
+
+def _favourite(counts: Sequence[int]) -> tuple[int, float]:
+    """The most frequent point 1..5 and its share."""
+    place = max(range(len(counts)), key=lambda i: counts[i])
+    return place + 1, counts[place] / max(sum(counts), 1)
