@@ -332,12 +332,12 @@ def delete_dataset(session: Session, dataset_id: int) -> None:
     )
     if dataset_in_use(session, dataset_id):
         raise in_use
+    connection = session.connection()
+    in_a_dataset = exists().where(col(DatasetMember.persona_id) == Persona.id)
     try:
-        session.exec(delete(DatasetMember).where(col(DatasetMember.dataset_id) == dataset_id))
-        session.exec(delete(Dataset).where(col(Dataset.id) == dataset_id))
-        session.exec(
-            delete(Persona).where(~exists().where(col(DatasetMember.persona_id) == Persona.id))
-        )
+        connection.execute(delete(DatasetMember).where(col(DatasetMember.dataset_id) == dataset_id))
+        connection.execute(delete(Dataset).where(col(Dataset.id) == dataset_id))
+        connection.execute(delete(Persona).where(~in_a_dataset))
     except IntegrityError as error:  # a run or dataset came to use it at this very moment
         raise in_use from error
 
