@@ -45,10 +45,10 @@ class _Pace:
     seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def note(self, now: float, done: int) -> None:
-        if self.seen and done < self.seen[-1][1]:
-            self.seen.clear()
+        if self.seen and (now < self.seen[-1][0] or done < self.seen[-1][1]):
+            self.seen.clear()  # another run of this number, or another execution
         self.seen.append((now, done))
-        while now - self.seen[0][0] > _WINDOW_SECONDS and len(self.seen) > 2:
+        while now - self.seen[0][0] > _WINDOW_SECONDS:
             self.seen.popleft()
 
     def rate(self) -> float | None:
