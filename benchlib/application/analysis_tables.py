@@ -1,7 +1,8 @@
 """Pieces that panels share: what they rest on, their correction, distributions by trait."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,15 @@ from benchlib.domain.distributions import (
     compute_distribution_summary,
     describe_distributions,
 )
+from benchlib.domain.errors import InvalidInput
 from benchlib.domain.forest_rows import ForestRow
+from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.panels import compute_panel
+from benchlib.domain.permutation import DEFAULT_N_PERM
+from benchlib.domain.results import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.significance import (
+    DEFAULT_SESOI,
     FdrMethod,
     Verdict,
     is_significant,
@@ -38,7 +44,12 @@ FOREST_FAMILY: Final = "all trait rows of the run: attributes x categories x tra
 OMNIBUS_FAMILY: Final = "all omnibus tests of the run: attributes x panels"
 STYLE_FAMILY: Final = "all style deltas of the run: styles x attributes x categories"
 
+MAX_N_PERM: Final = 100_000
+
 _EQUIVALENT: Final[tuple[Verdict, Verdict]] = ("negligible", "equivalent")
+
+
+_Table = TypeVar("_Table")
 
 
 def run_basis(loaded: LoadedRun, *, use_expected: bool) -> RunBasis:
@@ -145,3 +156,59 @@ def _precision(loaded: LoadedRun, trait_category: str | None) -> Precision:
         "sd_expected": none_if_nan(of_expected.sd),
         "variance_ratio": none_if_nan(ratio),
     }
+
+
+def category_of(trait_category: str | None) -> str | None:
+    """None for every way of saying "all trait categories"."""
+    return None if not trait_category or trait_category == ALL_TRAIT_CATEGORIES else trait_category
+
+
+def check_category(loaded: LoadedRun, category: str | None) -> None:
+    """Refuse a trait category that the run does not ask about."""
+    known = sorted({trait.category for trait in loaded.asked})
+    if category is not None and category not in known:
+        options = ", ".join(known)
+        raise InvalidInput(f"There is no trait category {category!r}; choose from: {options}.")
+
+
+def check_options(
+    *, alpha: float, sesoi: float = DEFAULT_SESOI, n_perm: int = DEFAULT_N_PERM
+) -> None:
+    """Refuse constants of the analysis that make no sense."""
+    if not 0 < alpha < 0.5:
+        raise InvalidInput("alpha must lie between 0 and 0.5.")
+    if not 0 < sesoi <= 4:
+        raise InvalidInput("sesoi, the smallest effect of interest, must lie above 0 and up to 4.")
+    if not 0 <= n_perm <= MAX_N_PERM:
+        raise InvalidInput(f"The number of draws must lie between 0 and {MAX_N_PERM:,}.")
+
+
+def of_attribute(data: Mapping[str, _Table], attribute: str) -> _Table:
+    """The table of one attribute.
+
+    Raises:
+        InvalidInput: There is none of this name.
+    """
+    if attribute not in data:
+        options = ", ".join(data) or "none"
+        raise InvalidInput(f"There is no attribute {attribute}; pick {options}.")
+    return data[attribute]
+
+
+def basis_of(panel: RunBasis) -> RunBasis:
+    """What a panel rests on, without its content."""
+    return {
+        "ok": panel["ok"],
+        "run_id": panel["run_id"],
+        "n_answers": panel["n_answers"],
+        "missing": panel["missing"],
+        "failed": panel["failed"],
+        "preliminary": panel["preliminary"],
+        "simulated": panel["simulated"],
+        "uses_expected": panel["uses_expected"],
+    }
+
+
+def draws_of(run: RunRecord, panel: str | None) -> np.random.Generator:
+    """Draws that are the same at every call for a panel, and differ between panels and runs."""
+    return np.random.default_rng([run.config.seed, run.id, crc32((panel or "").encode())])

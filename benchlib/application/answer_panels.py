@@ -1,0 +1,208 @@
+"""What was answered: counts, means, order effects, distributions, styles, the health of a run."""
+
+from benchlib.application.analysis_payloads import (
+    AllMeans,
+    DistributionsPanel,
+    HealthCheck,
+    MeansPanel,
+    MetricsPanel,
+    OrderPanel,
+    StylesPanel,
+)
+from benchlib.application.analysis_tables import (
+    STYLE_FAMILY,
+    category_of,
+    check_category,
+    check_options,
+    correction_of,
+    describe_run_distributions,
+    of_attribute,
+    run_basis,
+)
+from benchlib.application.health import judge_health, worst_status
+from benchlib.application.kept_panels import KeptPanels
+from benchlib.domain.metrics import (
+    AttributeMean,
+    compute_means_by_attribute,
+    compute_order_effect_metrics,
+    compute_rating_histogram,
+    compute_trait_category_histograms,
+    compute_trait_category_summary,
+    filter_by_trait_category,
+    summarise_rating_by,
+)
+from benchlib.domain.panels import compute_panel
+from benchlib.domain.significance import DEFAULT_ALPHA
+from benchlib.domain.styles import compute_missing_rates, compute_response_styles
+from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.storage import columns
+
+
+class AnswerPanels(KeptPanels):
+    """Panels on the answers themselves; parameters as in `RunAnalysis`."""
+
+    def get_metrics(self, run_id: int, *, use_expected: bool = True) -> MetricsPanel:
+        """Histograms, summary by trait category and means by attribute."""
+
+        def compute(loaded: LoadedRun) -> MetricsPanel:
+            cells = loaded.cells(use_expected=use_expected)
+            frame = loaded.answers
+            return {
+                **run_basis(loaded, use_expected=use_expected),
+                "n": len(frame),
+                "n_personas": int(frame["persona_id"].nunique()),
+                "hist": compute_rating_histogram(frame),
+                "trait_categories": {
+                    "histograms": compute_trait_category_histograms(frame),
+                    "summary": compute_trait_category_summary(frame),
+                },
+                "attributes": {
+                    name: summarise_rating_by(cells, name) for name in loaded.attributes
+                },
+            }
+
+        return self._panel(run_id, "metrics", {"use_expected": use_expected}, compute)
+
+    def get_order_metrics(self, run_id: int, *, trait_category: str | None = None) -> OrderPanel:
+        """How well the answers in both scale orders agree."""
+        category = category_of(trait_category)
+
+        def compute(loaded: LoadedRun) -> OrderPanel:
+            check_category(loaded, category)
+            frame = filter_by_trait_category(loaded.answers, category)
+            basis = run_basis(loaded, use_expected=False)
+            return {
+                **compute_order_effect_metrics(frame),
+                "ok": True,
+                "run_id": basis["run_id"],
+                "n": len(frame),
+                "n_answers": basis["n_answers"],
+                "missing": basis["missing"],
+                "failed": basis["failed"],
+                "preliminary": basis["preliminary"],
+                "simulated": basis["simulated"],
+                "trait_category": category,
+            }
+
+        return self._panel(run_id, "order", {"trait_category": category}, compute)
+
+    def get_means(
+        self,
+        run_id: int,
+        attribute: str,
+        *,
+        top_n: int | None = None,
+        trait_category: str | None = None,
+        use_expected: bool = True,
+    ) -> MeansPanel:
+        """Mean rating per category of one attribute.
+
+        Raises:
+            InvalidInput: The run's personas have no such attribute.
+        """
+        table = self.get_means_table(
+            run_id, trait_category=trait_category, use_expected=use_expected
+        )
+        rows = of_attribute(table["data"], attribute)
+        return {
+            "ok": True,
+            "run_id": run_id,
+            "n": table["n"],
+            "n_personas": table["n_personas"],
+            "n_answers": table["n_answers"],
+            "missing": table["missing"],
+            "failed": table["failed"],
+            "preliminary": table["preliminary"],
+            "simulated": table["simulated"],
+            "uses_expected": table["uses_expected"],
+            "attribute": attribute,
+            "trait_category": table["trait_category"],
+            "rows": rows if top_n is None else rows[: max(top_n, 0)],
+        }
+
+    def get_means_all(
+        self, run_id: int, *, trait_category: str | None = None, use_expected: bool = True
+    ) -> dict[str, list[AttributeMean]]:
+        """Mean rating per category, for all attributes."""
+        return self.get_means_table(
+            run_id, trait_category=trait_category, use_expected=use_expected
+        )["data"]
+
+    def get_means_table(
+        self, run_id: int, *, trait_category: str | None = None, use_expected: bool = True
+    ) -> AllMeans:
+        """The same, with what it rests on."""
+        category = category_of(trait_category)
+
+        def compute(loaded: LoadedRun) -> AllMeans:
+            panel = compute_panel(loaded.cells(use_expected=use_expected), category)
+            return {
+                **run_basis(loaded, use_expected=use_expected),
+                "n": panel.cells.n_ratings,
+                "n_personas": int(panel.scores.enters.sum()),
+                "trait_category": category,
+                "data": {
+                    name: compute_means_by_attribute(panel.cells, name)
+                    for name in loaded.attributes
+                },
+            }
+
+        chosen = {"trait_category": category, "use_expected": use_expected}
+        return self._panel(run_id, "means", chosen, compute)
+
+    def get_distributions(
+        self, run_id: int, *, trait_category: str | None = None
+    ) -> DistributionsPanel:
+        """The distributions behind the answers, by trait and trait category."""
+        category = category_of(trait_category)
+
+        def compute(loaded: LoadedRun) -> DistributionsPanel:
+            check_category(loaded, category)
+            with self._store.read() as session:
+                found = columns.fetch_distributions(session, run_id)
+            return describe_run_distributions(loaded, found, category)
+
+        return self._panel(run_id, "distributions", {"trait_category": category}, compute)
+
+    def get_styles(
+        self, run_id: int, *, alpha: float = DEFAULT_ALPHA, use_expected: bool = True
+    ) -> StylesPanel:
+        """Acquiescence, extreme and midpoint responding, and who leaves questions unrated."""
+        check_options(alpha=alpha)
+
+        def compute(loaded: LoadedRun) -> StylesPanel:
+            cells = loaded.cells(use_expected=use_expected)
+            styles = compute_response_styles(loaded.planned(), cells, alpha=alpha)
+            attempts, of_attempts = loaded.attempted()
+            return {
+                **run_basis(loaded, use_expected=use_expected),
+                **styles,
+                "n": cells.n_ratings,
+                "n_personas": cells.n_personas,
+                "correction": correction_of(STYLE_FAMILY, "bh", styles["family_size"], alpha),
+                "missing_rates": compute_missing_rates(attempts, of_attempts, alpha=alpha),
+            }
+
+        chosen = {"alpha": alpha, "use_expected": use_expected}
+        return self._panel(run_id, "styles", chosen, compute)
+
+    def get_health_check(self, run_id: int) -> HealthCheck:
+        """Whether a run's numbers can be trusted: the banner shown wherever results are."""
+
+        def compute(loaded: LoadedRun) -> HealthCheck:
+            frame = loaded.answers
+            items = judge_health(
+                loaded.run,
+                compute_order_effect_metrics(frame),
+                compute_rating_histogram(frame)["counts"],
+                loaded.mass,
+            )
+            return {
+                **run_basis(loaded, use_expected=True),
+                "n": len(frame),
+                "n_personas": int(frame["persona_id"].nunique()),
+                "status": worst_status(items),
+                "items": items,
+            }
+
+        return self._panel(run_id, "health", {}, compute)

@@ -1,0 +1,134 @@
+"""Panels are computed once per content of a run, and kept.
+
+Panels of a run that is active are computed at every call; those of a final run are computed once
+and kept under a key that holds everything their content depends on.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from benchlib.application.analysis_payloads import (
+    CacheCleared,
+)
+from benchlib.domain.errors import ReadOnly
+from benchlib.domain.results import RunRecord, TraitRecord
+from benchlib.domain.run_state import ACTIVE
+from benchlib.infrastructure import data_loader, snapshots
+from benchlib.infrastructure.cache_warming import (
+    WarmJob,
+    warm_job_snapshot,
+)
+from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.storage import benchmark_cache, runs, traits
+from benchlib.infrastructure.storage.engine import Store
+from benchlib.settings import Settings
+
+_Panel = TypeVar("_Panel")
+
+
+class KeptPanels:
+    """Reads the store; writes kept panels and snapshots, and nothing where it is read-only."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._computing = _OneAtATime()
+
+    def get_warm_cache(self, run_id: int) -> WarmJob:
+        """Where the newest warm-up of a run stands."""
+        self._current(run_id)
+        return warm_job_snapshot(run_id, store=self._store.database)
+
+    def clear_cache(self, run_id: int) -> CacheCleared:
+        """Forget every kept panel and snapshot of a run; they come back when asked for.
+
+        Raises:
+            ReadOnly: This dashboard changes nothing.
+        """
+        self._refuse_when_read_only()
+        self._current(run_id)
+        deleted = benchmark_cache.clear_cached(self._store, run_id)
+        return {"ok": True, "deleted": deleted, "snapshots": self.forget_run(run_id)}
+
+    def forget_run(self, run_id: int) -> int:
+        """Drop a run from memory and its snapshots from disk; return how many those were."""
+        data_loader.forget_run(self._store, run_id)
+        return snapshots.delete_snapshots(self._snapshot_folder, self._store.database, run_id)
+
+    @property
+    def _snapshot_folder(self) -> Path:
+        return self._settings.data_dir / "snapshots"
+
+    def _current(self, run_id: int) -> tuple[RunRecord, list[TraitRecord]]:
+        with self._store.read() as session:
+            run = runs.get_run(session, run_id)
+            return run, traits.get_traits(session, run.config.trait_ids)
+
+    def _attributes(self, run: RunRecord) -> list[str]:
+        personas = data_loader.load_personas_cached(self._store, run.dataset_id)
+        return data_loader.attribute_names(personas)
+
+    def _load(self, run: RunRecord) -> LoadedRun:
+        write = not self._settings.read_only
+        return data_loader.load_run_cached(self._store, run, self._snapshot_folder, write=write)
+
+    def _panel(
+        self,
+        run_id: int,
+        panel: str,
+        parameters: Mapping[str, Any],
+        compute: Callable[[LoadedRun], _Panel],
+    ) -> _Panel:
+        """The kept panel of a final run, else the computed one; active runs are read live."""
+        run, asked = self._current(run_id)
+        if run.status in ACTIVE:
+            return compute(self._load(run))
+        keep = not self._settings.read_only
+        n_rows = benchmark_cache.result_row_count(self._store, run, keep=keep)
+        key = benchmark_cache.cache_key(run, panel, parameters, n_rows, asked)
+        kept = benchmark_cache.get_cached(self._store, key)
+        if kept is not None:
+            return cast(_Panel, kept)
+        with self._computing.of(key) as first:
+            if not first:  # another thread has just computed it
+                kept = benchmark_cache.get_cached(self._store, key)
+                if kept is not None:
+                    return cast(_Panel, kept)
+            loaded = self._load(run)
+            value = compute(loaded)
+            if keep and loaded.run.data_version == run.data_version:
+                benchmark_cache.put_cached(
+                    self._store, key, run_id, panel, value, datetime.now(UTC)
+                )
+            return value
+
+    def _refuse_when_read_only(self) -> None:
+        if self._settings.read_only:
+            raise ReadOnly
+
+
+class _OneAtATime:
+    """Lets one thread compute a panel while others that want the same one wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # a key has a lock exactly as long as somebody wants it
+        self._wanted: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def of(self, key: str) -> Iterator[bool]:
+        """Hold the key; gives whether nobody else had it in the meantime."""
+        with self._lock:
+            lock, waiting = self._wanted.get(key, (threading.Lock(), 0))
+            self._wanted[key] = (lock, waiting + 1)
+        try:
+            with lock:
+                yield waiting == 0
+        finally:
+            with self._lock:
+                lock, waiting = self._wanted.pop(key)
+                if waiting > 1:
+                    self._wanted[key] = (lock, waiting - 1)
