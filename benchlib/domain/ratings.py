@@ -13,7 +13,12 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
-from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_CATEGORY
+from benchlib.domain.vocabulary import (
+    N_POINTS,
+    SCALE_ORDERS,
+    UNKNOWN_CATEGORY,
+    UNKNOWN_TRAIT_CATEGORY,
+)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -32,7 +37,8 @@ class Cells:
     Attributes:
         persona_ids: (P,) ascending ids of all personas with a row, rated or not.
         trait_ids: (T,) ascending ids of all traits with a row, neutral ones included.
-        traits: T rows: `case_id`, `label`, `trait_category`, `valence`.
+        traits: T rows: `case_id`, `label`, `trait_category` (`Unknown` where none is given),
+            `valence`.
         attributes: P rows, one categorical column per attribute; a value not given is `Unknown`.
         centred: (P, T) aligned rating minus the mean of all personas for the same trait and scale
             order, averaged over the orders present, in rating points; NaN = not rated. Neutral
@@ -400,8 +406,10 @@ def _first_rows(codes: NDArray[np.intp], size: int) -> IntArray:
 def _trait_table(ratings: pd.DataFrame, codes: NDArray[np.intp], size: int) -> pd.DataFrame:
     rows = _first_rows(codes, size)
     table = ratings[list(TRAIT_COLUMNS)].iloc[rows].reset_index(drop=True)
+    names = table["trait_category"].astype(object)
+    names = names.where(names.notna(), UNKNOWN_TRAIT_CATEGORY)
     return table.assign(
-        trait_category=table["trait_category"].astype(str).astype("category"),
+        trait_category=names.astype(str).astype("category"),
         valence=table["valence"].astype(np.int8),
     )
 

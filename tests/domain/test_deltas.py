@@ -258,6 +258,10 @@ def test_an_empty_run_has_empty_tables():
         assert (deltas["group"]["rows"], deltas["group"]["baseline"]) == ([], None)
 
 
+def test_a_run_without_attributes_has_no_tables():
+    assert compute_all_deltas(cells_of([[1, 2], [3, 4]], {})) == {}
+
+
 def test_a_model_that_always_answers_the_same_shows_no_difference():
     cells = cells_of(np.full((12, 4), 3), {"g": list("aaaaaaabbbbb")})
     row = row_of(compute_deltas(cells, "g", rng=np.random.default_rng(0)), "b")

@@ -175,6 +175,11 @@ def test_panels_select_by_category_and_raters():
     assert select_traits(cells) is cells
 
 
+def test_a_trait_without_a_category_is_unknown():
+    frame = ratings_of([[1, 2], [3, 4]], {}, trait_categories=["warmth", None])
+    assert list(compute_cells(frame, []).traits["trait_category"]) == ["warmth", "Unknown"]
+
+
 def test_the_largest_category_is_the_baseline_and_ties_go_by_name():
     cells = cells_of(np.full((5, 1), 3.0), {"g": ["b", "b", "a", "a", "Unknown"]})
     grouping = compute_grouping(cells, "g")
