@@ -199,11 +199,13 @@ def test_a_server_that_fails_says_why(python, model):
     server = VllmServer.start(model, python_executable=python, extra_args=["--broken"])
     with pytest.raises(
         EngineNotReachable,
-        match=r"tiny-model ended with status 1 while it was starting: "
+        match=r"tiny-model ended( with status 1)? while it was starting: "
         r"ValueError: No memory for the key-value cache; see its log\.",
     ):
         server.wait_until_ready(20)
     assert server.state == "failed"
+    server._keeper.wait(20)
+    assert "ended with status 1 while" in server.problem
     assert is_empty(server.process_group)
     server.stop()
     assert VllmServer.start(model, python_executable=python, extra_args=["--broken"]) is not server

@@ -23,6 +23,7 @@ import time
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_SECONDS = 0.05
+_ORPHAN_SECONDS = 3.0
 
 
 def main() -> int:
@@ -54,6 +55,8 @@ def main() -> int:
             os.read(ended, 4096)
         if 0 in readable:
             stdin_open = bool(os.read(0, 4096))
+    if child.returncode is not None:  # what it left behind has nothing to finish
+        grace_seconds = min(grace_seconds, _ORPHAN_SECONDS)
     _end_group(child, grace_seconds)
     status = child.wait()
     return status if status >= 0 else 128 - status

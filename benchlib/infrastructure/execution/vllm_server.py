@@ -177,10 +177,10 @@ class VllmServer:
     @property
     def state(self) -> ServerState:
         """Starting, ready, stopped by us, or failed; asks process and `/health`, at most 1 s."""
-        if self._keeper.poll() is not None:
-            return "stopped" if self._stopped else "failed"
         if self._stopped:
             return "stopped"
+        if self._has_ended():
+            return "failed"
         if self._is_healthy():
             self._was_ready = True
             return "ready"
@@ -194,13 +194,14 @@ class VllmServer:
     @property
     def problem(self) -> str | None:
         """A sentence on why it failed; None while it has not."""
-        status = self._keeper.poll()
-        if status is None or self._stopped:
+        if self._stopped or not self._has_ended():
             return None
+        status = self._keeper.poll()  # None for the moment in which its remains are cleared away
+        ended = "ended" if status is None else f"ended with status {status}"
         moment = "after it was ready" if self._was_ready else "while it was starting"
         said = _last_error(self.log_tail(200))
         return (
-            f"The vLLM server for {self.model_name} ended with status {status} {moment}"
+            f"The vLLM server for {self.model_name} {ended} {moment}"
             f"{f': {said}' if said else ''}; see its log."
         )
 
@@ -260,6 +261,16 @@ class VllmServer:
             servers = list(cls._running.values())
         for server in servers:
             server.stop()
+
+    def _has_ended(self) -> bool:
+        """Whether the server itself is gone; its keeper may still be clearing up."""
+        if self._keeper.poll() is not None:
+            return True
+        try:
+            os.kill(self.process_group, 0)  # the group's first process, reaped by the keeper
+        except ProcessLookupError:
+            return True
+        return False
 
     def _is_healthy(self) -> bool:
         # Not urllib, which would send this through a proxy of the environment.
