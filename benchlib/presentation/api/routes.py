@@ -32,6 +32,7 @@ from benchlib.domain.errors import (
     WrongState,
 )
 from benchlib.domain.metrics import AttributeMean
+from benchlib.presentation.api.analysis_routes import add_analysis_routes
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def create_api(get_service: Callable[[], BenchmarkService]) -> FastAPI:
     _add_run_routes(api, get_service)
     _add_benchmark_routes(api, get_service)
     _add_result_routes(api, get_service)
+    add_analysis_routes(api, get_service)
     return api
 
 
