@@ -77,6 +77,24 @@ def test_a_persona_in_german_translates_what_it_knows_and_passes_on_the_rest():
     )
 
 
+@pytest.mark.parametrize(
+    ("column", "english", "german"),
+    [
+        ("gender", "non-binary", "nichtbinär"),
+        ("origin", "United States", "Vereinigte Staaten"),
+        ("religion", "not religious", "nicht religiös"),
+        ("sexuality", "homosexual", "homosexuell"),
+        ("marital_status", "widowed", "verwitwet"),
+        ("education", "vocational training", "Berufsausbildung"),
+        ("occupation", "sales assistant", "Verkaufskraft"),
+        ("migration_status", "no migration history", "ohne Migrationsgeschichte"),
+    ],
+)
+def test_values_of_the_sample_data_are_german_in_german(column, english, german):
+    persona = PersonaRecord(id=1, uuid="p", attributes={column: english})
+    assert render_persona(persona, "de").endswith(f": {german}\n\n")
+
+
 def test_without_an_age_the_age_group_is_shown():
     assert "- Age group: 30-44\n" in render_persona(dataclasses.replace(PERSONA, age=None), "en")
 

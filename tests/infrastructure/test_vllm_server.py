@@ -174,6 +174,15 @@ def test_own_arguments_and_environment_win(python, model, monkeypatch):
         assert '"VLLM_CPU_KVCACHE_SPACE": "1"' in log_line(server, "env")
 
 
+def test_paths_may_be_relative(python, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with VllmServer.start(
+        "tiny-model", python_executable="./python", log_folder=Path("logs")
+    ) as server:
+        server.wait_until_ready(20)
+        assert f'"--model", "{model}"' in log_line(server, "argv")
+
+
 def test_a_name_on_the_hub_is_passed_on(python):
     with VllmServer.start("someone/some-model", python_executable=python) as server:
         server.wait_until_ready(20)

@@ -121,6 +121,8 @@ class VllmServer:
             raise EngineNotReachable(
                 f"There is no Python at {python_executable}; give the path of one that has vLLM."
             )
+        # Absolute, as it runs elsewhere; not resolved, as a link is what makes an environment.
+        python = str(Path(python).absolute())
         recipe = _Recipe(model, python, tuple(extra_args), tuple(sorted((env or {}).items())))
         with cls._registry_lock:
             known = cls._running.get(recipe)
