@@ -16,6 +16,7 @@ import benchlib
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.dataset_service import DatasetService
 from benchlib.domain.errors import BenchlibError
+from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
 from benchlib.infrastructure.execution.executor import Worksite
 from benchlib.infrastructure.execution.worker import Worker, process_name
 from benchlib.infrastructure.storage.engine import Store, open_store
@@ -86,14 +87,18 @@ def build(settings: Settings) -> Parts:
             ),
             auto_resume=settings.auto_resume,
         )
+    service = BenchmarkService(store, worker, settings)
+    if worker is not None:
+        worker.after_run = service.start_warm_cache
         worker.start()
-    return Parts(store, worker, BenchmarkService(store, worker, settings), datasets)
+    return Parts(store, worker, service, datasets)
 
 
 def close(parts: Parts) -> None:
     """Stop the worker, leaving its run resumable; stop what it started; close the store."""
     if parts.worker is not None:
         parts.worker.stop()
+    stop_warm_cache_jobs()
     parts.service.stop_server()
     parts.store.close()
 

@@ -17,7 +17,7 @@ from benchlib.application.payloads import (
     RunSummary,
 )
 from benchlib.application.run_analysis import RunAnalysis
-from benchlib.domain.errors import InvalidInput, ReadOnly, WrongState
+from benchlib.domain.errors import InvalidInput, WrongState
 from benchlib.domain.prompts import PromptBook
 from benchlib.domain.results import (
     AnswerFilter,
@@ -111,7 +111,7 @@ class BenchmarkService(RunAnalysis):
             InvalidInput: Something chosen does not exist or does not fit.
             WrongState: The run to resume is complete or active.
         """
-        self._refuse_if_read_only()
+        self._refuse_when_read_only()
         if command.resume_run_id is not None:
             run_id = self._resume(command)
         else:
@@ -155,13 +155,13 @@ class BenchmarkService(RunAnalysis):
         Raises:
             WrongState: The run has ended.
         """
-        self._refuse_if_read_only()
+        self._refuse_when_read_only()
         with self._store.write() as session:
             runs.request_cancel(session, run_id, datetime.now(UTC))
 
     def annotate_run(self, run_id: int, *, note: str, tags: Sequence[str]) -> None:
         """Write a note and tags, for people to find the run again."""
-        self._refuse_if_read_only()
+        self._refuse_when_read_only()
         kept = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
         if len(note) > 10_000 or any(len(tag) > 50 for tag in kept):
             raise InvalidInput("A note has at most 10,000 characters, a tag 50; shorten it.")
@@ -174,12 +174,14 @@ class BenchmarkService(RunAnalysis):
         Raises:
             WrongState: It is queued or running.
         """
-        self._refuse_if_read_only()
+        self._refuse_when_read_only()
         with self._store.write() as session:
             run = runs.get_run(session, run_id)
             if run.status in ACTIVE:
                 raise WrongState(f"Run {run_id} is {run.status}; cancel it first.")
-            return runs.delete_run(session, run_id)
+            deleted = runs.delete_run(session, run_id)
+        self.forget_run(run_id)
+        return deleted
 
     # -- before a run -------------------------------------------------------------------------
 
@@ -332,10 +334,6 @@ class BenchmarkService(RunAnalysis):
         }
 
     # -- inside -------------------------------------------------------------------------------
-
-    def _refuse_if_read_only(self) -> None:
-        if self.read_only:
-            raise ReadOnly
 
     def _config(self, command: StartBenchmark) -> RunConfig:
         """Check what was chosen against what exists."""

@@ -62,7 +62,7 @@ class Worker:
 
     site: Worksite
     auto_resume: bool = False
-    after_run: Callable[[int], None] | None = None
+    after_run: Callable[[int], object] | None = None
     keys: dict[int, str] = field(default_factory=dict)
     _seen: dict[int, tuple[int, float]] = field(default_factory=dict)
     _executing: int | None = None
@@ -176,7 +176,7 @@ class Worker:
         _log.info("run %d: %s", run_id, status)
         if status is not RunStatus.INTERRUPTED:
             self.keys.pop(run_id, None)
-        if self.after_run is not None:
+        if self.after_run is not None and not self.site.stop.is_set():
             self.after_run(run_id)
 
 
