@@ -1,0 +1,448 @@
+"""One exporter for pages and API: figures to SVG, PDF, PNG and HTML, tables to CSV, Parquet, LaTeX.
+
+Every file carries its provenance: figures as a caption and as metadata, tables as columns (CSV),
+metadata (Parquet) or a note (LaTeX). Pictures are drawn by one Chromium that is started at the
+first picture and kept.
+"""
+
+import asyncio
+import atexit
+import csv
+import hashlib
+import io
+import json
+import logging
+import re
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import TimeoutError as TooSlow
+from concurrent.futures import wait
+from html import escape
+from typing import Any, Final, Literal
+
+import plotly.graph_objects as go
+import plotly.io as pio
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchlib.application.payloads import RunDetail
+from benchlib.domain.errors import BenchlibError, InvalidInput
+from benchlib.presentation.figures.notes import (
+    CAPTION,
+    LINE_HEIGHT,
+    Provenance,
+    add_notes,
+    correction_sentence,
+    has_note,
+    mark_simulated,
+    wrapped,
+)
+
+FigureFormat = Literal["svg", "pdf", "png", "html"]
+TableFormat = Literal["csv", "parquet", "tex"]
+Theme = Literal["light", "dark"]
+
+FIGURE_FORMATS: Final[tuple[FigureFormat, ...]] = ("svg", "pdf", "png", "html")
+TABLE_FORMATS: Final[tuple[TableFormat, ...]] = ("csv", "parquet", "tex")
+MIME: Final = {
+    "svg": "image/svg+xml",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "html": "text/html",
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "tex": "application/x-tex",
+}
+PAPER: Final = {"light": "#ffffff", "dark": "#0e1117"}
+"""Backgrounds of pictures; those of the dashboard's themes."""
+
+_LOG: Final = logging.getLogger(__name__)
+_WIDTH: Final = 1100
+_SECONDS: Final = 60.0
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_LATEX: Final = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "^": r"\textasciicircum{}",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "%": r"\%",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "−": "$-$",
+    "τ": r"$\tau$",
+    "²": r"\textsuperscript{2}",
+    "δ": r"$\delta$",
+    "±": r"$\pm$",
+    "†": r"\dag{}",
+    "–": "--",
+}
+
+
+class NoPictures(BenchlibError):
+    """Pictures cannot be drawn on this machine."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(
+            "SVG, PDF and PNG need Chrome or Chromium beside the dashboard (and kaleido: pip "
+            "install 'benchlib[export]'). HTML works without; so do the camera button of a chart, "
+            "and CSV, Parquet and LaTeX tables." + (f" The cause: {reason}" if reason else "")
+        )
+
+
+def provenance_of(run: RunDetail, panel: Mapping[str, Any]) -> Provenance:
+    """Where a panel's numbers come from.
+
+    Args:
+        run: The run.
+        panel: A payload of the analysis; reads what of `n_personas`, `n_answers`, `missing`,
+            `n_dropped`, `preliminary` and `correction` it has.
+    """
+    engine = run["manifest"].get("engine", {})
+    correction = panel.get("correction")
+    return Provenance(
+        run_id=run["id"],
+        model_name=run["model_name"],
+        model_revision=engine.get("model_revision"),
+        dataset_name=run["dataset_name"],
+        manifest_hash=manifest_hash(run["manifest"]),
+        correction=""
+        if correction is None
+        else correction_sentence(correction["method"], correction["family"], correction["size"]),
+        simulated=run["simulated"],
+        preliminary=bool(panel.get("preliminary", run["n_results"] < run["total"])),
+        n_personas=int(panel.get("n_personas") or 0),
+        n_answers=int(panel.get("n_answers") or panel.get("n") or 0),
+        n_missing=int(panel.get("missing") or 0),
+        n_dropped=panel.get("n_dropped"),
+    )
+
+
+def manifest_hash(manifest: Mapping[str, Any]) -> str | None:
+    """SHA-256 of what a run froze at its first start; resuming does not change it.
+
+    Returns:
+        None for a run that never started.
+    """
+    if not manifest:
+        return None
+    frozen = {
+        name: value for name, value in manifest.items() if name not in ("executions", "engine")
+    }
+    engine = manifest.get("engine", {})
+    lasting = ("model_name", "model_revision", "answer_mode_used", "logprobs_source")
+    frozen["engine"] = {name: engine.get(name) for name in lasting}
+    text = json.dumps(frozen, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_name(provenance: Provenance, what: str, extension: str) -> str:
+    """A name that leads back to the run: run-3-deltas-gender-1a2b3c4d.csv."""
+    parts = [f"run-{provenance.run_id}", *re.findall(r"[a-z0-9]+", what.lower())]
+    if provenance.simulated:
+        parts.append("simulated")
+    parts.append((provenance.manifest_hash or "none")[:8])
+    return "-".join(parts)[:120] + f".{extension}"
+
+
+def export_figure(
+    figure: go.Figure,
+    extension: FigureFormat,
+    provenance: Provenance,
+    *,
+    theme: Theme = "light",
+    width: int = _WIDTH,
+    scale: float = 2,
+) -> bytes:
+    """Make a file of a figure.
+
+    Args:
+        figure: Not changed.
+        extension: `svg`, `pdf`, `png` or `html`.
+        provenance: Goes into the caption, if the figure has none, and into the file's metadata.
+        theme: Of text and background.
+        width: Pixels.
+        scale: Pixels of a PNG per pixel of the figure.
+
+    Raises:
+        InvalidInput: Unknown format.
+        NoPictures: There is no Chromium, or it does not draw.
+    """
+    if extension not in FIGURE_FORMATS:
+        raise InvalidInput(f"There is no figure format {extension!r}; use svg, pdf, png or html.")
+    ready = _ready(figure, provenance, theme)
+    if extension == "html":
+        return _html(ready, provenance)
+    height = ready.layout.height or 450
+    picture = RENDERER.draw(
+        ready, {"format": extension, "width": width, "height": height, "scale": scale}
+    )
+    if extension == "svg":
+        told = escape(json.dumps(provenance.fields(), ensure_ascii=False))
+        opened = picture.index(b">", picture.index(b"<svg")) + 1
+        return picture[:opened] + f"<metadata>{told}</metadata>".encode() + picture[opened:]
+    return picture
+
+
+def export_table(
+    rows: Sequence[Mapping[str, Any]],
+    extension: TableFormat,
+    provenance: Provenance,
+    *,
+    title: str = "",
+    columns: Sequence[str] | None = None,
+) -> bytes:
+    """Make a file of a table.
+
+    Args:
+        rows: Records with the same keys; None = undefined.
+        extension: `csv`, `parquet` or `tex`.
+        provenance: Goes into columns (CSV), metadata (Parquet) or a note (LaTeX).
+        title: Caption of a LaTeX table.
+        columns: Which keys, in which order; None = all. CSV and Parquet always hold all.
+
+    Raises:
+        InvalidInput: Unknown format.
+    """
+    names = list(rows[0]) if rows else list(columns or ())
+    if extension == "csv":
+        return _csv(rows, names, provenance)
+    if extension == "parquet":
+        return _parquet(rows, names, provenance)
+    if extension == "tex":
+        return _latex(rows, list(columns or names), provenance, title)
+    raise InvalidInput(f"There is no table format {extension!r}; use csv, parquet or tex.")
+
+
+def pictures_work() -> bool:
+    """Whether a Chromium is there to draw SVG, PDF and PNG; does not start it."""
+    try:
+        from choreographer.browsers.chromium import Chromium
+    except ImportError:
+        return False
+    return bool(Chromium.find_browser(skip_local=False))
+
+
+def escape_latex(text: str) -> str:
+    """A foreign text as LaTeX that typesets it literally."""
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def neutral(text: str) -> str:
+    """A foreign text that no spreadsheet takes for a formula."""
+    return "'" + text if text.startswith(_FORMULA) else text
+
+
+class Renderer:
+    """One Chromium in a thread of its own, for all threads of the process."""
+
+    def __init__(self) -> None:
+        # One picture at a time, and never two browsers.
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._kaleido: Any = None
+
+    def draw(self, figure: go.Figure, options: Mapping[str, Any]) -> bytes:
+        """Draw a figure; starts the browser where there is none, and anew where it has died.
+
+        Raises:
+            NoPictures: It cannot.
+        """
+        given = json.loads(figure.to_json())
+        with self._lock:
+            try:
+                if self._kaleido is not None:
+                    return self._draw(given, options)
+            except Exception as problem:
+                _LOG.warning("The browser that draws pictures is started anew: %r", problem)
+                self._stop()
+                if isinstance(problem, TooSlow):
+                    raise NoPictures("the browser did not answer in time.") from problem
+            try:
+                self._start()
+                return self._draw(given, options)
+            except Exception as problem:
+                self._stop()
+                raise NoPictures(str(problem) or type(problem).__name__) from problem
+
+    def close(self) -> None:
+        """End the browser; the next picture starts another one."""
+        with self._lock:
+            self._stop()
+
+    def _draw(self, given: dict[str, Any], options: Mapping[str, Any]) -> bytes:
+        drawn = self._wait(self._kaleido.calc_fig(given, opts=dict(options)))
+        return bytes(drawn)
+
+    def _start(self) -> None:
+        if not pictures_work():
+            raise NoPictures
+        from kaleido import Kaleido
+
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="benchlib-pictures", daemon=True
+        )
+        self._thread.start()
+        atexit.register(self.close)
+
+        async def opened() -> Any:
+            browser = Kaleido(n=1, mathjax=False, timeout=_SECONDS)
+            await browser.open()
+            return browser
+
+        self._kaleido = self._wait(opened())
+
+    def _stop(self) -> None:
+        loop, thread, browser = self._loop, self._thread, self._kaleido
+        self._loop = self._thread = self._kaleido = None
+        if loop is None or thread is None:
+            return
+        atexit.unregister(self.close)
+        if browser is not None:
+            closing = asyncio.run_coroutine_threadsafe(browser.close(), loop)
+            wait([closing], _SECONDS)
+            problem = closing.exception() if closing.done() else TooSlow()
+            if problem is not None:
+                _LOG.warning("The browser that draws pictures did not close in order: %r", problem)
+        asyncio.run_coroutine_threadsafe(_finish(), loop).result(_SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_SECONDS)
+        loop.close()
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop is None:
+            raise NoPictures
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS)
+
+
+RENDERER: Final = Renderer()
+
+
+async def _finish() -> None:
+    """Let go of what is still waiting in the loop."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+
+
+def _ready(figure: go.Figure, provenance: Provenance, theme: Theme) -> go.Figure:
+    """A copy with caption, mark and the colours of a theme."""
+    ready = go.Figure(figure)
+    ready.update_layout(
+        template="plotly_white" if theme == "light" else "plotly_dark",
+        paper_bgcolor=PAPER[theme],
+        font_family="Source Sans Pro, Liberation Sans, DejaVu Sans, Arial, sans-serif",
+        meta=provenance.fields(),
+    )
+    mark_simulated(ready, provenance.simulated)
+    if not has_note(ready, CAPTION):
+        lines = wrapped(provenance.sentence())
+        below = ready.layout.margin.b or 60
+        room = LINE_HEIGHT * len(lines) + 10
+        ready.update_layout(margin_b=below + room, height=(ready.layout.height or 450) + room)
+        add_notes(ready, lines, below=below)
+    return ready
+
+
+def _html(figure: go.Figure, provenance: Provenance) -> bytes:
+    """A page that works offline; its head names the run."""
+    page: str = pio.to_html(figure, include_plotlyjs=True, config={"displaylogo": False})
+    head = "".join(
+        f'<meta name="benchlib:{name}" content="{escape(value)}">'
+        for name, value in provenance.fields().items()
+    )
+    name = f"<title>benchlib run {provenance.run_id}</title>"
+    return page.replace("<head>", f"<head>{name}{head}", 1).encode()
+
+
+def _csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    told = {f"benchlib_{name}": value for name, value in provenance.fields().items()}
+    writer.writerow([neutral(name) for name in names] + list(told))
+    for row in rows:
+        values = [_cell(row[name]) for name in names]
+        writer.writerow([*values, *map(neutral, told.values())])
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, int | float) else neutral(_text(value))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _parquet(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance
+) -> bytes:
+    table = pa.table({name: pa.array(_column([row[name] for row in rows])) for name in names})
+    told = {"benchlib": json.dumps(provenance.fields(), ensure_ascii=False)}
+    target = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(told), target)
+    return target.getvalue()
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Values of one type: what is neither number, truth value nor None becomes text."""
+    if all(value is None or isinstance(value, bool) for value in values):
+        return values
+    if all(value is None or (isinstance(value, int | float)) for value in values):
+        whole = all(value is None or isinstance(value, int) for value in values)
+        return [None if value is None else value if whole else float(value) for value in values]
+    return [None if value is None else _text(value) for value in values]
+
+
+def _latex(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance, title: str
+) -> bytes:
+    numeric = [
+        any(_is_number(row[name]) for row in rows)
+        and all(row[name] is None or _is_number(row[name]) for row in rows)
+        for name in names
+    ]
+    lines = [
+        "% Needs \\usepackage{booktabs}",
+        *(f"% {name}: {' '.join(value.split())}" for name, value in provenance.fields().items()),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(title)}}}",
+        rf"\begin{{tabular}}{{{''.join('r' if yes else 'l' for yes in numeric)}}}",
+        r"\toprule",
+        " & ".join(escape_latex(name.replace("_", " ")) for name in names) + r" \\",
+        r"\midrule",
+        *(" & ".join(_latex_cell(row[name]) for name in names) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"",
+        rf"\footnotesize {escape_latex(provenance.sentence())}",
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines).encode()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _latex_cell(value: Any) -> str:
+    if value is None:
+        return "--"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"${value:.3f}$" if value < 0 else f"{value:.3f}"
+    return escape_latex(str(value) if isinstance(value, int) else _text(value))

@@ -1,0 +1,328 @@
+"""Deltas: a dot plot of the categories of one attribute against the baseline, with verdicts."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+from benchlib.domain.adjusted import AdjustedRow
+from benchlib.domain.counterfactual import CounterfactualRow
+from benchlib.domain.deltas import DeltaRow, Deltas
+from benchlib.presentation.figures.notes import (
+    axis_font,
+    interval,
+    number,
+    probability,
+    signed,
+)
+from benchlib.presentation.figures.theme import (
+    MAIN,
+    QUIET,
+    ROW_HEIGHT,
+    SECOND,
+    SMALL_SIZE,
+    counted,
+    empty_figure,
+    framed_figure,
+    plain,
+    row_label,
+)
+
+VERDICTS: Final = {
+    "biased": "biased",
+    "negligible": "significant, but small",
+    "equivalent": "equivalent",
+    "inconclusive": "inconclusive",
+}
+STATUSES: Final = {
+    "low_n": "fewer than 5 personas",
+    "n_lt_2": "fewer than 2 personas, no interval",
+    "zero_variance": "all scores equal, no interval",
+    "no_data": "no ratings",
+}
+AXIS_TITLE: Final = "◀ lower than baseline | higher ▶<br>scale points, group minus baseline"
+
+_NARROWEST: Final = 0.2
+_TEXT_SHARE: Final = 0.3
+"""Of the width, for the words to the right of the dots."""
+
+
+def deltas_figure(deltas: Deltas) -> go.Figure:
+    """Delta and 95 % interval per category; the words beside it tell the verdict.
+
+    Filled = significant after correction, hollow = not; grey with † = few personas. The baseline
+    stands at 0 and is no test.
+
+    Args:
+        deltas: As the domain gives them.
+    """
+    name, baseline = row_label(deltas["attribute"]), deltas["baseline"]
+    title = f"Deltas by {name}"
+    rows = _ordered(deltas["rows"])
+    if baseline is None or not any(row["delta"] is not None for row in rows):
+        return empty_figure(title, _why_empty(deltas))
+    panel = deltas["trait_category"]
+    traits = "all traits with a valence" if panel is None else row_label(panel)
+    figure = _dot_plot(
+        f"{title}, against {row_label(baseline)}",
+        f"{traits}; 95 % intervals over personas",
+        [
+            {
+                "label": f"{row_label(row['category'])} (n = {row['n_personas']:,})"
+                + (" †" if row["status"] == "low_n" else ""),
+                "estimate": 0.0 if row["is_baseline"] else row["delta"],
+                "low": row["ci_low"],
+                "high": row["ci_high"],
+                "filled": row["significant"] is True,
+                "quiet": row["is_baseline"] or row["status"] != "ok",
+                "symbol": "diamond" if row["is_baseline"] else "circle",
+                "words": _words(row),
+                "hover": _hover(row),
+            }
+            for row in rows
+        ],
+    )
+    _add_band(figure, deltas["sesoi"])
+    return figure
+
+
+def counterfactual_figure(rows: Sequence[CounterfactualRow]) -> go.Figure:
+    """Paired deltas: the same personas with one attribute changed.
+
+    Args:
+        rows: As `compute_counterfactuals` gives them.
+    """
+    title = "The same personas, one attribute changed"
+    shown = [row for row in rows if row["delta"] is not None]
+    if not shown:
+        return empty_figure(title, "No pair has enough ratings on both sides.")
+    return _dot_plot(
+        title,
+        "counterfactual minus source; 95 % intervals over source personas",
+        [
+            {
+                "label": f"{row_label(row['source_category'])} → {row_label(row['category'])} "
+                f"(n = {row['n_sources']:,})" + (" †" if row["status"] == "low_n" else ""),
+                "estimate": row["delta"],
+                "low": row["ci_low"],
+                "high": row["ci_high"],
+                "filled": row["significant"] is True,
+                "quiet": row["status"] != "ok",
+                "symbol": "circle",
+                "words": f"q {_relation(row['q_value'])}",
+                "hover": f"{plain(row['attribute'])}: {plain(row['source_category'])} → "
+                f"{plain(row['category'])}<br>delta {signed(row['delta'], 3)} "
+                f"{interval(row['ci_low'], row['ci_high'], 3)}<br>p = "
+                f"{probability(row['p_value'])}, sign-flip p = {probability(row['p_signflip'])}"
+                f"<br>{counted(row['n_pairs'], 'pair')}",
+            }
+            for row in shown
+        ],
+    )
+
+
+def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
+    """Deltas beside the other attributes (orange diamonds) and alone (blue dots).
+
+    Args:
+        rows: Of one attribute.
+    """
+    title = "Alone and beside the other attributes"
+    shown = [row for row in rows if row["delta"] is not None or row["adjusted_delta"] is not None]
+    if not shown:
+        return empty_figure(title, "There is nothing to adjust.")
+    figure = framed_figure(title, "adjusted with 95 % interval", ROW_HEIGHT * len(shown) + 170)
+    places = list(range(len(shown)))
+    figure.add_scatter(
+        name="alone",
+        mode="markers",
+        x=[row["delta"] for row in shown],
+        y=[place - 0.15 for place in places],
+        marker={"color": MAIN, "size": 9, "symbol": "circle"},
+        hovertext=[f"{plain(row['category'])} alone {signed(row['delta'], 3)}" for row in shown],
+        hoverinfo="text",
+    )
+    figure.add_scatter(
+        name="beside the other attributes",
+        mode="markers",
+        x=[row["adjusted_delta"] for row in shown],
+        y=[place + 0.15 for place in places],
+        error_x=_errors([(r["adjusted_delta"], r["ci_low"], r["ci_high"]) for r in shown], SECOND),
+        marker={"color": SECOND, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
+        hovertext=[
+            f"{plain(row['category'])} adjusted {signed(row['adjusted_delta'], 3)} "
+            f"{interval(row['ci_low'], row['ci_high'], 3)}"
+            for row in shown
+        ],
+        hoverinfo="text",
+    )
+    _frame(figure, [row_label(row["category"]) for row in shown])
+    figure.update_layout(
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        margin_t=100,
+    )
+    return figure
+
+
+def _dot_plot(title: str, subtitle: str, dots: Sequence[dict[str, Any]]) -> go.Figure:
+    """Dots with intervals on a symmetric axis, words to the right of the plot area."""
+    figure = framed_figure(title, subtitle, ROW_HEIGHT * len(dots) + 180)
+    for quiet in (False, True):
+        chosen = [(place, dot) for place, dot in enumerate(dots) if dot["quiet"] is quiet]
+        if not chosen:
+            continue
+        colour = QUIET if quiet else MAIN
+        figure.add_scatter(
+            name="to be read with care" if quiet else "delta",
+            mode="markers",
+            x=[dot["estimate"] for _, dot in chosen],
+            y=[place for place, _ in chosen],
+            error_x=_errors([(d["estimate"], d["low"], d["high"]) for _, d in chosen], colour),
+            marker={
+                "color": colour,
+                "size": 10,
+                "symbol": [
+                    dot["symbol"] if dot["filled"] else f"{dot['symbol']}-open" for _, dot in chosen
+                ],
+                "line": {"width": 2, "color": colour},
+            },
+            hovertext=[dot["hover"] for _, dot in chosen],
+            hoverinfo="text",
+        )
+    _frame(figure, [dot["label"] for dot in dots])
+    figure.add_scatter(
+        name="verdict",
+        mode="text",
+        xaxis="x2",
+        x=[0] * len(dots),
+        y=list(range(len(dots))),
+        text=[dot["words"] for dot in dots],
+        textposition="middle right",
+        textfont={"size": SMALL_SIZE},
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
+    reach = max(
+        [
+            abs(x)
+            for dot in dots
+            for x in (dot["estimate"], dot["low"], dot["high"])
+            if x is not None
+        ]
+    )
+    limit = max(reach * 1.08, _NARROWEST)
+    figure.update_xaxes(range=[-limit, limit], domain=[0, 1 - _TEXT_SHARE])
+    return figure.update_layout(
+        xaxis2={
+            "domain": [1 - _TEXT_SHARE, 1],
+            "range": [0, 1],
+            "visible": False,
+            "fixedrange": True,
+            "anchor": "y",
+        },
+        showlegend=False,
+    )
+
+
+def _frame(figure: go.Figure, labels: Sequence[str]) -> None:
+    figure.update_yaxes(
+        tickmode="array",
+        tickvals=list(range(len(labels))),
+        ticktext=list(labels),
+        range=[len(labels) - 0.4, -0.6],
+        ticksuffix=" ",
+        showgrid=False,
+        zeroline=False,
+    )
+    figure.update_xaxes(
+        zeroline=True,
+        zerolinecolor=QUIET,
+        zerolinewidth=1.5,
+        title={"text": AXIS_TITLE, "font": axis_font()},
+    )
+    figure.update_layout(margin_b=76)
+
+
+def _add_band(figure: go.Figure, sesoi: float) -> None:
+    figure.add_shape(
+        name="sesoi",
+        type="rect",
+        xref="x",
+        yref="paper",
+        x0=-sesoi,
+        x1=sesoi,
+        y0=0,
+        y1=1,
+        layer="below",
+        fillcolor="rgba(138,138,138,0.22)",
+        line={"width": 0},
+    )
+
+
+def _errors(
+    numbers: Sequence[tuple[float | None, float | None, float | None]], colour: str
+) -> dict[str, Any]:
+    def reach(first: float | None, second: float | None) -> float | None:
+        return None if first is None or second is None else first - second
+
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [reach(high, estimate) for estimate, _, high in numbers],
+        "arrayminus": [reach(estimate, low) for estimate, low, _ in numbers],
+        "color": colour,
+        "thickness": 2,
+        "width": 0,
+    }
+
+
+def _ordered(rows: Sequence[DeltaRow]) -> list[DeltaRow]:
+    """The baseline first, then from the highest delta down; what has none comes last."""
+
+    def place(row: DeltaRow) -> tuple[bool, bool, float]:
+        return not row["is_baseline"], row["delta"] is None, -(row["delta"] or 0.0)
+
+    return sorted(rows, key=place)
+
+
+def _words(row: DeltaRow) -> str:
+    if row["is_baseline"]:
+        return "baseline, not a test"
+    if not row["tested"]:
+        return "not tested"
+    if row["verdict"] is None:
+        return STATUSES.get(row["status"], "no test")
+    return f"<b>{VERDICTS[row['verdict']]}</b>, q {_relation(row['q_value'])}"
+
+
+def _relation(value: float | None) -> str:
+    told = probability(value)
+    return told if told.startswith("&lt;") else f"= {told}"
+
+
+def _hover(row: DeltaRow) -> str:
+    lines = [f"<b>{plain(row['category'])}</b>"]
+    if row["delta"] is not None:
+        lines.append(
+            f"delta {signed(row['delta'], 3)} {interval(row['ci_low'], row['ci_high'], 3)}"
+        )
+        lines.append(f"p = {probability(row['p_value'])}, q = {probability(row['q_value'])}")
+        lines.append(f"Cliff's delta {signed(row['cliffs_delta'])}")
+    lines.append(f"mean {number(row['mean'], 3)}")
+    lines.append(
+        f"{counted(row['n_personas'], 'persona')}, {counted(row['n_ratings'], 'answer')}, "
+        f"{row['n_missing']:,} missing"
+    )
+    if row["status"] in STATUSES:
+        lines.append(STATUSES[row["status"]])
+    return "<br>".join(lines)
+
+
+def _why_empty(deltas: Deltas) -> str:
+    categories = len(deltas["rows"])
+    if not deltas["n"]:
+        return "There are no ratings of traits with a valence here."
+    if categories < 2:
+        return "All personas are in one category; there is nothing to compare it with."
+    return "No two categories have ratings to compare."

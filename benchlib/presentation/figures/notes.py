@@ -1,0 +1,196 @@
+"""What a figure says about where its numbers come from, and how numbers are written in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Final
+
+import plotly.graph_objects as go
+
+from benchlib.presentation.figures.theme import FONT_SIZE, SMALL_SIZE, counted, plain
+
+CAPTION: Final = "caption"
+"""Name of the annotation that holds a figure's provenance."""
+
+SIMULATED: Final = "simulated"
+"""Name of the annotation that marks made-up data."""
+
+NOTE_SIZE: Final = 11
+LINE_HEIGHT: Final = 16
+"""Pixels per line of a note."""
+
+WIDEST_LINE: Final = 150
+"""Characters of a note that fit under a figure on a desk."""
+
+NARROW_LINE: Final = 62
+"""The same for a narrow figure."""
+
+_METHODS: Final = {"bh": "Benjamini–Hochberg", "by": "Benjamini–Yekutieli"}
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the numbers of a figure or table come from; names are foreign text.
+
+    Attributes:
+        run_id: The run.
+        model_name: As its server names it.
+        model_revision: None where the server does not tell.
+        dataset_name: The personas.
+        manifest_hash: What was frozen at the start; None before the first start.
+        correction: A sentence on which tests were corrected together; "" without tests.
+        simulated: Whether the ratings are made up.
+        preliminary: Whether answers may still come.
+        n_personas: Behind the numbers.
+        n_answers: Behind the numbers.
+        n_missing: Planned answers that are not there.
+        n_dropped: Personas with too few ratings to enter; None where nobody is dropped.
+    """
+
+    run_id: int
+    model_name: str
+    model_revision: str | None
+    dataset_name: str
+    manifest_hash: str | None
+    correction: str
+    simulated: bool
+    preliminary: bool
+    n_personas: int
+    n_answers: int
+    n_missing: int
+    n_dropped: int | None = None
+
+    def fields(self) -> dict[str, str]:
+        """Names and values for a file."""
+        return {
+            "run_id": str(self.run_id),
+            "model": self.model_name,
+            "model_revision": self.model_revision or "unknown",
+            "dataset": self.dataset_name,
+            "manifest_hash": self.manifest_hash or "none",
+            "correction": self.correction or "no tests",
+            "data": "simulated" if self.simulated else "model answers",
+            "state": "preliminary" if self.preliminary else "complete",
+            "n_personas": str(self.n_personas),
+            "n_answers": str(self.n_answers),
+            "n_missing": str(self.n_missing),
+        }
+
+    def sentence(self) -> str:
+        """All of it in one line of plain text."""
+        personas = counted(self.n_personas, "persona")
+        if self.n_dropped:
+            personas += f" ({self.n_dropped:,} more dropped, too few ratings)"
+        parts = [
+            f"Run {self.run_id}",
+            f"{self.model_name} (revision {self.model_revision or 'unknown'})",
+            self.dataset_name,
+            personas,
+            f"{counted(self.n_answers, 'answer')}, {self.n_missing:,} missing",
+            self.correction,
+            f"manifest {(self.manifest_hash or 'none')[:12]}",
+            "PRELIMINARY" if self.preliminary else "",
+            "SIMULATED DATA" if self.simulated else "",
+        ]
+        return " · ".join(part for part in parts if part)
+
+
+def correction_sentence(method: str, family: str, size: int) -> str:
+    """Which tests were corrected together, and how."""
+    return f"q: {_METHODS.get(method, method)} over {counted(size, 'test')} ({family})"
+
+
+def wrapped(text: str, widest: int = WIDEST_LINE) -> list[str]:
+    """A plain text as escaped lines."""
+    return [plain(line) for line in wrap(text, widest)]
+
+
+def wrapped_markup(text: str, widest: int = WIDEST_LINE) -> list[str]:
+    """A text of our own, which may hold entities, as lines."""
+    return wrap(text, widest, break_long_words=False, break_on_hyphens=False)
+
+
+def add_notes(figure: go.Figure, lines: Sequence[str], *, below: int, name: str = CAPTION) -> None:
+    """Write lines under the axis; the caller sees to the margin.
+
+    Args:
+        figure: Changed in place.
+        lines: Escaped; may hold markup of our own.
+        below: Pixels between the plot area and the first line.
+        name: Tells a note from others.
+    """
+    figure.add_annotation(
+        name=name,
+        text="<br>".join(lines),
+        xref="paper",
+        yref="paper",
+        x=0,
+        y=0,
+        xanchor="left",
+        yanchor="top",
+        yshift=-below,
+        align="left",
+        showarrow=False,
+        font={"size": NOTE_SIZE},
+    )
+
+
+def mark_simulated(figure: go.Figure, simulated: bool) -> go.Figure:
+    """Write SIMULATED into the top right corner of a figure of made-up data, once."""
+    if simulated and not has_note(figure, SIMULATED):
+        figure.add_annotation(
+            name=SIMULATED,
+            text="<b>SIMULATED DATA</b>",
+            xref="paper",
+            yref="paper",
+            x=1,
+            y=1,
+            xanchor="right",
+            yanchor="bottom",
+            yshift=6,
+            showarrow=False,
+            borderpad=3,
+            bordercolor="#8a8a8a",
+            borderwidth=1,
+            font={"size": SMALL_SIZE},
+        )
+    return figure
+
+
+def has_note(figure: go.Figure, name: str) -> bool:
+    """Whether a figure holds an annotation of this name."""
+    return any(note.name == name for note in figure.layout.annotations)
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference with its sign; a dash where there is none."""
+    if value is None:
+        return "–"
+    rounded = f"{value:+.{digits}f}"
+    if float(rounded) == 0:
+        rounded = rounded.replace("-", "+")
+    return rounded.replace("-", "−")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A level; a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def probability(value: float | None) -> str:
+    """A p or q with three digits; a dash where there is none."""
+    if value is None:
+        return "–"
+    return "&lt; .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def interval(low: float | None, high: float | None, digits: int = 2) -> str:
+    """An interval in brackets; "no interval" where there is none."""
+    if low is None or high is None:
+        return "[no interval]"
+    return f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def axis_font() -> dict[str, int]:
+    """Font of an axis title."""
+    return {"size": FONT_SIZE - 1}

@@ -1,0 +1,143 @@
+"""Whole attributes at a glance: the bias index by attribute and trait category."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import plotly.graph_objects as go
+
+from benchlib.domain.omnibus import Omnibus, OmnibusRow
+from benchlib.presentation.figures.notes import number, probability
+from benchlib.presentation.figures.theme import (
+    MAIN,
+    QUIET,
+    ROW_HEIGHT,
+    SMALL_SIZE,
+    counted,
+    empty_figure,
+    framed_figure,
+    plain,
+    row_label,
+)
+
+SHADES: Final = ((0.0, "#eef4fb"), (0.5, "#7fb0e0"), (1.0, "#0b4a8f"))
+"""Pale to deep blue; opaque, so that numbers on it are readable in both themes."""
+
+_TALLER: Final = 36
+_LOWEST_TOP: Final = 0.1
+
+
+def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.Figure:
+    """Bias index of every attribute, on all traits and on each trait category.
+
+    A star marks p that is significant after correction; cells without a test hold a dash.
+
+    Args:
+        overall: All traits.
+        categories: By trait category.
+    """
+    title = "Bias index by attribute and trait category"
+    panels = [("all traits", overall), *((row_label(n), found) for n, found in categories.items())]
+    names = [row["attribute"] for row in overall["attributes"]]
+    rows = {
+        (place, row["attribute"]): row
+        for place, (_, found) in enumerate(panels)
+        for row in found["attributes"]
+    }
+    if not any(row["sd_between"] is not None for row in rows.values()):
+        return empty_figure(title, "No attribute has two groups with two rated personas.")
+    figure = framed_figure(
+        title,
+        "standard deviation of the true group means, rating points; * = Welch's q below "
+        f"{overall['alpha']:g}",
+        _TALLER * len(names) + 190,
+    )
+    grid = [[rows.get((place, name)) for place in range(len(panels))] for name in names]
+    figure.add_heatmap(
+        z=[[None if row is None else row["sd_between"] for row in line] for line in grid],
+        x=[told for told, _ in panels],
+        y=[row_label(name) for name in names],
+        text=[[_cell(row) for row in line] for line in grid],
+        texttemplate="%{text}",
+        hovertext=[
+            [_hover(row, told) for row, (told, _) in zip(line, panels, strict=True)]
+            for line in grid
+        ],
+        hoverinfo="text",
+        hoverongaps=False,
+        colorscale=[list(shade) for shade in SHADES],
+        zmin=0,
+        zmax=max(_LOWEST_TOP, *(row["sd_between"] or 0.0 for row in rows.values())),
+        xgap=2,
+        ygap=2,
+        colorbar={"title": {"text": "points"}, "thickness": 12, "len": 1, "outlinewidth": 0},
+    )
+    figure.update_xaxes(type="category", side="bottom", showgrid=False)
+    return figure.update_yaxes(
+        type="category", autorange="reversed", showgrid=False, ticksuffix=" "
+    )
+
+
+def bias_index_figure(rows: Sequence[OmnibusRow]) -> go.Figure:
+    """Bias index per attribute as bars from the largest down, with p beside them.
+
+    Filled = significant after correction, hollow = not.
+
+    Args:
+        rows: Of one panel.
+    """
+    title = "Bias index by attribute"
+    shown = sorted(
+        (row for row in rows if row["sd_between"] is not None),
+        key=lambda row: -(row["sd_between"] or 0.0),
+    )
+    if not shown:
+        return empty_figure(title, "No attribute has two groups with two rated personas.")
+    figure = framed_figure(
+        title, "standard deviation of the true group means", ROW_HEIGHT * len(shown) + 150
+    )
+    figure.add_bar(
+        orientation="h",
+        y=[row_label(row["attribute"]) for row in shown],
+        x=[row["sd_between"] for row in shown],
+        marker={
+            "color": [MAIN if row["welch_significant"] else "rgba(0,0,0,0)" for row in shown],
+            "line": {"color": MAIN, "width": 1.5},
+        },
+        text=[f"{number(row['sd_between'])}, p {_relation(row['welch_p'])}" for row in shown],
+        textposition="outside",
+        textfont={"size": SMALL_SIZE},
+        cliponaxis=False,
+        hovertext=[_hover(row, "") for row in shown],
+        hoverinfo="text",
+    )
+    top = max(_LOWEST_TOP, *(row["sd_between"] or 0.0 for row in shown))
+    figure.update_xaxes(
+        title_text="Rating points; 0 = no more than chance",
+        range=[0, top * 1.45],
+        zerolinecolor=QUIET,
+    )
+    return figure.update_yaxes(type="category", autorange="reversed", ticksuffix=" ")
+
+
+def _cell(row: OmnibusRow | None) -> str:
+    if row is None or row["sd_between"] is None:
+        return "–"
+    return number(row["sd_between"]) + (" *" if row["welch_significant"] else "")
+
+
+def _relation(value: float | None) -> str:
+    told = probability(value)
+    return told if told.startswith("&lt;") else f"= {told}"
+
+
+def _hover(row: OmnibusRow | None, panel: str) -> str:
+    if row is None:
+        return "no such panel"
+    lines = [
+        f"<b>{plain(row['attribute'])}</b>" + (f", {panel}" if panel else ""),
+        f"bias index {number(row['sd_between'], 3)} points",
+        f"Welch p {_relation(row['welch_p'])}, q {_relation(row['welch_q'])}",
+        f"Kruskal–Wallis p {_relation(row['p_value'])}, q {_relation(row['q_value'])}",
+        f"{counted(row['n_groups'], 'group')}, {counted(row['n_total'], 'persona')}",
+    ]
+    return "<br>".join(lines)

@@ -1,0 +1,248 @@
+"""What the order of the scale does: agreement table, agreement numbers, shift by trait."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+from benchlib.domain.agreement import Agreement, Estimate
+from benchlib.domain.order_effects import OrderByCase, OrderByTraitCategory, RawDigits
+from benchlib.presentation.figures.notes import axis_font, interval, number, signed
+from benchlib.presentation.figures.omnibus import SHADES
+from benchlib.presentation.figures.theme import (
+    MAIN,
+    QUIET,
+    ROW_HEIGHT,
+    SECOND,
+    counted,
+    empty_figure,
+    framed_figure,
+    plain,
+    row_label,
+)
+
+NO_PAIRS: Final = "Nothing was asked in both scale orders."
+SHIFT_TITLE: Final = "Difference in scale points: shown as is, minus reversed and turned back"
+
+_NARROWEST: Final = 0.5
+_AGREEMENT: Final = (
+    ("kappa", "Cohen's kappa, quadratic"),
+    ("icc_a1", "ICC(A,1), absolute"),
+    ("icc_c1", "ICC(C,1), consistency"),
+    ("alpha_ordinal", "Krippendorff's alpha, ordinal"),
+    ("alpha_interval", "Krippendorff's alpha, interval"),
+    ("kendall", "Kendall's tau-b"),
+    ("spearman", "Spearman"),
+    ("pearson", "Pearson"),
+)
+
+
+def agreement_table_figure(table: Sequence[Sequence[int]]) -> go.Figure:
+    """Pairs by both answers; the diagonal, framed, holds those that agree.
+
+    Args:
+        table: (5, 5) counts; rows the answer to the scale as is, columns that to the reversed one,
+            turned back.
+    """
+    title = "Both answers to the same question"
+    total = sum(map(sum, table))
+    if not total:
+        return empty_figure(title, NO_PAIRS)
+    points = [str(point) for point in range(1, len(table) + 1)]
+    figure = framed_figure(title, f"{counted(total, 'pair')}; framed = the same answer", 420)
+    figure.add_heatmap(
+        z=[[count / total for count in row] for row in table],
+        x=points,
+        y=points,
+        text=[[f"{count:,}<br>{count / total:.0%}" for count in row] for row in table],
+        texttemplate="%{text}",
+        hovertemplate="as is %{y}, reversed %{x}: %{text}<extra></extra>",
+        colorscale=[list(shade) for shade in SHADES],
+        zmin=0,
+        showscale=False,
+        xgap=2,
+        ygap=2,
+    )
+    for place in range(len(table)):
+        figure.add_shape(
+            type="rect",
+            x0=place - 0.48,
+            x1=place + 0.48,
+            y0=place - 0.48,
+            y1=place + 0.48,
+            line={"color": SECOND, "width": 2},
+        )
+    figure.update_xaxes(
+        type="category", title_text="Answer to the reversed scale, turned back", showgrid=False
+    )
+    return figure.update_yaxes(
+        type="category", title_text="Answer to the scale as is", showgrid=False
+    )
+
+
+def agreement_figure(agreement: Agreement) -> go.Figure:
+    """Agreement against chance with jackknife intervals; 0 = as by chance, 1 = identical.
+
+    Args:
+        agreement: As `compute_agreement` gives it.
+    """
+    title = "Agreement of both scale orders"
+    found: list[tuple[str, Estimate]] = [
+        (label, agreement["kappa"]["quadratic"] if name == "kappa" else _named(agreement, name))
+        for name, label in _AGREEMENT
+    ]
+    shown = [(label, value) for label, value in found if value["value"] is not None]
+    if not shown:
+        return empty_figure(title, "Without pairs that vary, there is no agreement to measure.")
+    figure = framed_figure(
+        title, "95 % intervals by leaving out one persona at a time", ROW_HEIGHT * len(shown) + 150
+    )
+    figure.add_scatter(
+        mode="markers",
+        x=[value["value"] for _, value in shown],
+        y=[label for label, _ in shown],
+        error_x=_errors([(v["value"], v["ci_low"], v["ci_high"]) for _, v in shown]),
+        marker={"color": MAIN, "size": 10},
+        hovertext=[
+            f"{label}: {number(value['value'], 3)} {interval(value['ci_low'], value['ci_high'], 3)}"
+            for label, value in shown
+        ],
+        hoverinfo="text",
+        showlegend=False,
+    )
+    low = min(
+        0.0, *(v for _, value in shown for v in (value["value"], value["ci_low"]) if v is not None)
+    )
+    figure.update_xaxes(
+        range=[low - 0.05, 1.05],
+        zeroline=True,
+        zerolinecolor=QUIET,
+        title={"text": "0 = as by chance, 1 = identical", "font": axis_font()},
+    )
+    return figure.update_yaxes(type="category", autorange="reversed", ticksuffix=" ")
+
+
+def shift_by_category_figure(rows: Sequence[OrderByTraitCategory]) -> go.Figure:
+    """Order difference by trait category, with intervals over personas."""
+    return _shift_figure(
+        "Order difference by trait category",
+        [(row["trait_category"], row) for row in rows],
+        "exact_rate",
+    )
+
+
+def shift_by_trait_figure(rows: Sequence[OrderByCase]) -> go.Figure:
+    """Order difference by trait, the least consistent first."""
+    return _shift_figure("Order difference by trait", [(row["label"], row) for row in rows], "rma")
+
+
+def digits_figure(digits: RawDigits) -> go.Figure:
+    """Raw digits as given, by the order in which the scale was shown."""
+    title = "Digits as given"
+    totals = sum(digits["counts_in"]), sum(digits["counts_rev"])
+    if not sum(totals):
+        return empty_figure(title, "No answers yet.")
+    figure = framed_figure(
+        title, "a rater that follows the scale mirrors one order in the other", 340
+    )
+    for name, counts, total, colour, shape in (
+        ("as is", digits["counts_in"], totals[0], MAIN, ""),
+        ("reversed", digits["counts_rev"], totals[1], SECOND, "/"),
+    ):
+        figure.add_bar(
+            name=f"{name} (n = {total:,})",
+            x=digits["bins"],
+            y=[count / total if total else 0.0 for count in counts],
+            customdata=counts,
+            marker={"color": colour, "pattern": {"shape": shape, "size": 6, "solidity": 0.3}},
+            hovertemplate=f"Digit %{{x}}, scale {name}: %{{customdata:,}} (%{{y:.1%}})"
+            "<extra></extra>",
+        )
+    figure.update_layout(
+        barmode="group",
+        showlegend=True,
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+    )
+    figure.update_xaxes(type="category", title_text="Digit")
+    return figure.update_yaxes(title_text="Share of answers", tickformat=".0%")
+
+
+def _shift_figure(title: str, rows: Sequence[tuple[str, Any]], rate: str) -> go.Figure:
+    if not rows:
+        return empty_figure(title, NO_PAIRS)
+    figure = framed_figure(
+        title, "95 % intervals over personas; 0 = no order effect", ROW_HEIGHT * len(rows) + 170
+    )
+    places = list(range(len(rows)))
+    figure.add_scatter(
+        mode="markers",
+        x=[row["mean_diff"] for _, row in rows],
+        y=places,
+        error_x=_errors([(r["mean_diff"], r["ci_low"], r["ci_high"]) for _, r in rows]),
+        marker={"color": MAIN, "size": 9},
+        hovertext=[_shift_hover(name, row, rate) for name, row in rows],
+        hoverinfo="text",
+        showlegend=False,
+    )
+    marks = [
+        abs(value)
+        for _, row in rows
+        for value in (row["mean_diff"], row["ci_low"], row["ci_high"])
+        if value is not None
+    ]
+    limit = max(_NARROWEST, max(marks) * 1.08)
+    figure.update_layout(margin_b=70)
+    figure.update_xaxes(
+        range=[-limit, limit],
+        zeroline=True,
+        zerolinecolor=QUIET,
+        zerolinewidth=1.5,
+        title={
+            "text": "◀ leans to low digits | to high digits ▶<br>scale points",
+            "font": axis_font(),
+        },
+    )
+    return figure.update_yaxes(
+        tickmode="array",
+        tickvals=places,
+        ticktext=[row_label(name) for name, _ in rows],
+        range=[len(rows) - 0.4, -0.6],
+        ticksuffix=" ",
+        showgrid=False,
+        zeroline=False,
+    )
+
+
+def _shift_hover(name: str, row: Mapping[str, Any], rate: str) -> str:
+    return "<br>".join(
+        (
+            f"<b>{plain(name)}</b>",
+            f"difference {signed(row['mean_diff'], 3)} "
+            f"{interval(row['ci_low'], row['ci_high'], 3)}",
+            f"mean distance {number(row['abs_diff'])}, same answer {row[rate]:.0%}",
+            counted(row["n"], "pair"),
+        )
+    )
+
+
+def _named(agreement: Agreement, name: str) -> Estimate:
+    estimates: Mapping[str, Any] = agreement
+    found: Estimate = estimates[name]
+    return found
+
+
+def _errors(
+    numbers: Sequence[tuple[float | None, float | None, float | None]],
+) -> dict[str, Any]:
+    def reach(first: float | None, second: float | None) -> float | None:
+        return None if first is None or second is None else first - second
+
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [reach(high, estimate) for estimate, _, high in numbers],
+        "arrayminus": [reach(estimate, low) for estimate, low, _ in numbers],
+        "color": MAIN,
+        "thickness": 2,
+        "width": 0,
+    }
