@@ -78,7 +78,7 @@ def pick_filter(run: RunDetail) -> AnswerFilter:
             placeholder="All",
             help="Nothing chosen shows all traits.",
         )
-        attributes = widgets.pick_persona_values(datasets.composition(run["dataset_id"]))
+        attributes = widgets.pick_persona_values(datasets.get_composition(run["dataset_id"]))
         rating = st.selectbox(
             "Digit",
             [1, 2, 3, 4, 5],
@@ -117,16 +117,15 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
     """One answer with everything that is known of it."""
     st.subheader("One answer")
     question = service.get_prompt(run["id"], answer)
-    tokens = (answer.prompt_tokens, answer.completion_tokens)
-    aligned = words.SCALE_ORDERS[answer.scale_order]
+    shown = words.SCALE_ORDERS[answer.scale_order]
     widgets.numbers(
         {
             "Digit": (str(answer.rating_raw), "As the model gave it."),
-            "Scale shown": (aligned, ""),
+            "Scale shown": (shown, "The scale as the model saw it."),
             "Attempt": (str(answer.attempt), "1 = the first prompt led to a rating."),
             "Time": (f"{answer.latency_ms:,} ms", "Of the request that carried this answer."),
             "Tokens": (
-                " + ".join("–" if count is None else f"{count:,}" for count in tokens),
+                words.tokens(answer.prompt_tokens, answer.completion_tokens),
                 "Of the prompt + of the answer, where the engine counts them.",
             ),
         }

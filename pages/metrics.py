@@ -14,6 +14,7 @@ def show_summary(summary: list[TraitCategorySummary]) -> None:
     """Level and spread per trait category."""
     st.dataframe(
         pd.DataFrame(summary),
+        placeholder="–",
         key="metrics_summary",
         hide_index=True,
         column_config={
@@ -33,9 +34,11 @@ def show_means(rows: list[AttributeMean]) -> None:
     """The numbers behind the dot plot."""
     st.dataframe(
         pd.DataFrame(rows),
+        placeholder="–",
         key="metrics_means",
         hide_index=True,
-        column_order=["category", "n_personas", "count", "mean", "ci_low", "ci_high", "status"],
+        column_order=["category", "n_personas", "count", "mean", "ci_low", "ci_high"]
+        + (["status"] if any(row["status"] != "ok" for row in rows) else []),
         column_config={
             "category": "Category",
             "n_personas": st.column_config.NumberColumn("Personas", format="localized"),

@@ -1,5 +1,7 @@
 """The script of the app: which pages there are, in what order."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from benchlib.bootstrap import get_service
@@ -19,9 +21,13 @@ PAGES = {
         st.Page("answers.py", title="Answers", icon=":material/forum:"),
     ],
     "Materials": [
-        st.Page("datasets.py", title="Datasets", icon=":material/groups:"),
-        st.Page("traits.py", title="Traits", icon=":material/label:"),
-        st.Page("engines.py", title="Engines", icon=":material/dns:"),
+        st.Page(file, title=title, icon=icon)
+        for file, title, icon in (
+            ("datasets.py", "Datasets", ":material/groups:"),
+            ("traits.py", "Traits", ":material/label:"),
+            ("engines.py", "Engines", ":material/dns:"),
+        )
+        if Path(__file__).with_name(file).exists()
     ],
 }
 

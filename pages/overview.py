@@ -76,7 +76,7 @@ if runs:
             newest = service.get_run(max(rated, key=lambda run: run["finished_at"] or "")["id"])
             show_line(newest)
             st.plotly_chart(
-                tally_figure(newest["tally"]),
+                tally_figure(newest["tally"], "Ratings"),
                 key="overview_tally",
                 alt="Ratings of the run that finished last",
             )

@@ -65,7 +65,7 @@ def _show_latest(latest: list[dict[str, object]]) -> None:
         st.text("None yet.")
         return
     table = pd.DataFrame(latest[::-1])
-    table["scale_order"] = table["scale_order"].map(words.SCALE_ORDERS)
+    table["scale_order"] = table["scale_order"].map(words.SHORT_ORDERS)
     st.dataframe(
         table,
         key="progress_latest",
@@ -74,7 +74,7 @@ def _show_latest(latest: list[dict[str, object]]) -> None:
         column_config={
             "rating_raw": st.column_config.NumberColumn("Digit", width="small"),
             "case_id": "Trait",
-            "scale_order": "Scale shown",
+            "scale_order": st.column_config.TextColumn("Scale", width="small"),
             "persona": "Persona",
         },
         alt="The last answers, newest first",

@@ -27,6 +27,7 @@ def show_table(shown: list[RunSummary]) -> None:
     frame = pd.DataFrame(
         {
             "id": [run["id"] for run in shown],
+            "link": [f"progress?run={run['id']}" for run in shown],
             "status": [run["status"] for run in shown],
             "progress": [words.share(run["n_results"], run["total"]) for run in shown],
             "model": [run["model_name"] for run in shown],
@@ -38,7 +39,6 @@ def show_table(shown: list[RunSummary]) -> None:
             "simulated": [run["simulated"] for run in shown],
             "tags": [run["tags"] for run in shown],
             "note": [run["note"] for run in shown],
-            "link": [f"progress?run={run['id']}" for run in shown],
         }
     )
     st.dataframe(
@@ -49,10 +49,11 @@ def show_table(shown: list[RunSummary]) -> None:
         selection_mode="single-row",
         column_config={
             "id": st.column_config.NumberColumn("Run", width="small", pinned=True),
+            "link": st.column_config.LinkColumn("Link", display_text="open", width="small"),
             "status": "Status",
             "progress": st.column_config.ProgressColumn("Rated", min_value=0, max_value=1),
-            "model": st.column_config.TextColumn("Model", width="medium"),
-            "dataset": st.column_config.TextColumn("Dataset", width="medium"),
+            "model": st.column_config.TextColumn("Model"),
+            "dataset": st.column_config.TextColumn("Dataset"),
             "answers": st.column_config.NumberColumn("Answers", format="localized"),
             "failed": st.column_config.NumberColumn("Failed", format="localized"),
             "duration": "Duration",
@@ -62,7 +63,6 @@ def show_table(shown: list[RunSummary]) -> None:
             "simulated": st.column_config.CheckboxColumn("Simulated"),
             "tags": st.column_config.ListColumn("Tags"),
             "note": st.column_config.TextColumn("Note", width="medium"),
-            "link": st.column_config.LinkColumn("Link", display_text="open"),
         },
         alt="Runs",
     )

@@ -22,9 +22,11 @@ def pick_materials(known: Sequence[DatasetRecord], active: Sequence[TraitRecord]
     """Dataset and traits."""
     st.subheader("What is asked")
     by_id = {dataset.id: dataset for dataset in known}
+    whole = [dataset.id for dataset in known if dataset.kind != "counterfactual"]
     dataset_id = st.selectbox(
         "Dataset",
         list(by_id),
+        index=list(by_id).index(whole[0]) if whole else 0,
         format_func=lambda key: f"{by_id[key].name} ({by_id[key].n_personas:,} personas)",
         key="start_dataset",
         help="The personas that are rated. Make or import others under Datasets.",
@@ -36,6 +38,7 @@ def pick_materials(known: Sequence[DatasetRecord], active: Sequence[TraitRecord]
         list(sizes),
         default=list(sizes),
         format_func=lambda name: f"{name} ({sizes[name]})",
+        wrap=True,
         key="start_categories",
         help="Every persona is rated on every trait of these categories.",
         **KEEP,
@@ -64,6 +67,7 @@ def pick_engine(choice: EngineChoice) -> tuple[dict[str, Any], str | None]:
         format_func=words.ENGINES.__getitem__,
         default=choice["llm"],
         required=True,
+        wrap=True,
         key="start_engine",
         help="A server that runs already, one that this dashboard starts, or made-up answers.",
         **KEEP,

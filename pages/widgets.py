@@ -8,6 +8,7 @@ import streamlit as st
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import start_benchmark
+from benchlib.application.dataset_service import Composition
 from benchlib.application.engines import EngineConnection
 from benchlib.application.payloads import Metrics, RunDetail, RunSummary
 from benchlib.domain.errors import BenchlibError
@@ -92,7 +93,7 @@ def run_label(run: RunSummary) -> str:
 
 def run_links(run_id: int, *, without: str = "") -> None:
     """Links to the pages about one run."""
-    with st.container(horizontal=True, key=f"run_links_{run_id}_{without}"):
+    with st.container(horizontal=True):
         for page, label, icon in (
             ("progress.py", "Progress", ":material/monitoring:"),
             ("metrics.py", "Metrics", ":material/bar_chart:"),
@@ -106,7 +107,7 @@ def run_links(run_id: int, *, without: str = "") -> None:
 def run_badges(run: RunSummary | RunDetail, *, results: bool = False) -> None:
     """Status, and what a reader of the run's numbers must know."""
     look = words.STATUS[RunStatus(run["status"])]
-    with st.container(horizontal=True, key=f"badges_{run['id']}"):
+    with st.container(horizontal=True):
         st.badge(look.label, icon=look.icon, color=look.colour)
         if run["simulated"]:
             simulated_badge()
@@ -182,16 +183,15 @@ def explain(text: str) -> None:
         st.markdown(text)
 
 
-def pick_persona_values(composition: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
-    """Attribute values that personas must have, kept in the URL as "gender = female".
-
-    Args:
-        composition: attribute -> value -> number of personas.
-    """
+def pick_persona_values(composition: Composition) -> dict[str, str]:
+    """Attribute values that personas must have, kept in the URL as "gender = female"."""
     options = {
-        f"{name} = {value}": (name, value)
-        for name, values in composition.items()
-        for value in values
+        f"{attribute['attribute']} = {value['category']}": (
+            attribute["attribute"],
+            value["category"],
+        )
+        for attribute in composition["attributes"]
+        for value in attribute["categories"]
     }
     chosen = st.multiselect(
         "Persona is",
@@ -216,10 +216,15 @@ def paged(
         most: Rows there are without a filter.
         fetch: Takes `limit` and `offset`.
     """
-    page = st.pagination(
-        max(1, -(-most // size)), key=key, bind="query-params", max_visible_pages=5
-    )
-    return page, fetch(limit=size, offset=(page - 1) * size)
+    place = st.empty()
+    with place:
+        page = st.pagination(
+            max(1, -(-most // size)), key=key, bind="query-params", max_visible_pages=5
+        )
+    rows = fetch(limit=size, offset=(page - 1) * size)
+    if page == 1 and len(rows) < size:
+        place.empty()  # all fits on one page
+    return page, rows
 
 
 def show_question(question: Question) -> None:

@@ -78,6 +78,8 @@ SCALE_MODES: Final = {
 
 SCALE_ORDERS: Final = {"in": "1 = not at all … 5 = very", "rev": "1 = very … 5 = not at all"}
 
+SHORT_ORDERS: Final = {"in": "as is", "rev": "reversed"}
+
 FAILURES: Final = {
     "unreachable": "engine not reachable",
     "timeout": "no answer in time",
@@ -157,6 +159,12 @@ def counted(n: int, noun: str) -> str:
 def sizes(names: Iterable[str]) -> dict[str, int]:
     """How often each name occurs, by name."""
     return dict(sorted(Counter(names).items()))
+
+
+def tokens(prompt: int | None, completion: int | None) -> str:
+    """Tokens of prompt and answer; a dash where the engine does not count them."""
+    known = [f"{count:,}" for count in (prompt, completion) if count is not None]
+    return " + ".join(known) or "–"
 
 
 def matches(search: str, texts: Iterable[str]) -> bool:

@@ -108,22 +108,22 @@ def trait_category_figure(histograms: Sequence[TraitCategoryHistogram]) -> go.Fi
             "xanchor": "left",
             "y": 1,
             "yanchor": "bottom",
-            "title": {"text": "Rating "},
+            "title": {"text": "Rating ", "side": "left"},
         },
     )
-    figure.layout.margin.t += 24
+    figure.layout.margin.t += 28
     figure.update_xaxes(title_text="Share of answers", tickformat=".0%", range=[0, 1])
     return figure.update_yaxes(type="category", autorange="reversed")
 
 
-def tally_figure(tally: Mapping[str, Any]) -> go.Figure:
+def tally_figure(tally: Mapping[str, Any], title: str = "Ratings so far") -> go.Figure:
     """Ratings so far of a run that may be going on, stacked by the order the scale was shown in.
 
     Args:
         tally: Raw digits per scale order: {"in": [n1..n5], "rev": [n1..n5], ...}. Those of the
             reversed scale are turned here, so that 5 always means "very".
+        title: Own words.
     """
-    title = "Ratings so far"
     shown = {"in": list(tally.get("in", [])), "rev": list(reversed(tally.get("rev", [])))}
     total = sum(map(sum, shown.values()))
     if not total:
@@ -151,7 +151,7 @@ def tally_figure(tally: Mapping[str, Any]) -> go.Figure:
             "xanchor": "right",
             "y": 1,
             "yanchor": "bottom",
-            "title": {"text": "Scale "},
+            "title": {"text": "Scale ", "side": "left"},
         },
     )
     figure.update_xaxes(type="category", title_text=SCALE_TITLE)

@@ -10,7 +10,6 @@ from benchlib.presentation.figures.theme import (
     MAIN,
     QUIET,
     ROW_HEIGHT,
-    SMALL_SIZE,
     counted,
     empty_figure,
     framed_figure,
@@ -70,13 +69,10 @@ def means_figure(
         hovertemplate="%{customdata}<extra></extra>",
     )
     level = next((row["mean"] for row in shown if row["category"] == baseline), None)
-    if level is not None:
-        figure.add_vline(
-            x=level,
-            line={"dash": "dash", "color": QUIET, "width": 1.5},
-            annotation={"text": "baseline", "font": {"size": SMALL_SIZE}, "yshift": 4},
-            annotation_position="top",
-        )
+    if level is not None and baseline is not None:
+        figure.add_vline(x=level, line={"dash": "dash", "color": QUIET, "width": 1.5})
+        figure.layout.title.subtitle.text += f"<br>dashed: {row_label(baseline)} (baseline)"
+        figure.layout.margin.t += 18
     figure.update_xaxes(title_text="Mean rating (5 = most favourable)", range=_range(shown))
     return figure.update_yaxes(
         type="category",
