@@ -85,7 +85,7 @@ def snapshot_key(folder: Path, database: str, run: RunRecord, n_rows: int) -> Sn
 def load_snapshot(key: SnapshotKey, n_rows: int) -> Snapshot | None:
     """Read a snapshot; None if there is none, or, with a word in the log, if it is damaged."""
     try:
-        with np.load(key.path, allow_pickle=False) as file:
+        with key.path.open("rb") as source, np.load(source, allow_pickle=False) as file:
             head = orjson.loads(file["head"].tobytes())
             packed = file["packed"]
             expected = file["expected"] if head["has_expected"] else None
