@@ -119,7 +119,7 @@ def pick_managed() -> tuple[dict[str, Any], str | None]:
     fields = {
         "llm": "vllm",
         "vllm_base_url": state["base_url"],
-        "model_name": state["model"],
+        "model_name": state["model_name"],
     }
     return fields, None if state["state"] == "ready" else "The local server is still loading."
 
