@@ -1,5 +1,13 @@
 """Process entry: `streamlit run app.py`, or `uvicorn app:app`."""
 
+import os
+
+# Before numpy is loaded: its matrices are small here, and BLAS threads that wait by spinning would
+# take the cores from the engine and from other readers. (Not OMP_NUM_THREADS: a local vLLM server
+# would inherit it.)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import streamlit as st
 from starlette.routing import Mount
 
