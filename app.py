@@ -6,7 +6,6 @@ import os
 # take the cores from the engine and from other readers. (Not OMP_NUM_THREADS: a local vLLM server
 # would inherit it.)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import streamlit as st
 from starlette.routing import Mount
