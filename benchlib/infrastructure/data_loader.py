@@ -64,7 +64,7 @@ class LoadedRun:
     mass: MassSummary
     given_up: GivenUp
     _cells: dict[bool, Cells] = field(default_factory=dict)
-    # The cells of a frame are computed once, by whoever comes first.
+    # The cells of a frame are computed once, by whoever comes first, and shared by its copies.
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -229,7 +229,7 @@ class _Memory:
             if kept is None or _content(kept.run) != _content(run) or kept.asked != asked:
                 return None
             self._runs.move_to_end(name)
-            return kept
+            return replace(kept, run=run)  # its status may have changed
 
     def put(self, name: _Name, loaded: LoadedRun) -> None:
         """Keep a run; only its newest content is kept."""
