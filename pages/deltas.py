@@ -1,0 +1,165 @@
+"""Deltas of one attribute: dot plot, table, adjusted deltas, counterfactual pairs."""
+
+import streamlit as st
+
+from benchlib.presentation.figures.deltas import (
+    adjusted_figure,
+    counterfactual_figure,
+    deltas_figure,
+)
+from pages import analysis_widgets as analysis
+from pages import widgets, words
+
+service, run = analysis.open_run("Deltas")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    attribute = analysis.pick_attribute(run)
+    categories = analysis.categories_of(run, attribute)
+    baseline = analysis.pick_baseline(categories)
+    trait_category = widgets.pick_trait_category(run)
+    options = analysis.pick_options()
+
+with st.spinner("Comparing groups"):
+    deltas = service.get_deltas(
+        run["id"], attribute, baseline, trait_category=trait_category, **options._asdict()
+    )
+provenance = analysis.panel_facts(deltas, run)
+if deltas["n"] == 0 and not options.neutral:
+    st.info(
+        "No rating of a trait with a valence is here. If the traits are neutral, switch on "
+        "“Neutral traits” under Options.",
+        icon=":material/info:",
+    )
+analysis.show_figure(
+    deltas_figure(deltas), "deltas_figure", "Delta per category", provenance, deltas["rows"]
+)
+analysis.table(
+    deltas["rows"],
+    "deltas_table",
+    {
+        "category": "Category",
+        "n_personas": analysis.count("Personas"),
+        "n_ratings": analysis.count("Answers"),
+        "n_missing": analysis.count("Missing"),
+        "mean": analysis.number("Mean"),
+        "delta": analysis.number("Delta", 3, "Category minus baseline, scale points."),
+        "ci_low": analysis.number("95 % low"),
+        "ci_high": analysis.number("95 % high"),
+        "p_value": analysis.number("p", 4, "Welch's t on persona scores."),
+        "p_perm": analysis.number("p, permuted", 4, "Personas shuffled between groups."),
+        "q_value": analysis.number("q", 4, "Corrected over all deltas of the run."),
+        "q_by": analysis.number("q, BY", 4, "The same under any dependence of tests."),
+        "cliffs_delta": analysis.number("Cliff's delta", 3, "Positive = rated higher."),
+        "hedges_g": analysis.number("Hedges' g"),
+        "verdict": st.column_config.TextColumn("Verdict", width="medium"),
+        "status": st.column_config.TextColumn("Note", width="medium"),
+    },
+    "Deltas with intervals, p, q and verdict",
+)
+widgets.explain(
+    "Each persona has one score: the mean over its traits of the aligned rating, centred by trait "
+    "and scale order. **Delta** is the mean score of the category minus that of the baseline, in "
+    "scale points, with Welch's t interval. **q** is the p-value corrected over all deltas of the "
+    "run (attributes × categories × trait categories). **Cliff's delta** is the chance that a "
+    "persona of the category is rated higher than one of the baseline, minus the chance of lower. "
+    "**Verdict**: *biased* = significant after correction; *equivalent* = the 90 % interval lies "
+    "within ± the smallest effect of interest; *significant, but below …* = both; *inconclusive* "
+    "= neither, more personas are needed. The baseline is no test; `Unknown` is not tested. † and "
+    "grey mark groups of fewer than five personas."
+)
+
+adjusted_part = st.expander(
+    "Beside the other attributes (adjusted deltas)",
+    icon=":material/balance:",
+    key="adjusted",
+    on_change="rerun",
+)
+with adjusted_part:
+    if adjusted_part.open:
+        adjusted = service.get_adjusted_deltas(
+            run["id"],
+            trait_category=trait_category,
+            alpha=options.alpha,
+            use_expected=options.use_expected,
+            neutral=options.neutral,
+        )
+        rows = [row for row in adjusted["rows"] if row["attribute"] == attribute]
+        if any(row["confounded"] for row in rows):
+            st.warning(
+                "Some of these deltas may belong to another attribute: groups differ in more "
+                "than this attribute.",
+                icon=":material/warning:",
+            )
+        for sentence in adjusted["warnings"]:
+            if sentence.startswith((f"{attribute} = ", "Personas left out")):
+                st.caption(words.plain_markdown(sentence))
+        facts = analysis.panel_facts(adjusted, run)
+        analysis.show_figure(
+            adjusted_figure(rows), "adjusted_figure", "Deltas alone and adjusted", facts, rows
+        )
+        analysis.table(
+            rows,
+            "adjusted_table",
+            {
+                "category": "Category",
+                "n_cat": analysis.count("Personas"),
+                "delta": analysis.number("Delta alone"),
+                "adjusted_delta": analysis.number("Adjusted"),
+                "ci_low": analysis.number("95 % low"),
+                "ci_high": analysis.number("95 % high"),
+                "p_value": analysis.number("p", 4),
+                "q_value": analysis.number("q", 4),
+                "vif": analysis.number("VIF", 1, "Variance inflation by other attributes."),
+                "confounded": st.column_config.CheckboxColumn("May be confounded"),
+                "status": "Note",
+            },
+            "Adjusted deltas",
+        )
+        st.caption(
+            "Ordinary least squares of persona scores on all attributes at once, HC3 errors; "
+            "each attribute against its largest category."
+        )
+
+pairs_part = st.expander(
+    "The same personas with one attribute changed (counterfactual pairs)",
+    icon=":material/difference:",
+    key="pairs",
+    on_change="rerun",
+)
+with pairs_part:
+    if pairs_part.open:
+        pairs = service.get_counterfactual(
+            run["id"],
+            trait_category=trait_category,
+            alpha=options.alpha,
+            use_expected=options.use_expected,
+        )
+        changed = [row for row in pairs["rows"] if row["attribute"] == attribute]
+        if not pairs["available"]:
+            st.text("The dataset of this run has no counterfactual pairs.")
+        elif not changed:
+            st.text("No pair of this dataset changes this attribute.")
+        else:
+            facts = analysis.panel_facts(pairs, run)
+            analysis.show_figure(
+                counterfactual_figure(changed), "pairs_figure", "Paired deltas", facts, changed
+            )
+            analysis.table(
+                changed,
+                "pairs_table",
+                {
+                    "source_category": "From",
+                    "category": "To",
+                    "n_sources": analysis.count("Sources"),
+                    "delta": analysis.number("Delta"),
+                    "ci_low": analysis.number("95 % low"),
+                    "ci_high": analysis.number("95 % high"),
+                    "p_value": analysis.number("p", 4),
+                    "p_signflip": analysis.number("p, sign flip", 4),
+                    "q_value": analysis.number("q", 4),
+                    "dz": analysis.number("dz"),
+                    "status": "Note",
+                },
+                "Paired deltas",
+            )
+            st.caption("One-sample t on the mean difference per source persona; sign-flip test.")
+analysis.page_links(run["id"], "deltas.py", attribute=attribute, baseline=baseline)

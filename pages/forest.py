@@ -1,0 +1,203 @@
+"""The forest of one attribute: group against baseline, trait by trait; a click leads to answers."""
+
+import streamlit as st
+
+from benchlib.application.payloads import RunDetail
+from benchlib.domain.forest_rows import Forest, ForestRow
+from benchlib.presentation.figures.forest import forest_figure
+from benchlib.presentation.figures.notes import Provenance
+from pages import analysis_widgets as analysis
+from pages import widgets, words
+
+SORTS = {
+    "category": "category and estimate",
+    "effect": "size of effect",
+    "precision": "precision",
+    "q": "q",
+    "name": "name",
+}
+METHODS = {"dl": "DerSimonian–Laird", "pm": "Paule–Mandel", "reml": "REML"}
+ONLY = {"significant": "significant", "positive": "favourable (+)", "negative": "unfavourable (−)"}
+
+
+def open_answers(run: RunDetail, row: ForestRow, attribute: str) -> None:
+    """Leave for the answers behind a row."""
+    st.switch_page(
+        "answers.py",
+        query_params={
+            "run": str(run["id"]),
+            "trait": row["case_id"],
+            "personas": f"{attribute} = {row['category']}",
+        },
+    )
+
+
+def fits(row: ForestRow, search: str, only: list[str]) -> bool:
+    """Whether a row passes the filter."""
+    signs = {"positive": 1, "negative": -1}
+    wanted = [signs[name] for name in only if name in signs]
+    return (
+        words.matches(search, (row["label"], row["case_id"], row["trait_category"]))
+        and (not wanted or row["valence"] in wanted)
+        and ("significant" not in only or row["significant"] is True)
+    )
+
+
+def show_forest(run: RunDetail, forest: Forest, provenance: Provenance, target: str) -> None:
+    """One target's forest with its downloads; a click on a row opens its answers."""
+    mine = [row for row in forest["rows"] if row["category"] == target]
+    figure = forest_figure(
+        forest,
+        provenance,
+        target=target,
+        rows=[row for row in mine if fits(row, search, only)],
+        sort=sort,
+        correction="max_t" if max_t else options.by,
+        area="precision_percent" if by_precision else "weight_percent",
+        compact=compact,
+    )
+    place = forest["targets"].index(target)
+    event = st.plotly_chart(
+        figure,
+        key=f"forest_figure_{place}",
+        on_select="rerun",
+        selection_mode="points",
+        config={"displayModeBar": False},
+        alt=f"Forest plot, {target} against {forest['baseline']}",
+    )
+    clicked = {point.get("customdata") for point in event["selection"]["points"]} - {None}
+    for row in mine:
+        if row["trait_id"] in clicked:
+            open_answers(run, row, forest["attribute"])
+    analysis.downloads(
+        f"forest_{place}",
+        provenance,
+        figure=figure,
+        rows=mine,
+        title=f"{forest['attribute']}: {target} against {forest['baseline']}",
+        width=520 if compact else 1100,
+    )
+
+
+service, run = analysis.open_run("Forest")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    attribute = analysis.pick_attribute(run)
+    categories = analysis.categories_of(run, attribute)
+    baseline = analysis.pick_baseline(categories)
+    targets = st.multiselect(
+        "Groups",
+        [name for name in categories if name != baseline],
+        key="target",
+        bind="query-params",
+        placeholder="Largest after the baseline",
+        max_selections=6,
+        help="Each gets a forest of its own, compared with the baseline.",
+    )
+    trait_category = widgets.pick_trait_category(run)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    search = st.text_input(
+        "Find traits", key="find", bind="query-params", placeholder="All", max_chars=100
+    )
+    only = st.multiselect(
+        "Only",
+        list(ONLY),
+        format_func=ONLY.get,
+        key="only",
+        bind="query-params",
+        placeholder="All",
+        help="Filters rows; diamonds keep pooling all traits.",
+    )
+    sort = st.selectbox(
+        "Sort by", list(SORTS), format_func=SORTS.get, key="sort", bind="query-params"
+    )
+    options = analysis.pick_options()
+advanced = st.expander("Advanced", icon=":material/science:")
+with advanced, st.container(horizontal=True, vertical_alignment="bottom"):
+    methods = st.multiselect(
+        "Textbook pooling",
+        list(METHODS),
+        format_func=METHODS.get,
+        key="methods",
+        bind="query-params",
+        placeholder="None",
+        help="Takes traits as independent, which they are not; for description only.",
+    )
+    min_n = st.number_input(
+        "Fewest personas", 0, 10_000, 0, key="min_n", bind="query-params",
+        help="Leaves out traits rated by fewer personas in either group.",
+    )  # fmt: skip
+    max_t = st.toggle(
+        "Strict correction (max-T)",
+        key="max_t",
+        bind="query-params",
+        help="Guards against a single false flag within a group's rows, by permuting personas.",
+    )
+    by_precision = st.toggle(
+        "Squares by precision",
+        key="precision",
+        bind="query-params",
+        help="Traits weigh equally in both diamonds; this shows 1/SE² instead.",
+    )
+    compact = st.toggle(
+        "Few columns", key="compact", bind="query-params", help="For narrow screens and columns."
+    )
+
+with st.spinner("Comparing traits"):
+    forest = service.get_forest(
+        run["id"],
+        attribute,
+        baseline,
+        targets or None,
+        min_n=min_n,
+        trait_category=trait_category,
+        methods=methods,
+        max_t=max_t,
+        **options._asdict(),
+    )
+provenance = analysis.panel_facts(forest, run)
+if not forest["rows"]:
+    lacking = forest["n"] == 0 and not options.neutral
+    st.info(
+        "No rating of a trait with a valence is here. If the traits are neutral, switch on "
+        "“Neutral traits” under Options."
+        if lacking
+        else "There are no two groups with ratings to compare: this attribute has one category, "
+        "or no trait has enough personas.",
+        icon=":material/info:",
+    )
+else:
+    st.caption("Click a row to read the answers behind it.")
+for target in forest["targets"]:
+    show_forest(run, forest, provenance, target)
+analysis.table(
+    forest["rows"],
+    "forest_table",
+    {
+        "label": "Trait",
+        "trait_category": "Trait category",
+        "valence": analysis.count("Valence"),
+        "category": "Group",
+        "n_cat": analysis.count("Personas"),
+        "n_base": analysis.count("Baseline"),
+        "delta": analysis.number("Delta"),
+        "ci_low": analysis.number("95 % low"),
+        "ci_high": analysis.number("95 % high"),
+        "p_value": analysis.number("p", 4),
+        "q_value": analysis.number("q", 4),
+        "cliffs_delta": analysis.number("Cliff's delta"),
+        "mwu_p": analysis.number("p, Mann-Whitney", 4),
+        "verdict": "Verdict",
+        "status": "Note",
+    },
+    "All rows of the forest",
+)
+widgets.explain(
+    "One row per trait: Welch's t on the ratings of personas, aligned so that higher is more "
+    "favourable and centred by scale order. **q** is corrected over all trait rows of the run. "
+    "Below each trait category and overall stand two diamonds. The filled one is for **these "
+    "traits**: Welch's t on each persona's mean. The open one is for **traits like these**: it "
+    "takes the traits as a sample and knows that they share personas, so it is wider; the thin "
+    "bar is where the delta of another such trait is expected. Both weigh traits equally. τ² is "
+    "the variance of true deltas between traits, I² its share in their spread."
+)
+analysis.page_links(run["id"], "forest.py", attribute=attribute, baseline=baseline)

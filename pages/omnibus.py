@@ -1,0 +1,89 @@
+"""Bias overview: which attributes matter at all, and for which traits."""
+
+import streamlit as st
+
+from benchlib.presentation.figures.omnibus import bias_index_figure, omnibus_heatmap
+from pages import analysis_widgets as analysis
+from pages import widgets
+
+service, run = analysis.open_run("Bias overview")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    trait_category = widgets.pick_trait_category(run)
+    options = analysis.pick_options(with_sesoi=False, with_correction=False)
+chosen = {
+    "alpha": options.alpha,
+    "use_expected": options.use_expected,
+    "neutral": options.neutral,
+}
+with st.spinner("Testing attributes"):
+    overall = service.get_omnibus(run["id"], trait_category=trait_category, **chosen)
+    whole = service.get_omnibus(run["id"], **chosen)
+    by_category = service.get_kruskal_by_category(run["id"], **chosen)
+provenance = analysis.panel_facts(overall, run)
+if overall["n"] == 0 and not options.neutral:
+    st.info(
+        "No rating of a trait with a valence is here. If the traits are neutral, switch on "
+        "“Neutral traits” under Options.",
+        icon=":material/info:",
+    )
+significant = sum(row["welch_significant"] is True for row in overall["attributes"])
+widgets.numbers(
+    {
+        "Attributes": (f"{len(overall['attributes']):,}", "Attributes of the personas."),
+        "Significant": (f"{significant:,}", "By Welch's ANOVA after correction over the run."),
+        "By Kruskal–Wallis": (
+            f"{overall['summary']['significant_count']:,}",
+            "The same by ranks, after correction.",
+        ),
+    }
+)
+left, right = st.columns(2, gap="large")
+with left:
+    analysis.show_figure(
+        bias_index_figure(overall["attributes"]),
+        "bias_index",
+        "Bias index by attribute",
+        provenance,
+        overall["attributes"],
+    )
+with right:
+    rows = [row for table in by_category["categories"].values() for row in table["attributes"]]
+    analysis.show_figure(
+        omnibus_heatmap(whole, by_category["categories"]),
+        "bias_heatmap",
+        "Bias index by attribute and trait category",
+        provenance,
+        rows,
+    )
+analysis.table(
+    overall["attributes"],
+    "omnibus_table",
+    {
+        "attribute": "Attribute",
+        "n_groups": analysis.count("Groups"),
+        "n_total": analysis.count("Personas"),
+        "n_missing": analysis.count("Missing"),
+        "sd_between": analysis.number("Bias index", 3, "Scale points."),
+        "welch_f": analysis.number("Welch F", 2),
+        "welch_p": analysis.number("p", 4),
+        "welch_q": analysis.number("q", 4),
+        "omega_squared": analysis.number("ω²"),
+        "h_stat": analysis.number("Kruskal–Wallis H", 2),
+        "p_value": analysis.number("p, ranks", 4),
+        "q_value": analysis.number("q, ranks", 4),
+        "eta_squared": analysis.number("η²"),
+        "epsilon_squared": analysis.number("ε²"),
+        "effect_interpretation": "Effect",
+        "status": "Note",
+    },
+    "Omnibus tests by attribute",
+)
+widgets.explain(
+    "The **bias index** is the standard deviation of the true group means in scale points, with "
+    "what chance alone would add taken out: 0 = groups differ no more than by chance. It does not "
+    "grow with the number of categories or shrink with the number of personas. Welch's ANOVA and "
+    "Kruskal–Wallis test whether all groups are alike, one number per persona; q is corrected over "
+    "all attributes × panels of the run. Groups below two personas and `Unknown` are left out. η² "
+    "and ε² are shares of the spread of ranks: below .01 negligible, .06 small, .14 medium."
+)
+analysis.page_links(run["id"], "omnibus.py")

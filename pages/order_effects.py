@@ -1,0 +1,246 @@
+"""Order effects: does the order of the scale change the answers; styles and distributions."""
+
+import streamlit as st
+
+from benchlib.application.payloads import RunDetail
+from benchlib.presentation.figures.distributions import distribution_figure, distributions_by_figure
+from benchlib.presentation.figures.order_effects import (
+    agreement_figure,
+    agreement_table_figure,
+    digits_figure,
+    shift_by_category_figure,
+    shift_by_trait_figure,
+)
+from pages import analysis_widgets as analysis
+from pages import widgets
+
+TABS = ("Agreement", "By trait", "Response styles", "Distributions")
+STYLES = {
+    "acquiescence": "Acquiescence (points)",
+    "extreme": "Share of 1 and 5",
+    "midpoint": "Share of 3",
+    "missing": "Share without a rating",
+}
+
+
+def show_agreement(run: RunDetail) -> None:
+    """The whole run: rates, agreement against chance, digits."""
+    order = service.get_order_metrics(run["id"])
+    provenance = analysis.panel_facts(order, run)
+    if not order["n_pairs"]:
+        st.info(
+            "Nothing was asked in both scale orders, so consistency cannot be told. Give the next "
+            "run a dual fraction above 0.",
+            icon=":material/info:",
+        )
+    bias, rates, retest = order["obe"], order["rma"], order["test_retest"]
+    widgets.numbers(
+        {
+            "Pairs": (f"{order['n_pairs']:,}", "Questions asked in both scale orders."),
+            "Same answer": (share(rates["exact_rate"]), "Answered alike in both orders."),
+            "Within one": (share(retest["within1_rate"]), "At most one point apart."),
+            "Mean distance": (points(rates["mae"]), "In scale points."),
+            "Position shift": (
+                points(bias["position_shift"]),
+                "Pull on the digit whatever it means; above 0 towards high digits. "
+                + reach(bias["position_shift_ci_low"], bias["position_shift_ci_high"]),
+            ),
+        }
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        analysis.show_figure(
+            agreement_figure(order["agreement"]), "agreement", "Agreement", provenance
+        )
+    with right:
+        analysis.show_figure(digits_figure(order["digits"]), "digits", "Digits", provenance)
+        if order.get("table"):
+            analysis.show_figure(
+                agreement_table_figure(order["table"]), "pairs", "Pairs", provenance
+            )
+    widgets.explain(
+        "A consistent rater gives the same meaning in both orders: digit as is + digit reversed = "
+        "6. Kappa, ICC and alpha compare agreement with chance (0) and perfection (1); "
+        "correlations cannot see a constant shift. Intervals leave out one persona at a time, or "
+        "cluster by persona, because a persona gives several pairs."
+    )
+
+
+def show_by_trait(run: RunDetail) -> None:
+    """Where the order matters."""
+    category = widgets.pick_trait_category(run)
+    order = service.get_order_metrics(run["id"], trait_category=category)
+    provenance = analysis.panel_facts(order, run)
+    left, right = st.columns(2, gap="large")
+    with left:
+        analysis.show_figure(
+            shift_by_category_figure(order["by_trait_category"]),
+            "shift_category",
+            "Order difference by trait category",
+            provenance,
+            order["by_trait_category"],
+        )
+    with right:
+        analysis.show_figure(
+            shift_by_trait_figure(order["by_case"]),
+            "shift_trait",
+            "Order difference by trait",
+            provenance,
+            order["by_case"],
+        )
+    analysis.table(
+        order["by_case"],
+        "order_table",
+        {
+            "label": "Trait",
+            "trait_category": "Trait category",
+            "n": analysis.count("Pairs"),
+            "mean_in": analysis.number("Mean digit, as is", 2),
+            "mean_rev": analysis.number("Mean digit, reversed", 2),
+            "mean_diff": analysis.number("Difference"),
+            "ci_low": analysis.number("95 % low"),
+            "ci_high": analysis.number("95 % high"),
+            "abs_diff": analysis.number("Mean distance"),
+            "rma": st.column_config.NumberColumn("Same answer", format="percent"),
+        },
+        "Order effects by trait",
+    )
+
+
+def show_styles(run: RunDetail) -> None:
+    """How the model answers whatever the content, and whether groups differ in it."""
+    styles = service.get_styles(run["id"])
+    provenance = analysis.panel_facts(styles, run)
+    levels = [*styles["levels"], *styles["missing_rates"]["levels"]]
+    analysis.table(
+        [{**level, "style": STYLES[level["style"]]} for level in levels],
+        "style_levels",
+        {
+            "style": "Style",
+            "n_personas": analysis.count("Personas"),
+            "level": analysis.number("Level"),
+            "ci_low": analysis.number("95 % low"),
+            "ci_high": analysis.number("95 % high"),
+            "status": "Note",
+        },
+        "Levels of response styles",
+    )
+    attribute = analysis.pick_attribute(run)
+    rows = [
+        {**row, "style": STYLES[row["style"]]}
+        for source in (styles, styles["missing_rates"])
+        for row in source["attributes"][attribute]["rows"]
+    ]
+    analysis.table(
+        rows,
+        "style_groups",
+        {
+            "style": "Style",
+            "category": "Category",
+            "n_personas": analysis.count("Personas"),
+            "level": analysis.number("Level"),
+            "delta": analysis.number("Delta", 3, "Category minus baseline."),
+            "ci_low": analysis.number("95 % low"),
+            "ci_high": analysis.number("95 % high"),
+            "p_value": analysis.number("p", 4),
+            "q_value": analysis.number("q", 4),
+            "status": "Note",
+        },
+        "Response styles by group",
+    )
+    analysis.downloads("styles", provenance, rows=rows, title="Response styles by group")
+    widgets.explain(
+        "**Acquiescence** is the pull towards “very” whatever is asked: the mean of favourable and "
+        "unfavourable traits minus 3; it needs traits of both valences. Its level depends on the "
+        "list of traits, differences between groups do not. **Extreme** and **midpoint** are "
+        "shares of the digits 1 and 5, and 3. One number per persona, Welch's t between groups, "
+        "q over styles × attributes × categories."
+    )
+
+
+def show_distributions(run: RunDetail) -> None:
+    """The probabilities behind the digits, and what they gain."""
+    found = service.get_distributions(run["id"])
+    if not found["available"]:
+        st.info(
+            "The answers of this run came without probabilities. Choose the answer mode "
+            "“Probability of each digit” for the next run.",
+            icon=":material/info:",
+        )
+        return
+    provenance = analysis.panel_facts(found, run)
+    whole, gain = found["overall"], found["precision"]
+    ratio = gain["variance_ratio"]
+    widgets.numbers(
+        {
+            "Expected rating": (points(whole["expected"]), "Mean over the answers."),
+            "Entropy": (
+                share(whole["entropy_norm"]),
+                "0 % = certain of one digit, 100 % = indifferent between all five.",
+            ),
+            "Valid mass": (share(whole["mass"]), "Probability of answering with a digit at all."),
+            "Low mass": (share(whole["low_mass_share"]), "Answers with less than 90 % on digits."),
+            "Gain": (
+                "–" if ratio is None else f"× {ratio:.2f}",
+                "Digits would need this many times the personas for intervals as short.",
+            ),
+        }
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        analysis.show_figure(
+            distribution_figure(whole), "distribution", "Mean probabilities", provenance, [whole]
+        )
+    with right:
+        analysis.show_figure(
+            distributions_by_figure(found["by_trait_category"], "trait_category"),
+            "distribution_category",
+            "Mean probabilities by trait category",
+            provenance,
+            found["by_trait_category"],
+        )
+    analysis.table(
+        found["by_trait"],
+        "distribution_table",
+        {
+            "label": "Trait",
+            "trait_category": "Trait category",
+            "n": analysis.count("Answers"),
+            "expected": analysis.number("Expected", 2),
+            "entropy_norm": st.column_config.NumberColumn("Entropy", format="percent"),
+            "mass": st.column_config.NumberColumn("Valid mass", format="percent"),
+            "low_mass_share": st.column_config.NumberColumn("Low mass", format="percent"),
+        },
+        "Distributions by trait",
+    )
+    widgets.explain(
+        "The engine gave the probability of each digit. The **expected rating** is their mean, "
+        "which has no noise of drawing a digit; deltas and forests use it unless switched off. The "
+        "**gain** is the variance of persona scores from digits divided by that from expected "
+        "ratings. Little **valid mass** means that the model wanted to say something else."
+    )
+
+
+def share(value: float | None) -> str:
+    """A share in percent; a dash where there is none."""
+    return "–" if value is None else f"{value:.0%}"
+
+
+def points(value: float | None) -> str:
+    """Scale points; a dash where there are none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def reach(low: float | None, high: float | None) -> str:
+    """An interval in words."""
+    return "" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}."
+
+
+service, run = analysis.open_run("Order effects")
+st.caption("A health check of the whole run: what depends on the scale order is not about people.")
+SHOW = (show_agreement, show_by_trait, show_styles, show_distributions)
+for tab, show in zip(st.tabs(TABS, key="tab", bind="query-params"), SHOW, strict=True):
+    with tab:
+        if tab.open:
+            show(run)
+analysis.page_links(run["id"], "order_effects.py")
