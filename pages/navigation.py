@@ -18,6 +18,10 @@ PAGES = {
     "Run": [START, PROGRESS, RUNS],
     "Results": [
         st.Page("metrics.py", title="Metrics", icon=":material/bar_chart:"),
+        st.Page("omnibus.py", title="Bias overview", icon=":material/grid_on:"),
+        st.Page("deltas.py", title="Deltas", icon=":material/compare_arrows:"),
+        st.Page("forest.py", title="Forest", icon=":material/forest:"),
+        st.Page("order_effects.py", title="Order effects", icon=":material/swap_vert:"),
         st.Page("answers.py", title="Answers", icon=":material/forum:"),
     ],
     "Materials": [
