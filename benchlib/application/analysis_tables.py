@@ -1,11 +1,11 @@
 """Pieces that panels share: what they rest on, their correction, distributions by trait."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Final, TypeVar
 from zlib import crc32
 
 import numpy as np
-import pandas as pd
 
 from benchlib.application.analysis_payloads import (
     CategoryDistribution,
@@ -18,6 +18,7 @@ from benchlib.application.analysis_payloads import (
 from benchlib.domain.deltas import DeltaRow
 from benchlib.domain.distributions import (
     DistributionSummary,
+    RatingDistributions,
     compute_distribution_summary,
     describe_distributions,
 )
@@ -26,7 +27,8 @@ from benchlib.domain.forest_rows import ForestRow
 from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.panels import compute_panel
 from benchlib.domain.permutation import DEFAULT_N_PERM
-from benchlib.domain.results import RunRecord
+from benchlib.domain.ratings import IntArray
+from benchlib.domain.results import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.significance import (
     DEFAULT_SESOI,
@@ -102,17 +104,21 @@ def describe_run_distributions(
         if trait_category is None or trait.category == trait_category
     ]
 
-    def summary(chosen: Sequence[int]) -> DistributionSummary:
-        rows = np.isin(found.trait_id, chosen)
-        return compute_distribution_summary(
-            describe_distributions(
-                found.probabilities[rows], found.valid_mass[rows], found.scale_order[rows] == 1
-            )
-        )
+    every = describe_distributions(found.probabilities, found.valid_mass, found.scale_order == 1)
+    order = np.argsort(found.trait_id, kind="stable")
+    ids = found.trait_id[order]
+    rows_of = {
+        trait.id: order[np.searchsorted(ids, trait.id) : np.searchsorted(ids, trait.id, "right")]
+        for trait in asked
+    }
+
+    def summary(chosen: Sequence[TraitRecord]) -> DistributionSummary:
+        rows = np.concatenate([np.empty(0, dtype=np.int64), *(rows_of[t.id] for t in chosen)])
+        return compute_distribution_summary(_take(every, rows))
 
     by_trait: list[TraitDistribution] = [
         {
-            **summary([trait.id]),
+            **summary([trait]),
             "case_id": trait.case_id,
             "label": trait.adjective.get(loaded.run.config.language, trait.case_id),
             "trait_category": trait.category,
@@ -120,19 +126,17 @@ def describe_run_distributions(
         for trait in asked
     ]
     by_category: list[CategoryDistribution] = [
-        {
-            **summary([trait.id for trait in asked if trait.category == name]),
-            "trait_category": name,
-        }
+        {**summary([trait for trait in asked if trait.category == name]), "trait_category": name}
         for name in sorted({trait.category for trait in asked})
     ]
-    overall = summary([trait.id for trait in asked])
-    wanted = [trait.id for trait in asked]
-    answers = loaded.answers["persona_id"][loaded.answers["trait_id"].isin(wanted)]
+    overall = summary(asked)
+    has_one = loaded.answers["expected_raw"].notna()
+    if trait_category is not None:
+        has_one &= loaded.answers["trait_category"] == trait_category
     return {
         **run_basis(loaded, use_expected=True),
         "n": overall["n"],
-        "n_personas": int(pd.Series(answers).nunique()) if overall["n"] else 0,
+        "n_personas": int(loaded.answers["persona_id"][has_one].nunique()),
         "available": len(found.trait_id) > 0,
         "trait_category": trait_category,
         "overall": overall,
@@ -140,6 +144,13 @@ def describe_run_distributions(
         "by_trait": by_trait,
         "precision": _precision(loaded, trait_category),
     }
+
+
+def _take(distributions: RatingDistributions, rows: IntArray) -> RatingDistributions:
+    """Some of the distributions."""
+    return RatingDistributions(
+        **{part.name: getattr(distributions, part.name)[rows] for part in fields(distributions)}
+    )
 
 
 def _precision(loaded: LoadedRun, trait_category: str | None) -> Precision:

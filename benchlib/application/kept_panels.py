@@ -15,7 +15,7 @@ from benchlib.application.analysis_payloads import (
     CacheCleared,
 )
 from benchlib.domain.errors import ReadOnly
-from benchlib.domain.results import RunRecord, TraitRecord
+from benchlib.domain.results import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.infrastructure import data_loader, snapshots
 from benchlib.infrastructure.cache_warming import (
@@ -23,7 +23,7 @@ from benchlib.infrastructure.cache_warming import (
     warm_job_snapshot,
 )
 from benchlib.infrastructure.data_loader import LoadedRun
-from benchlib.infrastructure.storage import benchmark_cache, runs, traits
+from benchlib.infrastructure.storage import benchmark_cache, columns, runs
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.settings import Settings
 
@@ -63,10 +63,9 @@ class KeptPanels:
     def _snapshot_folder(self) -> Path:
         return self._settings.data_dir / "snapshots"
 
-    def _current(self, run_id: int) -> tuple[RunRecord, list[TraitRecord]]:
+    def _current(self, run_id: int) -> RunRecord:
         with self._store.read() as session:
-            run = runs.get_run(session, run_id)
-            return run, traits.get_traits(session, run.config.trait_ids)
+            return runs.get_run(session, run_id)
 
     def _attributes(self, run: RunRecord) -> list[str]:
         personas = data_loader.load_personas_cached(self._store, run.dataset_id)
@@ -84,12 +83,14 @@ class KeptPanels:
         compute: Callable[[LoadedRun], _Panel],
     ) -> _Panel:
         """The kept panel of a final run, else the computed one; active runs are read live."""
-        run, asked = self._current(run_id)
+        with self._store.read() as session:
+            run = runs.get_run(session, run_id)
+            digest = columns.fetch_trait_digest(session, run.config.trait_ids)
         if run.status in ACTIVE:
             return compute(self._load(run))
         keep = not self._settings.read_only
         n_rows = benchmark_cache.result_row_count(self._store, run, keep=keep)
-        key = benchmark_cache.cache_key(run, panel, parameters, n_rows, asked)
+        key = benchmark_cache.cache_key(run, panel, parameters, n_rows, digest)
         kept = benchmark_cache.get_cached(self._store, key)
         if kept is not None:
             return cast(_Panel, kept)

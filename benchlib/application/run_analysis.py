@@ -37,7 +37,7 @@ from benchlib.infrastructure.cache_warming import (
     start_warm_cache_job,
 )
 from benchlib.infrastructure.data_loader import LoadedRun
-from benchlib.infrastructure.storage import datasets, traits
+from benchlib.infrastructure.storage import datasets, runs, traits
 
 
 class RunAnalysis(AnswerPanels, GroupPanels):
@@ -184,7 +184,9 @@ class RunAnalysis(AnswerPanels, GroupPanels):
             ReadOnly: This dashboard keeps nothing.
         """
         self._refuse_when_read_only()
-        run, asked = self._current(run_id)
+        with self._store.read() as session:
+            run = runs.get_run(session, run_id)
+            asked = traits.get_traits(session, run.config.trait_ids)
         steps = self._warm_steps(run, asked)
         return start_warm_cache_job(
             run_id, steps, lambda: datetime.now(UTC), store=self._store.database
@@ -195,7 +197,7 @@ class RunAnalysis(AnswerPanels, GroupPanels):
         run_id = run.id
         categories = sorted({trait.category for trait in asked})
         steps: list[Step] = [
-            ("answers", lambda: self._load(self._current(run_id)[0])),
+            ("answers", lambda: self._load(self._current(run_id))),
             ("health", lambda: self.get_health_check(run_id)),
             ("metrics", lambda: self.get_metrics(run_id)),
             ("means", lambda: self.get_means_all(run_id)),

@@ -96,7 +96,7 @@ class LoadedRun:
         asked = np.array([trait.id for trait in self.asked], dtype=np.int64)
         if not len(personas) or not len(asked):
             return self.answers
-        silent = np.setdiff1d(personas, self.answers["persona_id"].unique())
+        silent = np.setdiff1d(personas, _runs_of(self.answers["persona_id"].to_numpy(np.int64)))
         unrated = np.setdiff1d(asked, self.answers["trait_id"].unique())
         if not len(silent) and not len(unrated):
             return self.answers
@@ -118,6 +118,8 @@ class LoadedRun:
         )
 
     def _attempts(self) -> pd.DataFrame:
+        if not len(self.given_up.persona_id):
+            return self.answers
         keys = _packed(self.given_up.persona_id, self.given_up.trait_id, self.given_up.scale_order)
         rated = _packed(
             self.answers["persona_id"].to_numpy(np.int64),
@@ -413,6 +415,13 @@ def _packed(
     persona_id: np.ndarray[Any, Any], trait_id: np.ndarray[Any, Any], order: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.asarray((persona_id << 21) | (trait_id << 1) | order)
+
+
+def _runs_of(ascending: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The distinct values of an ascending array."""
+    if not len(ascending):
+        return ascending
+    return np.asarray(ascending[np.append(True, ascending[1:] != ascending[:-1])])
 
 
 def _spread(values: "pd.Categorical[Any]", rows: np.ndarray[Any, Any]) -> "pd.Categorical[Any]":

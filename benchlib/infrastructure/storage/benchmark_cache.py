@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 
-from benchlib.domain.results import RunRecord, TraitRecord
+from benchlib.domain.results import RunRecord
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 
@@ -33,7 +33,7 @@ def cache_key(
     panel: str,
     parameters: Mapping[str, Any],
     n_rows: int,
-    asked: Sequence[TraitRecord] = (),
+    traits: str = "",
 ) -> str:
     """Name a panel by everything its content depends on.
 
@@ -45,7 +45,7 @@ def cache_key(
         panel: Name of the panel.
         parameters: Every choice that changes its content; must survive JSON.
         n_rows: `result_row_count`.
-        asked: The traits of the run, as the store has them now.
+        traits: `fetch_trait_digest` of the traits as the store has them now.
     """
     parts = [
         ANALYSIS_VERSION,
@@ -61,10 +61,7 @@ def cache_key(
         run.config.seed,
         run.config.language,
         run.config.trait_ids,
-        [
-            [trait.id, trait.case_id, dict(trait.adjective), trait.category, trait.valence]
-            for trait in asked
-        ],
+        traits,
         dict(run.tally),
         panel,
         dict(parameters),
