@@ -166,10 +166,7 @@ class DatasetService:
             personas = datasets.load_personas(session, dataset_id)
             n_copies = len(datasets.load_links(session, dataset_id))
         composition = _composition(personas, n_copies)
-        with self._lock:
-            self._compositions[key] = composition
-            while len(self._compositions) > _KEPT_COMPOSITIONS:
-                self._compositions.popitem(last=False)
+        self._remember(record, composition)
         return composition
 
     def list_personas(
@@ -267,7 +264,9 @@ class DatasetService:
             "sha256": hashlib.sha256(content).hexdigest(),
         }
         kind = "counterfactual" if table.has_links else "imported"
-        return self._add(name, kind, table.drafts(), parameters, note)
+        dataset_id = self._add(name, kind, table.drafts(), parameters, note)
+        self._remember(self.get_dataset(dataset_id), _table_composition(table))
+        return dataset_id
 
     def build_dataset(self, design: Design, name: str, note: str = "") -> int:
         """Make a dataset by design and return its id.
@@ -354,6 +353,23 @@ class DatasetService:
         with self._store.write() as session:
             return traits.add_traits(session, drafts, now=self._now())
 
+    def add_trait(self, draft: TraitDraft) -> int:
+        """Bring a new trait into the catalogue and return its id.
+
+        Raises:
+            ReadOnly: Nothing may be written.
+            InvalidInput: The draft breaks a rule, or the catalogue has this case_id.
+        """
+        self._refuse_if_read_only()
+        checked = check_trait(draft)
+        with self._store.write() as session:
+            if checked.case_id in {trait.case_id for trait in traits.list_traits(session)}:
+                raise InvalidInput(
+                    f"The catalogue has a trait {shorten(checked.case_id)}; edit that one, or "
+                    "choose another name."
+                )
+            return traits.add_traits(session, [checked], now=self._now())[0]
+
     def edit_trait(self, trait_id: int, draft: TraitDraft) -> int:
         """Give a trait new words; old runs keep the old ones. Returns the id of the new version.
 
@@ -383,6 +399,12 @@ class DatasetService:
     def export_traits(self, file_format: FileFormat = "csv") -> bytes:
         """The catalogue as a file that `import_traits` reads back."""
         return _write(file_format, TRAIT_COLUMNS, map(trait_row, self.list_traits()))
+
+    def _remember(self, record: DatasetRecord, composition: Composition) -> None:
+        with self._lock:
+            self._compositions[record.id, record.content_hash] = composition
+            while len(self._compositions) > _KEPT_COMPOSITIONS:
+                self._compositions.popitem(last=False)
 
     def _refuse_if_read_only(self) -> None:
         if self.read_only:

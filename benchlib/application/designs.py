@@ -17,6 +17,7 @@ from benchlib.domain.sampling import (
     pool_positions,
     reality_positions,
 )
+from benchlib.domain.tables import clean_text, shorten
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.infrastructure.storage import datasets
 
@@ -106,6 +107,29 @@ _KINDS: Final[Mapping[type[Any], str]] = {
     CounterfactualDesign: "counterfactual",
     RealityDesign: "reality",
 }
+
+
+def parse_factors(text: str) -> dict[str, tuple[str, ...]]:
+    """Read factors from lines such as `gender: female, male`; empty lines do not count.
+
+    Raises:
+        InvalidInput: A line is not of this form, or an attribute comes twice.
+    """
+    factors: dict[str, tuple[str, ...]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        name, colon, rest = line.partition(":")
+        name = clean_text(name)
+        categories = tuple(filter(None, map(clean_text, rest.split(","))))
+        if not (name and colon and categories):
+            raise InvalidInput(
+                f"Line {number} names no categories; write it like gender: female, male."
+            )
+        if name in factors:
+            raise InvalidInput(f"Line {number} names {shorten(name)} again; put it on one line.")
+        factors[name] = categories
+    return factors
 
 
 def design_kind(design: Design) -> str:

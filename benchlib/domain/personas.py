@@ -165,7 +165,7 @@ def check_personas(frame: pd.DataFrame) -> PersonaTable:
     ages = _check_ages(problems, columns.get("age"), len(frame))
     attributes = {name: column for name, column in columns.items() if name not in KNOWN_COLUMNS}
     warnings = _check_attributes(problems, attributes, len(frame))
-    if not attributes and not (ages >= 0).any():
+    if not attributes and (ages == -1).all():
         problems.add("There is no attribute to compare; add a column such as gender, or age.")
     if "uuid" in texts:
         _check_uuids(problems, texts["uuid"])
