@@ -9,6 +9,7 @@ from typing import Any, Final
 from benchlib.application.analysis_payloads import HealthItem, HealthStatus, HealthTopic
 from benchlib.domain.order_effects import OrderEffectMetrics
 from benchlib.domain.results import RunRecord
+from benchlib.domain.run_state import ACTIVE
 from benchlib.infrastructure.storage.columns import MassSummary
 
 GOOD_KAPPA: Final = 0.6
@@ -133,6 +134,8 @@ def _missing(run: RunRecord) -> HealthItem:
     lacking = max(run.total - run.done, 0)
     share = lacking / run.total if run.total else 0.0
     told = f"{lacking:,} of {run.total:,} planned questions have no rating ({share:.1%})"
+    if run.status in ACTIVE:
+        return _item("missing", share, "ok", f"{told}; the run is not over.")
     if share > MANY_MISSING:
         advice = "what is missing may differ between groups; resume the run"
         return _item("missing", share, "bad", f"{told}: {advice}.")

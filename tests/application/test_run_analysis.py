@@ -468,6 +468,18 @@ def test_missing_and_failed_answers_show(service, store):
     assert check["preliminary"]
 
 
+def test_a_run_that_is_not_over_lacks_nothing_yet(service, store):
+    run_id = add_rated_run(
+        store,
+        lambda i, t, order: None if i >= 6 else biased(i, t, order),
+        personas=people(12, gender=("f", "m")),
+        status=RunStatus.RUNNING,
+    )
+    _, items = health(service, run_id)
+    assert items["missing"]["status"] == "ok"
+    assert items["missing"]["sentence"].endswith("(50.0%); the run is not over.")
+
+
 # -- never a stale number ----------------------------------------------------------------------
 
 
