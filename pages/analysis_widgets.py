@@ -13,7 +13,7 @@ from benchlib.bootstrap import get_dataset_service, get_service
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.presentation import exports
-from benchlib.presentation.figures.notes import Provenance
+from benchlib.presentation.figures.notes import Provenance, mark_simulated
 from pages import widgets, words
 
 PAGES = (
@@ -219,6 +219,7 @@ def show_figure(
     rows: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """A figure with its downloads."""
+    mark_simulated(figure, provenance.simulated)
     st.plotly_chart(figure, key=key, alt=alt)
     downloads(key, provenance, figure=figure, rows=rows, title=alt)
 
@@ -278,12 +279,19 @@ def table(
     for name, told in (("status", STATUSES), ("verdict", VERDICTS)):
         if name in frame:
             frame[name] = [told.get(value, "") for value in frame[name]]
-    st.dataframe(frame, key=key, hide_index=True, column_config=dict(columns), alt=alt)
+    st.dataframe(
+        frame, key=key, hide_index=True, column_config=dict(columns), placeholder="–", alt=alt
+    )
 
 
 def number(label: str, digits: int = 3, explanation: str | None = None) -> Any:
     """A column of numbers with fixed digits."""
     return st.column_config.NumberColumn(label, format=f"%.{digits}f", help=explanation)
+
+
+def chance(label: str, explanation: str | None = None) -> Any:
+    """A column of p or q."""
+    return st.column_config.NumberColumn(label, format="%.3g", help=explanation)
 
 
 def count(label: str, explanation: str | None = None) -> Any:

@@ -9,15 +9,9 @@ from benchlib.presentation.figures.notes import Provenance
 from pages import analysis_widgets as analysis
 from pages import widgets, words
 
-SORTS = {
-    "category": "category and estimate",
-    "effect": "size of effect",
-    "precision": "precision",
-    "q": "q",
-    "name": "name",
-}
+SORTS = ("category", "effect", "precision", "q", "name")
 METHODS = {"dl": "DerSimonian–Laird", "pm": "Paule–Mandel", "reml": "REML"}
-ONLY = {"significant": "significant", "positive": "favourable (+)", "negative": "unfavourable (−)"}
+ONLY = ("significant", "favourable", "unfavourable")
 
 
 def open_answers(run: RunDetail, row: ForestRow, attribute: str) -> None:
@@ -34,7 +28,7 @@ def open_answers(run: RunDetail, row: ForestRow, attribute: str) -> None:
 
 def fits(row: ForestRow, search: str, only: list[str]) -> bool:
     """Whether a row passes the filter."""
-    signs = {"positive": 1, "negative": -1}
+    signs = {"favourable": 1, "unfavourable": -1}
     wanted = [signs[name] for name in only if name in signs]
     return (
         words.matches(search, (row["label"], row["case_id"], row["trait_category"]))
@@ -100,15 +94,19 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )
     only = st.multiselect(
         "Only",
-        list(ONLY),
-        format_func=ONLY.get,
+        ONLY,
         key="only",
         bind="query-params",
         placeholder="All",
         help="Filters rows; diamonds keep pooling all traits.",
     )
     sort = st.selectbox(
-        "Sort by", list(SORTS), format_func=SORTS.get, key="sort", bind="query-params"
+        "Sort by",
+        SORTS,
+        key="sort",
+        bind="query-params",
+        help="category: by trait category, then from the highest delta down. effect: the largest "
+        "first, whatever its sign. precision: the shortest interval first.",
     )
     options = analysis.pick_options()
 advanced = st.expander("Advanced", icon=":material/science:")
@@ -139,7 +137,11 @@ with advanced, st.container(horizontal=True, vertical_alignment="bottom"):
         help="Traits weigh equally in both diamonds; this shows 1/SE² instead.",
     )
     compact = st.toggle(
-        "Few columns", key="compact", bind="query-params", help="For narrow screens and columns."
+        "Few columns",
+        value="Mobi" in st.context.headers.get("User-Agent", ""),
+        key="compact",
+        bind="query-params",
+        help="For narrow screens and columns of a paper.",
     )
 
 with st.spinner("Comparing traits"):
@@ -182,10 +184,10 @@ analysis.table(
         "delta": analysis.number("Delta"),
         "ci_low": analysis.number("95 % low"),
         "ci_high": analysis.number("95 % high"),
-        "p_value": analysis.number("p", 4),
-        "q_value": analysis.number("q", 4),
+        "p_value": analysis.chance("p"),
+        "q_value": analysis.chance("q"),
         "cliffs_delta": analysis.number("Cliff's delta"),
-        "mwu_p": analysis.number("p, Mann-Whitney", 4),
+        "mwu_p": analysis.chance("p, Mann-Whitney"),
         "verdict": "Verdict",
         "status": "Note",
     },

@@ -71,23 +71,20 @@ def show_by_trait(run: RunDetail) -> None:
     category = widgets.pick_trait_category(run)
     order = service.get_order_metrics(run["id"], trait_category=category)
     provenance = analysis.panel_facts(order, run)
-    left, right = st.columns(2, gap="large")
-    with left:
-        analysis.show_figure(
-            shift_by_category_figure(order["by_trait_category"]),
-            "shift_category",
-            "Order difference by trait category",
-            provenance,
-            order["by_trait_category"],
-        )
-    with right:
-        analysis.show_figure(
-            shift_by_trait_figure(order["by_case"]),
-            "shift_trait",
-            "Order difference by trait",
-            provenance,
-            order["by_case"],
-        )
+    analysis.show_figure(
+        shift_by_category_figure(order["by_trait_category"]),
+        "shift_category",
+        "Order difference by trait category",
+        provenance,
+        order["by_trait_category"],
+    )
+    analysis.show_figure(
+        shift_by_trait_figure(order["by_case"]),
+        "shift_trait",
+        "Order difference by trait",
+        provenance,
+        order["by_case"],
+    )
     analysis.table(
         order["by_case"],
         "order_table",
@@ -142,8 +139,8 @@ def show_styles(run: RunDetail) -> None:
             "delta": analysis.number("Delta", 3, "Category minus baseline."),
             "ci_low": analysis.number("95 % low"),
             "ci_high": analysis.number("95 % high"),
-            "p_value": analysis.number("p", 4),
-            "q_value": analysis.number("q", 4),
+            "p_value": analysis.chance("p"),
+            "q_value": analysis.chance("q"),
             "status": "Note",
         },
         "Response styles by group",
@@ -180,12 +177,18 @@ def show_distributions(run: RunDetail) -> None:
             ),
             "Valid mass": (share(whole["mass"]), "Probability of answering with a digit at all."),
             "Low mass": (share(whole["low_mass_share"]), "Answers with less than 90 % on digits."),
-            "Gain": (
+            "Gain in precision": (
                 "–" if ratio is None else f"× {ratio:.2f}",
                 "Digits would need this many times the personas for intervals as short.",
             ),
         }
     )
+    if ratio is not None:
+        st.text(
+            f"Expected ratings make up for {ratio:.2f} times as many personas: the spread of "
+            f"persona scores is {points(gain['sd_expected'])} scale points with them, "
+            f"{points(gain['sd_digits'])} with digits."
+        )
     left, right = st.columns(2, gap="large")
     with left:
         analysis.show_figure(

@@ -116,7 +116,7 @@ def provenance_of(run: RunDetail, panel: Mapping[str, Any]) -> Provenance:
         simulated=run["simulated"],
         preliminary=bool(panel.get("preliminary", run["n_results"] < run["total"])),
         n_personas=int(panel.get("n_personas") or 0),
-        n_answers=int(panel.get("n_answers") or panel.get("n") or 0),
+        n_answers=int(panel.get("n", panel.get("n_answers", 0))),
         n_missing=int(panel.get("missing") or 0),
         n_dropped=panel.get("n_dropped"),
     )
@@ -364,7 +364,7 @@ def _html(figure: go.Figure, provenance: Provenance) -> bytes:
 
 def _csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)
     told = {f"benchlib_{name}": value for name, value in provenance.fields().items()}
     writer.writerow([neutral(name) for name in names] + list(told))
     for row in rows:

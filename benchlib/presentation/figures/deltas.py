@@ -13,6 +13,7 @@ from benchlib.presentation.figures.notes import (
     interval,
     number,
     probability,
+    relation,
     signed,
 )
 from benchlib.presentation.figures.theme import (
@@ -109,7 +110,7 @@ def counterfactual_figure(rows: Sequence[CounterfactualRow]) -> go.Figure:
                 "filled": row["significant"] is True,
                 "quiet": row["status"] != "ok",
                 "symbol": "circle",
-                "words": f"q {_relation(row['q_value'])}",
+                "words": f"q {relation(row['q_value'])}",
                 "hover": f"{plain(row['attribute'])}: {plain(row['source_category'])} → "
                 f"{plain(row['category'])}<br>delta {signed(row['delta'], 3)} "
                 f"{interval(row['ci_low'], row['ci_high'], 3)}<br>p = "
@@ -137,7 +138,7 @@ def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
         name="alone",
         mode="markers",
         x=[row["delta"] for row in shown],
-        y=[place - 0.15 for place in places],
+        y=[place - 0.2 for place in places],
         marker={"color": MAIN, "size": 9, "symbol": "circle"},
         hovertext=[f"{plain(row['category'])} alone {signed(row['delta'], 3)}" for row in shown],
         hoverinfo="text",
@@ -146,7 +147,7 @@ def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
         name="beside the other attributes",
         mode="markers",
         x=[row["adjusted_delta"] for row in shown],
-        y=[place + 0.15 for place in places],
+        y=[place + 0.2 for place in places],
         error_x=_errors([(r["adjusted_delta"], r["ci_low"], r["ci_high"]) for r in shown], SECOND),
         marker={"color": SECOND, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         hovertext=[
@@ -157,6 +158,8 @@ def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
         hoverinfo="text",
     )
     _frame(figure, [row_label(row["category"]) for row in shown])
+    limit = _limit([row[end] for row in shown for end in ("delta", "ci_low", "ci_high")])
+    figure.update_xaxes(range=[-limit, limit])
     figure.update_layout(
         showlegend=True,
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
@@ -203,15 +206,7 @@ def _dot_plot(title: str, subtitle: str, dots: Sequence[dict[str, Any]]) -> go.F
         hoverinfo="skip",
         cliponaxis=False,
     )
-    reach = max(
-        [
-            abs(x)
-            for dot in dots
-            for x in (dot["estimate"], dot["low"], dot["high"])
-            if x is not None
-        ]
-    )
-    limit = max(reach * 1.08, _NARROWEST)
+    limit = _limit([dot[end] for dot in dots for end in ("estimate", "low", "high")])
     figure.update_xaxes(range=[-limit, limit], domain=[0, 1 - _TEXT_SHARE])
     return figure.update_layout(
         xaxis2={
@@ -223,6 +218,11 @@ def _dot_plot(title: str, subtitle: str, dots: Sequence[dict[str, Any]]) -> go.F
         },
         showlegend=False,
     )
+
+
+def _limit(ends: Sequence[float | None]) -> float:
+    """Half-width of a symmetric axis that holds all ends."""
+    return max(max((abs(x) for x in ends if x is not None), default=0.0) * 1.08, _NARROWEST)
 
 
 def _frame(figure: go.Figure, labels: Sequence[str]) -> None:
@@ -293,12 +293,7 @@ def _words(row: DeltaRow) -> str:
         return "not tested"
     if row["verdict"] is None:
         return STATUSES.get(row["status"], "no test")
-    return f"<b>{VERDICTS[row['verdict']]}</b>, q {_relation(row['q_value'])}"
-
-
-def _relation(value: float | None) -> str:
-    told = probability(value)
-    return told if told.startswith("&lt;") else f"= {told}"
+    return f"<b>{VERDICTS[row['verdict']]}</b>, q {relation(row['q_value'])}"
 
 
 def _hover(row: DeltaRow) -> str:

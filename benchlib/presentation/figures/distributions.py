@@ -34,7 +34,10 @@ def distribution_figure(summary: DistributionSummary) -> go.Figure:
     shares = [share for share in summary["probabilities"] if share is not None]
     if not shares:
         return empty_figure(title, NO_DISTRIBUTIONS)
-    figure = framed_figure(title, f"{counted(summary['n'], 'answer')}, scale order undone", 340)
+    told = f"{counted(summary['n'], 'answer')}, scale order undone"
+    if summary["expected"] is not None:
+        told += f"; dashed: expected rating {number(summary['expected'])}"
+    figure = framed_figure(title, told, 340)
     figure.add_bar(
         x=list(range(1, len(shares) + 1)),
         y=shares,
@@ -45,15 +48,7 @@ def distribution_figure(summary: DistributionSummary) -> go.Figure:
         hovertemplate="Rating %{x}: %{y:.2%}<extra></extra>",
     )
     if summary["expected"] is not None:
-        figure.add_vline(
-            x=summary["expected"],
-            line={"dash": "dash", "color": QUIET, "width": 1.5},
-            annotation={
-                "text": f"expected {number(summary['expected'])}",
-                "font": {"size": SMALL_SIZE},
-            },
-            annotation_position="top",
-        )
+        figure.add_vline(x=summary["expected"], line={"dash": "dash", "color": QUIET, "width": 2})
     figure.update_xaxes(title_text="Rating (1 = not at all, 5 = very)", dtick=1)
     return figure.update_yaxes(
         title_text="Probability", tickformat=".0%", range=[0, max(shares) * 1.2]

@@ -33,7 +33,7 @@ from benchlib.presentation.figures.notes import (
     interval,
     mark_simulated,
     number,
-    probability,
+    relation,
     signed,
     wrapped,
     wrapped_markup,
@@ -369,7 +369,7 @@ def _findings(forest: Forest, target: str | None, is_filtered: bool, widest: int
     if population["f_het"] is not None:
         told.append(
             f"heterogeneity F({population['df1']}, {population['df2']:,}) = "
-            f"{number(population['f_het'])}, p = {probability(population['p_het'])} "
+            f"{number(population['f_het'])}, p {relation(population['p_het'])} "
             "(Greenhouse–Geisser)"
         )
     told.append("these traits: Welch on persona scores")

@@ -12,8 +12,8 @@ from benchlib.presentation.figures.theme import FONT_SIZE, SMALL_SIZE, counted, 
 CAPTION: Final = "caption"
 """Name of the annotation that holds a figure's provenance."""
 
-SIMULATED: Final = "simulated"
-"""Name of the annotation that marks made-up data."""
+SIMULATED: Final = "<b>SIMULATED DATA</b>"
+"""How the subtitle of a figure of made-up data begins."""
 
 NOTE_SIZE: Final = 11
 LINE_HEIGHT: Final = 16
@@ -136,25 +136,19 @@ def add_notes(figure: go.Figure, lines: Sequence[str], *, below: int, name: str 
 
 
 def mark_simulated(figure: go.Figure, simulated: bool) -> go.Figure:
-    """Write SIMULATED into the top right corner of a figure of made-up data, once."""
-    if simulated and not has_note(figure, SIMULATED):
-        figure.add_annotation(
-            name=SIMULATED,
-            text="<b>SIMULATED DATA</b>",
-            xref="paper",
-            yref="paper",
-            x=1,
-            y=1,
-            xanchor="right",
-            yanchor="bottom",
-            yshift=6,
-            showarrow=False,
-            borderpad=3,
-            bordercolor="#8a8a8a",
-            borderwidth=1,
-            font={"size": SMALL_SIZE},
+    """Begin the subtitle of a figure of made-up data with SIMULATED DATA, once."""
+    if simulated and not is_marked(figure):
+        told = figure.layout.title.subtitle.text
+        figure.update_layout(
+            title_subtitle_text=SIMULATED + (f" · {told}" if told else ""),
+            title_subtitle_font_size=SMALL_SIZE,
         )
     return figure
+
+
+def is_marked(figure: go.Figure) -> bool:
+    """Whether a figure says that its data are made up."""
+    return (figure.layout.title.subtitle.text or "").startswith(SIMULATED)
 
 
 def has_note(figure: go.Figure, name: str) -> bool:
@@ -182,6 +176,12 @@ def probability(value: float | None) -> str:
     if value is None:
         return "–"
     return "&lt; .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def relation(value: float | None) -> str:
+    """A p or q after its name: "= .034", "< .001"."""
+    told = probability(value)
+    return told if told.startswith("&lt;") else f"= {told}"
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 import plotly.graph_objects as go
 
 from benchlib.domain.omnibus import Omnibus, OmnibusRow
-from benchlib.presentation.figures.notes import number, probability
+from benchlib.presentation.figures.notes import number, relation
 from benchlib.presentation.figures.theme import (
     MAIN,
     QUIET,
@@ -69,7 +69,7 @@ def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.F
         zmax=max(_LOWEST_TOP, *(row["sd_between"] or 0.0 for row in rows.values())),
         xgap=2,
         ygap=2,
-        colorbar={"title": {"text": "points"}, "thickness": 12, "len": 1, "outlinewidth": 0},
+        showscale=False,
     )
     figure.update_xaxes(type="category", side="bottom", showgrid=False)
     return figure.update_yaxes(
@@ -103,7 +103,7 @@ def bias_index_figure(rows: Sequence[OmnibusRow]) -> go.Figure:
             "color": [MAIN if row["welch_significant"] else "rgba(0,0,0,0)" for row in shown],
             "line": {"color": MAIN, "width": 1.5},
         },
-        text=[f"{number(row['sd_between'])}, p {_relation(row['welch_p'])}" for row in shown],
+        text=[f"{number(row['sd_between'])}, p {relation(row['welch_p'])}" for row in shown],
         textposition="outside",
         textfont={"size": SMALL_SIZE},
         cliponaxis=False,
@@ -125,19 +125,14 @@ def _cell(row: OmnibusRow | None) -> str:
     return number(row["sd_between"]) + (" *" if row["welch_significant"] else "")
 
 
-def _relation(value: float | None) -> str:
-    told = probability(value)
-    return told if told.startswith("&lt;") else f"= {told}"
-
-
 def _hover(row: OmnibusRow | None, panel: str) -> str:
     if row is None:
         return "no such panel"
     lines = [
         f"<b>{plain(row['attribute'])}</b>" + (f", {panel}" if panel else ""),
         f"bias index {number(row['sd_between'], 3)} points",
-        f"Welch p {_relation(row['welch_p'])}, q {_relation(row['welch_q'])}",
-        f"Kruskal–Wallis p {_relation(row['p_value'])}, q {_relation(row['q_value'])}",
+        f"Welch p {relation(row['welch_p'])}, q {relation(row['welch_q'])}",
+        f"Kruskal–Wallis p {relation(row['p_value'])}, q {relation(row['q_value'])}",
         f"{counted(row['n_groups'], 'group')}, {counted(row['n_total'], 'persona')}",
     ]
     return "<br>".join(lines)

@@ -161,7 +161,8 @@ def digits_figure(digits: RawDigits) -> go.Figure:
     figure.update_layout(
         barmode="group",
         showlegend=True,
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+        margin_t=100,
     )
     figure.update_xaxes(type="category", title_text="Digit")
     return figure.update_yaxes(title_text="Share of answers", tickformat=".0%")
