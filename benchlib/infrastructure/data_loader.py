@@ -1,11 +1,12 @@
 """A run's answers as one frame: live while it runs, kept in memory and on disk once it is final."""
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,6 @@ from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_CATEGORY
 from benchlib.infrastructure.snapshots import (
     Snapshot,
-    SnapshotKey,
     load_snapshot,
     snapshot_key,
     write_snapshot,
@@ -24,6 +24,8 @@ from benchlib.infrastructure.snapshots import (
 from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs, traits
 from benchlib.infrastructure.storage.columns import GivenUp, MassSummary, RatingColumns
 from benchlib.infrastructure.storage.engine import Store
+
+_log = logging.getLogger(__name__)
 
 _KEPT_DATASETS: Final = 8
 _KEPT_RUNS: Final = 4
@@ -301,17 +303,32 @@ def _read(store: Store, run: RunRecord, folder: Path | None, *, write: bool) -> 
     key = snapshot_key(folder, store.database, run, n_rows)
     snapshot = load_snapshot(key, n_rows)
     if snapshot is None:
-        loaded = _load(store, run.id)
-        if write and _content(loaded.run) == _content(run):
-            _write(store, key, loaded)
-        return loaded
+        fetched = _fetch(store, run.id)
+        if write and _content(fetched.run) == _content(run):
+            with store.read() as session:
+                known = {other.id for other in runs.list_runs(session)}
+            write_snapshot(key, fetched.snapshot, known)
+        return _loaded(fetched)
     with store.read() as session:
         asked = traits.get_traits(session, run.config.trait_ids)
         given_up = columns.fetch_given_up(session, run.id)
-    return _loaded(run, snapshot, asked, given_up)
+    return _loaded(_Fetched(run, asked, given_up, snapshot))
+
+
+class _Fetched(NamedTuple):
+    """What the store tells about a run's answers, at one moment."""
+
+    run: RunRecord
+    asked: Sequence[TraitRecord]
+    given_up: GivenUp
+    snapshot: Snapshot
 
 
 def _load(store: Store, run_id: int) -> LoadedRun:
+    return _loaded(_fetch(store, run_id))
+
+
+def _fetch(store: Store, run_id: int) -> _Fetched:
     """Read a run from the store; its record is read again, to be of the same moment."""
     with store.read() as session:
         run = runs.get_run(session, run_id)
@@ -323,41 +340,41 @@ def _load(store: Store, run_id: int) -> LoadedRun:
         asked = traits.get_traits(session, run.config.trait_ids)
     personas = load_personas_cached(store, run.dataset_id)
     kept = personas[["persona_id", *attribute_names(personas)]]
-    return _loaded(run, Snapshot(ratings, kept, mass), asked, given_up)
+    return _Fetched(run, asked, given_up, Snapshot(ratings, kept, mass))
 
 
-def _write(store: Store, key: SnapshotKey, loaded: LoadedRun) -> None:
-    with store.read() as session:
-        known = {run.id for run in runs.list_runs(session)}
-    answers = loaded.answers
-    packed = (
-        _packed(
-            answers["persona_id"].to_numpy(np.int64),
-            answers["trait_id"].to_numpy(np.int64),
-            answers["scale_order"].cat.codes.to_numpy(np.int64),
-        )
-        << 3
-    ) | answers["rating_raw"].to_numpy(np.int64)
-    expected = answers["expected_raw"].to_numpy(np.float64) if loaded.has_expected else None
+def _loaded(fetched: _Fetched) -> LoadedRun:
+    run, asked, given_up, snapshot = fetched
+    packed, expected = snapshot.ratings.packed, snapshot.ratings.expected_raw
+    if expected is None:
+        expected = np.full(len(packed), np.nan)
     ratings = RatingColumns(packed, expected)
-    write_snapshot(key, Snapshot(ratings, loaded.personas, loaded.mass), known)
-
-
-def _loaded(
-    run: RunRecord, snapshot: Snapshot, asked: Sequence[TraitRecord], given_up: GivenUp
-) -> LoadedRun:
-    ratings = snapshot.ratings
-    expected = ratings.expected_raw
+    trait_id = ratings.trait_id
+    strangers = ~_among(trait_id, [trait.id for trait in asked])
+    if strangers.any():
+        _log.warning("run %d: %d ratings of other traits left out", run.id, strangers.sum())
+        expected = expected[~strangers]
+        ratings = RatingColumns(packed[~strangers], expected)
+        trait_id = ratings.trait_id
     answers = _frame(
         run,
         asked,
         ratings.persona_id,
-        ratings.trait_id,
+        trait_id,
         ratings.scale_order,
         ratings.rating_raw,
-        np.full(len(ratings.packed), np.nan) if expected is None else expected,
+        expected,
     )
     return LoadedRun(run, answers, snapshot.personas, asked, snapshot.mass, given_up)
+
+
+def _among(values: np.ndarray[Any, Any], few: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which values are one of a few."""
+    if not len(few):
+        return np.zeros(len(values), dtype=bool)
+    known = np.sort(np.array(few, dtype=np.int64))
+    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.asarray(known[place] == values)
 
 
 def _frame(

@@ -273,6 +273,24 @@ def test_an_edited_trait_is_seen_though_the_snapshot_fits(store, folder, run_id)
     assert_frame_equal(data_loader.load_run_df_cached(store, run, folder), after)
 
 
+def test_ratings_of_traits_the_run_does_not_ask_about_are_left_out(store, folder, run_id, caplog):
+    other = add_rated_run(store, digit, personas=people(2, gender=("f", "m")), name="other")
+    stranger = get_run(store, other).config.trait_ids[0]
+    execute_sql(
+        store,
+        "INSERT INTO benchmarkresult (run_id, persona_id, trait_id, scale_order, rating_raw, "
+        f"attempt, latency_ms, answered_at) VALUES ({run_id}, 1, {stranger}, 0, 5, 1, 0, 0)",
+    )
+    for _ in ("from the store", "from the snapshot"):
+        data_loader.forget_all_runs()
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            frame = data_loader.load_run_df_cached(store, get_run(store, run_id), folder)
+        assert len(frame) == 48
+        assert "1 ratings of other traits left out" in caplog.text
+        assert "cannot be read" not in caplog.text
+
+
 def test_another_database_in_the_same_place_is_told_apart(tmp_path, folder):
     path = tmp_path / "store.db"
     frames = []
