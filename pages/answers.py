@@ -64,6 +64,11 @@ def show_answers(run: RunDetail) -> None:
         st.caption("Click the box before a row to read the whole answer.")
 
 
+def to_first_page() -> None:
+    """Another filter is another list: begin at its first page."""
+    st.session_state["page"] = 1
+
+
 def pick_filter(run: RunDetail) -> AnswerFilter:
     """Which answers to show; every choice lives in the URL."""
     datasets = get_dataset_service()
@@ -75,16 +80,20 @@ def pick_filter(run: RunDetail) -> AnswerFilter:
             case_ids,
             key="trait",
             bind="query-params",
+            on_change=to_first_page,
             placeholder="All",
             help="Nothing chosen shows all traits.",
         )
-        attributes = widgets.pick_persona_values(datasets.get_composition(run["dataset_id"]))
+        attributes = widgets.pick_persona_values(
+            datasets.get_composition(run["dataset_id"]), to_first_page
+        )
         rating = st.selectbox(
             "Digit",
             [1, 2, 3, 4, 5],
             index=None,
             key="digit",
             bind="query-params",
+            on_change=to_first_page,
             placeholder="All",
             help="The digit as the model gave it, before reversal.",
         )
@@ -94,6 +103,7 @@ def pick_filter(run: RunDetail) -> AnswerFilter:
             index=None,
             key="order",
             bind="query-params",
+            on_change=to_first_page,
             placeholder="Both",
             help="in: 1 = not at all, 5 = very. rev: the other way round.",
         )
@@ -101,6 +111,7 @@ def pick_filter(run: RunDetail) -> AnswerFilter:
             "Persona",
             key="persona",
             bind="query-params",
+            on_change=to_first_page,
             placeholder="All",
             help="Identifier of one persona, as in the table.",
         )
@@ -143,18 +154,16 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
             st.caption(f"Probability on valid digits before renormalising: {answer.valid_mass:.1%}")
     with right:
         widgets.show_question(question)
-    with st.container(horizontal=True):
-        st.page_link(
-            "answers.py",
-            label="Link to this answer",
-            icon=":material/link:",
-            query_params={
-                "run": str(run["id"]),
-                "trait": answer.case_id,
-                "order": answer.scale_order,
-                "persona": answer.persona_uuid,
-            },
+    st.caption("Address of this answer")
+    widgets.foreign_text(
+        widgets.address_of(
+            "answers",
+            run=run["id"],
+            trait=answer.case_id,
+            order=answer.scale_order,
+            persona=answer.persona_uuid,
         )
+    )
 
 
 def show_failures(run: RunDetail) -> None:

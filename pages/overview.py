@@ -38,7 +38,7 @@ def show_active() -> None:
         status = now[run["id"]]
         with st.container(border=True):
             st.progress(
-                words.share(status["done"] + status["failed"], status["total"]),
+                words.share(status["done"], status["total"]),
                 text=f"{status['done']:,} of {words.counted(status['total'], 'answer')}"
                 f" · {words.rate(status['rate_per_s'])} · {words.duration(status['eta_s'])} left",
             )

@@ -27,8 +27,7 @@ def show_progress() -> None:
         return
     if now["status"] != run["status"]:
         st.rerun()
-    settled = now["done"] + now["failed"]
-    st.progress(words.share(settled, now["total"]), text=_headline(now["done"], now["total"]))
+    st.progress(words.share(now["done"], now["total"]), text=_headline(now["done"], now["total"]))
     if now["cancel_requested"] and is_active:
         st.info("Cancelling: what is in flight may still land.", icon=":material/hourglass_top:")
     elif now["activity"]:
@@ -46,7 +45,9 @@ def show_progress() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.plotly_chart(
-            tally_figure(seen["tally"]), key="progress_tally", alt="Ratings so far, by scale order"
+            tally_figure(seen["tally"], "Ratings so far" if is_active else "Ratings"),
+            key="progress_tally",
+            alt="Ratings, by scale order",
         )
     with right:
         _show_latest(seen["tally"].get("latest", []))

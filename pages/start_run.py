@@ -130,14 +130,17 @@ def pick_server(choice: EngineChoice) -> dict[str, Any]:
     if st.button("Test connection", key="start_test", icon=":material/wifi_tethering:"):
         with st.spinner("Asking the server…"):
             st.session_state["start_found"] = service.test_connection(address, key)
-    found = st.session_state.get("start_found", [])
-    widgets.connections(found)
-    suggested = choice["model_name"] if choice["llm"] == "vllm" else None
-    models = dict.fromkeys([suggested] if suggested else [])
-    models |= dict.fromkeys(model for place in found for model in place["models"])
+        served = widgets.served_models(st.session_state["start_found"])
+        if served and st.session_state.get("start_model") not in served:
+            st.session_state["start_model"] = served[0]
+    if "start_found" in st.session_state:
+        widgets.connections(st.session_state["start_found"])
+    models = widgets.served_models(st.session_state.get("start_found", []))
+    if choice["llm"] == "vllm" and choice["model_name"] not in models:
+        models = [choice["model_name"], *models]
     model = st.selectbox(
         "Model",
-        list(models),
+        models,
         index=0 if models else None,
         key="start_model",
         accept_new_options=True,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import urlencode, urljoin
 
 import pandas as pd
 import streamlit as st
@@ -73,6 +74,11 @@ def remember_run(run_id: int) -> None:
         st.query_params[_RUN] = str(run_id)
 
 
+def address_of(page: str, **query: object) -> str:
+    """The address that restores a page with these choices, to be copied."""
+    return f"{urljoin(st.context.url or '', page)}?{urlencode(query)}"
+
+
 def forget_run(run_id: int) -> None:
     """Let go of a run that was deleted."""
     if st.session_state.get("current_run") == run_id:
@@ -131,9 +137,9 @@ def simulated_badge() -> None:
 
 
 def run_facts(run: RunSummary | RunDetail) -> None:
-    """Model, dataset and time of a run, as plain text."""
+    """Number, model, dataset and time of a run, as plain text."""
     began = words.moment(run["started_at"] or run["created_at"], st.context.timezone)
-    st.text(f"{run['model_name']} on {run['dataset_name']}, {began}")
+    st.text(f"Run {run['id']}: {run['model_name']} on {run['dataset_name']}, {began}")
 
 
 def numbers(values: Mapping[str, tuple[str, str]]) -> None:
@@ -183,7 +189,7 @@ def explain(text: str) -> None:
         st.markdown(text)
 
 
-def pick_persona_values(composition: Composition) -> dict[str, str]:
+def pick_persona_values(composition: Composition, on_change: Callable[[], None]) -> dict[str, str]:
     """Attribute values that personas must have, kept in the URL as "gender = female"."""
     options = {
         f"{attribute['attribute']} = {value['category']}": (
@@ -198,6 +204,7 @@ def pick_persona_values(composition: Composition) -> dict[str, str]:
         list(options),
         key="personas",
         bind="query-params",
+        on_change=on_change,
         placeholder="Anyone",
         help="Personas that have all the values chosen; one value per attribute.",
     )
@@ -295,6 +302,11 @@ def connections(found: Sequence[EngineConnection]) -> None:
                         )
             for note in place["notes"]:
                 st.text(f"• {note}")
+
+
+def served_models(found: Sequence[EngineConnection]) -> list[str]:
+    """The models of all servers that were tested, each once."""
+    return list(dict.fromkeys(model for place in found for model in place["models"]))
 
 
 def managed_server(service: BenchmarkService) -> None:

@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
@@ -57,8 +58,8 @@ class App:
         self._process = None
 
     def start(self):
-        """Start the process; return when it serves."""
-        serving = threading.Event()
+        """Start the process; return when it answers."""
+        listening = threading.Event()
         command = [sys.executable, "-m", "streamlit", "run", "app.py"]
         options = ["--server.port", str(self.port), "--server.headless", "true"]
         self._process = subprocess.Popen(
@@ -69,9 +70,13 @@ class App:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._reader = threading.Thread(target=self._read, args=(self._process, serving))
+        self._reader = threading.Thread(target=self._read, args=(self._process, listening))
         self._reader.start()
-        if not serving.wait(SECONDS_TO_START) or self._process.poll() is not None:
+        try:
+            # The socket listens when the address is printed; the app is imported after that.
+            assert listening.wait(SECONDS_TO_START)
+            httpx.get(f"{self.url}/api/health", timeout=SECONDS_TO_START).raise_for_status()
+        except (AssertionError, httpx.HTTPError):
             self.stop()
             pytest.fail("The app did not start:\n" + "".join(self.log))
         return self
@@ -97,12 +102,12 @@ class App:
         self._process.stdout.close()
         self._process = None
 
-    def _read(self, process, serving):
+    def _read(self, process, listening):
         for line in process.stdout:
             self.log.append(line)
             if "URL:" in line:
-                serving.set()
-        serving.set()  # the process has ended; whoever waits must look
+                listening.set()
+        listening.set()  # the process has ended; whoever waits must look
 
 
 def _free_port():
@@ -139,8 +144,9 @@ def start_app(tmp_path):
         app.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
+    """Not for the session: as long as Playwright is open, this thread has a running event loop."""
     require(shutil.which("chromium") is not None, "Chromium")
     with sync_playwright() as playwright:
         opened = open_browser(playwright)

@@ -1,0 +1,122 @@
+"""Pages over a real store in a folder of the test; runs are executed when a test says so."""
+
+import json
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from benchlib import bootstrap
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.application.commands import start_benchmark
+from benchlib.application.dataset_service import DatasetService
+from benchlib.infrastructure.execution.executor import Worksite, execute_benchmark_run
+from benchlib.infrastructure.storage.engine import Store
+from benchlib.settings import Settings
+from tests.samples import add_dataset, add_traits, claim
+
+NAVIGATION = Path(__file__).parents[2] / "pages" / "navigation.py"
+NOBODY = "http://127.0.0.1:9"
+
+
+@dataclass
+class House:
+    """Services over one store, without a worker: nothing runs by itself."""
+
+    store: Store
+    settings: Settings
+    service: BenchmarkService
+    datasets: DatasetService
+
+    def fill(self, n_personas=6, n_traits=4):
+        """A dataset of two genders and three origins, traits of two categories."""
+        add_dataset(self.store, n_personas)
+        add_traits(self.store, n_traits)
+        return self
+
+    def queue(self, **fields):
+        """A queued run of the simulated rater."""
+        command = {"dataset_id": 1, "llm": "simulated", "dual_fraction": 0.5, **fields}
+        return self.service.start_benchmark(start_benchmark(**command))
+
+    def execute(self, run_id, **changes):
+        """Execute a queued run to its end, in this thread."""
+        assert claim(self.store, "test") == run_id
+        site = Worksite(
+            store=self.store,
+            settings=self.settings,
+            owner="test",
+            stop=threading.Event(),
+            now=lambda: datetime.now(UTC),
+            monotonic=monotonic,
+            **changes,
+        )
+        execute_benchmark_run(site, run_id)
+        return run_id
+
+    def finished(self, **fields):
+        return self.execute(self.queue(**fields))
+
+
+@pytest.fixture
+def make_house(store, tmp_path, monkeypatch):
+    """Gives `make(**settings) -> House`, whose services the pages find."""
+
+    def make(address=NOBODY, **settings):
+        chosen = Settings(data_dir=tmp_path, vllm_base_url=address, **settings)
+        house = House(
+            store,
+            chosen,
+            BenchmarkService(store, None, chosen),
+            DatasetService(store, read_only=chosen.read_only),
+        )
+        monkeypatch.setattr(bootstrap, "get_service", lambda: house.service)
+        monkeypatch.setattr(bootstrap, "get_dataset_service", lambda: house.datasets)
+        return house
+
+    return make
+
+
+@pytest.fixture
+def house(make_house):
+    return make_house().fill()
+
+
+@pytest.fixture
+def open_page():
+    """Gives `open_page("metrics", run=1) -> AppTest`, run once, without an exception."""
+
+    def open_page(name, **query):
+        at = AppTest.from_file(NAVIGATION, default_timeout=60)
+        at.switch_page(f"{name}.py")
+        for key, value in query.items():
+            at.query_params[key] = str(value) if not isinstance(value, list) else value
+        return settled(at.run())
+
+    return open_page
+
+
+def settled(at):
+    assert not at.exception, at.exception
+    return at
+
+
+def metric(at, label):
+    """The value of the metric with this label."""
+    (value,) = [found.value for found in at.metric if found.label == label]
+    return value
+
+
+def figure(at, key):
+    """A Plotly figure as the browser gets it."""
+    (found,) = [chart for chart in at.get("plotly_chart") if chart.proto.id.endswith(f"-{key}")]
+    return json.loads(found.proto.spec)
+
+
+def texts(at):
+    """All plain texts of the page."""
+    return [found.value for found in at.text]

@@ -1,0 +1,132 @@
+"""Metrics and answers: numbers of the service, filters in the address, text kept literal."""
+
+import pytest
+
+from benchlib.domain.results import AnswerFilter
+from tests.pages.conftest import figure, metric, settled, texts
+
+
+def test_metrics_show_the_numbers_of_the_service(house, open_page):
+    run_id = house.finished()
+    metrics = house.service.get_metrics(run_id)
+    at = open_page("metrics", run=run_id)
+    assert metric(at, "Answers") == str(metrics["n"]) == "36"
+    assert metric(at, "Personas") == "6"
+    assert metric(at, "Missing") == "0"
+    (bars,) = figure(at, "metrics_histogram")["data"]
+    assert bars["customdata"] == metrics["hist"]["counts"]
+    rows = figure(at, "metrics_categories")["data"][0]["y"]
+    assert rows == ["competence", "warmth"]
+    assert at.dataframe[0].value["count"].tolist() == [
+        row["count"] for row in metrics["trait_categories"]["summary"]
+    ]
+
+
+def test_means_follow_attribute_and_trait_category_in_the_address(house, open_page):
+    run_id = house.finished()
+    at = open_page("metrics", run=run_id, attribute="origin", trait_category="warmth")
+    rows = house.service.get_means(run_id, "origin", trait_category="warmth")["rows"]
+    (dots,) = figure(at, "metrics_means_figure")["data"]
+    assert dots["x"] == pytest.approx([row["mean"] for row in rows])
+    assert at.dataframe[1].value["category"].tolist() == [row["category"] for row in rows]
+    at.selectbox(key="attribute").select("gender")
+    settled(at.run())
+    assert {
+        label.split(" ")[0] for label in figure(at, "metrics_means_figure")["data"][0]["y"]
+    } == {
+        "female",
+        "male",
+    }
+
+
+def test_a_run_without_answers_says_that_there_is_nothing_to_measure(house, open_page):
+    at = open_page("metrics", run=house.queue())
+    assert "nothing to measure" in at.info[0].value
+    assert metric(at, "Missing") == "36"
+
+
+def test_an_incomplete_run_is_marked(house, open_page):
+    run_id = house.finished(simulated_fault_rate=0.5, max_attempts=1)
+    for page in ("metrics", "answers"):
+        at = open_page(page, run=run_id)
+        said = " ".join(found.value for found in at.markdown)
+        assert "Preliminary" in said
+        assert "Simulated data" in said
+
+
+def test_answers_are_filtered_by_the_address(house, open_page):
+    run_id = house.finished()
+    at = open_page("answers", run=run_id)
+    assert len(at.dataframe[0].value) == 36
+    first = house.service.list_answers(run_id, AnswerFilter())[0]
+    at = open_page("answers", run=run_id, trait=first.case_id, digit=first.rating_raw)
+    wanted = AnswerFilter(case_ids=(first.case_id,), rating_raw=first.rating_raw)
+    assert len(at.dataframe[0].value) == len(house.service.list_answers(run_id, wanted))
+    at = open_page("answers", run=run_id, personas="gender = female", order="rev")
+    shown = at.dataframe[0].value
+    assert set(shown["scale"]) == {"1 = very … 5 = not at all"}
+    assert set(shown["persona"]) <= {"persona-0", "persona-2", "persona-4"}
+
+
+def test_one_answer_is_shown_in_full_by_its_address(house, open_page):
+    run_id = house.finished()
+    answer = house.service.list_answers(run_id, AnswerFilter())[5]
+    question = house.service.get_prompt(run_id, answer)
+    at = open_page(
+        "answers",
+        run=run_id,
+        trait=answer.case_id,
+        order=answer.scale_order,
+        persona=answer.persona_uuid,
+    )
+    assert metric(at, "Digit") == str(answer.rating_raw)
+    assert [code.value for code in at.code] == [
+        answer.raw_answer,
+        question.system,
+        question.user,
+        f"answers?run={run_id}&trait={answer.case_id}&order={answer.scale_order}"
+        f"&persona={answer.persona_uuid}",
+    ]
+    (bars,) = figure(at, "answer_distribution")["data"]
+    assert bars["y"] == pytest.approx(answer.probabilities)
+
+
+def test_a_filter_that_fits_nothing_says_so(house, open_page):
+    at = open_page("answers", run=house.finished(), persona="nobody")
+    assert "No answer fits" in at.info[0].value
+
+
+def test_pages_of_answers_come_from_the_server(make_house, open_page):
+    house = make_house().fill(n_personas=10, n_traits=8)
+    run_id = house.finished()  # 10 x 8 pairs, half twice = 120 answers
+    at = open_page("answers", run=run_id)
+    first = at.dataframe[0].value
+    assert len(first) == 50
+    at.get("pagination")[0].select(3)
+    settled(at.run())
+    last = at.dataframe[0].value
+    assert len(last) == 20
+    stored = house.service.list_answers(run_id, AnswerFilter(), limit=20, offset=100)
+    assert last["persona"].tolist() == [answer.persona_uuid for answer in stored]
+    at.selectbox(key="order").select("rev")
+    settled(at.run())
+    assert len(at.dataframe[0].value) == 50  # a new filter begins at its first page
+
+
+def test_failures_and_missing_have_their_tabs(house, open_page):
+    run_id = house.finished(simulated_fault_rate=0.5, max_attempts=1)
+    run = house.service.get_run(run_id)
+    at = open_page("answers", run=run_id, tab="Failures")
+    assert len(at.dataframe[1].value) == run["failed"]
+    assert at.dataframe[1].value["final"].all()
+    at = open_page("answers", run=run_id, tab="Missing")
+    assert f"{run['failed']} of 36 planned questions have no rating" in " ".join(texts(at))
+    assert len(at.dataframe[0].value) == run["failed"]
+
+
+def test_a_complete_run_misses_nothing(house, open_page):
+    run_id = house.finished()
+    assert (
+        "Every planned question" in open_page("answers", run=run_id, tab="Missing").success[0].value
+    )
+    assert "No attempt failed." in texts(open_page("answers", run=run_id, tab="Failures"))
