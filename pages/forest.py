@@ -108,6 +108,13 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="category: by trait category, then from the highest delta down. effect: the largest "
         "first, whatever its sign. precision: the shortest interval first.",
     )
+    compact = st.toggle(
+        "Few columns",
+        value="Mobi" in st.context.headers.get("User-Agent", ""),
+        key="compact",
+        bind="query-params",
+        help="For narrow screens and columns of a paper.",
+    )
     options = analysis.pick_options()
 advanced = st.expander("Advanced", icon=":material/science:")
 with advanced, st.container(horizontal=True, vertical_alignment="bottom"):
@@ -136,13 +143,6 @@ with advanced, st.container(horizontal=True, vertical_alignment="bottom"):
         bind="query-params",
         help="Traits weigh equally in both diamonds; this shows 1/SE² instead.",
     )
-    compact = st.toggle(
-        "Few columns",
-        value="Mobi" in st.context.headers.get("User-Agent", ""),
-        key="compact",
-        bind="query-params",
-        help="For narrow screens and columns of a paper.",
-    )
 
 with st.spinner("Comparing traits"):
     forest = service.get_forest(
@@ -168,7 +168,7 @@ if not forest["rows"]:
         icon=":material/info:",
     )
 else:
-    st.caption("Click a row to read the answers behind it.")
+    st.caption("Click a row to read the answers behind it. “Few columns” suits a narrow screen.")
 for target in forest["targets"]:
     show_forest(run, forest, provenance, target)
 analysis.table(

@@ -58,6 +58,12 @@ PAPER: Final = {"light": "#ffffff", "dark": "#0e1117"}
 
 _LOG: Final = logging.getLogger(__name__)
 _WIDTH: Final = 1100
+_LABELS: Final = 190
+"""Pixels that labels to the left of a plot may need; the caption begins after them."""
+
+_LETTER: Final = 6
+"""Pixels per letter of a caption."""
+
 _SECONDS: Final = 60.0
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _LATEX: Final = {
@@ -174,7 +180,7 @@ def export_figure(
     """
     if extension not in FIGURE_FORMATS:
         raise InvalidInput(f"There is no figure format {extension!r}; use svg, pdf, png or html.")
-    ready = _ready(figure, provenance, theme)
+    ready = _ready(figure, provenance, theme, width)
     if extension == "html":
         return _html(ready, provenance)
     height = ready.layout.height or 450
@@ -289,7 +295,6 @@ class Renderer:
             target=self._loop.run_forever, name="benchlib-pictures", daemon=True
         )
         self._thread.start()
-        atexit.register(self.close)
 
         async def opened() -> Any:
             browser = Kaleido(n=1, mathjax=False, timeout=_SECONDS)
@@ -297,6 +302,8 @@ class Renderer:
             return browser
 
         self._kaleido = self._wait(opened())
+        # After opening: at exit, the browser then closes before its temporary folders vanish.
+        atexit.register(self.close)
 
     def _stop(self) -> None:
         loop, thread, browser = self._loop, self._thread, self._kaleido
@@ -332,7 +339,9 @@ async def _finish() -> None:
     await asyncio.gather(*rest, return_exceptions=True)
 
 
-def _ready(figure: go.Figure, provenance: Provenance, theme: Theme) -> go.Figure:
+def _ready(
+    figure: go.Figure, provenance: Provenance, theme: Theme, width: int = _WIDTH
+) -> go.Figure:
     """A copy with caption, mark and the colours of a theme."""
     ready = go.Figure(figure)
     ready.update_layout(
@@ -343,7 +352,7 @@ def _ready(figure: go.Figure, provenance: Provenance, theme: Theme) -> go.Figure
     )
     mark_simulated(ready, provenance.simulated)
     if not has_note(ready, CAPTION):
-        lines = wrapped(provenance.sentence())
+        lines = wrapped(provenance.sentence(), max(40, (width - _LABELS) // _LETTER))
         below = ready.layout.margin.b or 60
         room = LINE_HEIGHT * len(lines) + 10
         ready.update_layout(margin_b=below + room, height=(ready.layout.height or 450) + room)
