@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal
 
-import pandas as pd
-
+from benchlib.application.composition import Composition as Composition
+from benchlib.application.composition import dataset_composition, table_composition
 from benchlib.application.designs import (
     Design,
     design_kind,
@@ -20,9 +20,7 @@ from benchlib.application.sample_data import load_sample_data
 from benchlib.domain.errors import InvalidInput, ReadOnly
 from benchlib.domain.personas import (
     PersonaDraft,
-    PersonaTable,
     check_personas,
-    order_categories,
     persona_columns,
     persona_rows,
 )
@@ -36,7 +34,6 @@ from benchlib.domain.traits import (
     same_wording,
     trait_row,
 )
-from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.table_files import read_table, write_csv, write_parquet
@@ -48,33 +45,6 @@ _MAX_NOTE: Final = 2_000
 _MAX_PAGE: Final = 1_000
 _PREVIEW_ROWS: Final = 20
 _KEPT_COMPOSITIONS: Final = 64
-
-
-class CategoryCount(TypedDict):
-    """How many personas of a dataset have a category; share of all its personas, 0..1."""
-
-    category: str
-    count: int
-    share: float
-
-
-class AttributeComposition(TypedDict):
-    """The categories of an attribute; `n_missing` counts personas in which it is not given."""
-
-    attribute: str
-    n_missing: int
-    categories: list[CategoryCount]
-
-
-class Composition(TypedDict):
-    """What a dataset is made of. Ages are None where none is known."""
-
-    n_personas: int
-    n_counterfactuals: int
-    n_ages: int
-    youngest: int | None
-    oldest: int | None
-    attributes: list[AttributeComposition]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +135,7 @@ class DatasetService:
         with self._store.read() as session:
             personas = datasets.load_personas(session, dataset_id)
             n_copies = len(datasets.load_links(session, dataset_id))
-        composition = _composition(personas, n_copies)
+        composition = dataset_composition(personas, n_copies)
         self._remember(record, composition)
         return composition
 
@@ -226,7 +196,7 @@ class DatasetService:
             first.append(draft)
             if len(first) == _PREVIEW_ROWS:
                 break
-        return PersonaPreview(file.form, _table_composition(table), tuple(first), table.warnings)
+        return PersonaPreview(file.form, table_composition(table), tuple(first), table.warnings)
 
     def import_personas(
         self,
@@ -265,7 +235,7 @@ class DatasetService:
         }
         kind = "counterfactual" if table.has_links else "imported"
         dataset_id = self._add(name, kind, table.drafts(), parameters, note)
-        self._remember(self.get_dataset(dataset_id), _table_composition(table))
+        self._remember(self.get_dataset(dataset_id), table_composition(table))
         return dataset_id
 
     def build_dataset(self, design: Design, name: str, note: str = "") -> int:
@@ -422,56 +392,6 @@ class DatasetService:
             return datasets.add_dataset(
                 session, name, kind, drafts, parameters=parameters, note=note, now=self._now()
             )
-
-
-def _composition(personas: pd.DataFrame, n_counterfactuals: int) -> Composition:
-    ages = personas["age"].dropna()
-    attributes = [str(name) for name in personas if name not in ("persona_id", "uuid", "age")]
-    return {
-        "n_personas": len(personas),
-        "n_counterfactuals": n_counterfactuals,
-        "n_ages": len(ages),
-        "youngest": int(ages.min()) if len(ages) else None,
-        "oldest": int(ages.max()) if len(ages) else None,
-        "attributes": [
-            _attribute_composition(
-                name, {str(key): int(n) for key, n in personas[name].value_counts().items()}
-            )
-            for name in attributes
-        ],
-    }
-
-
-def _table_composition(table: PersonaTable) -> Composition:
-    ages = table.ages[table.ages >= 0]
-    links = table.texts.get("source_uuid")
-    return {
-        "n_personas": table.n_personas,
-        "n_counterfactuals": 0 if links is None else int((~links.empty).sum()),
-        "n_ages": len(ages),
-        "youngest": int(ages.min()) if len(ages) else None,
-        "oldest": int(ages.max()) if len(ages) else None,
-        "attributes": [
-            _attribute_composition(name, column.counts())
-            for name, column in table.attributes.items()
-        ],
-    }
-
-
-def _attribute_composition(attribute: str, counts: Mapping[str, int]) -> AttributeComposition:
-    total = sum(counts.values())
-    named = {category: n for category, n in counts.items() if category and n}
-    missing = total - sum(named.values()) + named.get(UNKNOWN_CATEGORY, 0)
-    if missing:
-        named[UNKNOWN_CATEGORY] = missing
-    return {
-        "attribute": attribute,
-        "n_missing": missing,
-        "categories": [
-            {"category": category, "count": int(named[category]), "share": named[category] / total}
-            for category in order_categories(attribute, named)
-        ],
-    }
 
 
 def _check_name(name: str) -> str:

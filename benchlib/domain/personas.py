@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchlib.domain.persona_links import check_links
 from benchlib.domain.tables import (
     Problems,
     TextColumn,
@@ -176,7 +177,7 @@ def check_personas(frame: pd.DataFrame) -> PersonaTable:
     }
     if AGE_GROUP in attributes or (ages >= 0).any():
         attributes[AGE_GROUP] = _age_groups(problems, ages, attributes.get(AGE_GROUP))
-    warnings += _check_links(problems, texts, attributes)
+    warnings += check_links(problems, texts, attributes, {"age": AGE_GROUP})
     problems.raise_if_any()
     return PersonaTable(len(frame), attributes, ages, texts, tuple(warnings))
 
@@ -368,79 +369,3 @@ def _age_groups(
             "leave it empty where an age is given.",
         )
     return TextColumn(groups, list(places))
-
-
-def _check_links(
-    problems: Problems, texts: Mapping[str, TextColumn], attributes: Mapping[str, TextColumn]
-) -> list[str]:
-    """Whether every counterfactual names a source of this table and what was changed."""
-    none = TextColumn(np.zeros(0, dtype=np.int64), [])
-    source, changed = (texts.get(name, none) for name in ("source_uuid", "changed_attribute"))
-    if source is none:
-        if changed is not none and not changed.empty.all():
-            problems.add("There is a column changed_attribute, but source_uuid is missing.")
-        return []
-    if "uuid" not in texts:
-        problems.add("There is a column source_uuid, but uuid is missing.")
-        return []
-    uuid = texts["uuid"]
-    linked = ~source.empty
-    row_of_uuid = np.empty(len(uuid.values), dtype=np.int64)
-    row_of_uuid[uuid.codes] = np.arange(len(uuid.codes))
-    place_of_uuid = {value: int(row_of_uuid[code]) for code, value in enumerate(uuid.values)}
-    source_rows = np.array([place_of_uuid.get(value, -1) for value in source.values])[source.codes]
-    missing = linked & (source_rows < 0)
-    problems.add_cells(missing, "source_uuid", source, "no persona of this table has this uuid.")
-    chained = linked & ~missing & linked[source_rows]
-    problems.add_cells(
-        chained, "source_uuid", source, "a source must not be a counterfactual itself."
-    )
-    if changed is none:
-        problems.add("There is a column source_uuid, but changed_attribute is missing.")
-        return []
-    allowed = {"age": AGE_GROUP} | {name: name for name in attributes}
-    problems.add_cells(
-        linked & ~changed.where(lambda name: name in allowed),
-        "changed_attribute",
-        changed,
-        f"allowed are {list_words(list(attributes))}.",
-    )
-    problems.add_cells(
-        ~linked & ~changed.empty,
-        "changed_attribute",
-        changed,
-        "it stands only where source_uuid names a persona.",
-    )
-    problems.raise_if_any()
-    return _compare_with_sources(linked, source_rows, changed, attributes, allowed)
-
-
-def _compare_with_sources(
-    linked: NDArray[np.bool_],
-    source_rows: NDArray[np.int64],
-    changed: TextColumn,
-    attributes: Mapping[str, TextColumn],
-    allowed: Mapping[str, str],
-) -> list[str]:
-    """Tell of counterfactuals that do not differ from their source in exactly what they say."""
-    rows = np.flatnonzero(linked)
-    others = np.zeros(len(rows), dtype=bool)
-    unchanged = np.zeros(len(rows), dtype=bool)
-    for name, column in attributes.items():
-        differs = column.codes[rows] != column.codes[source_rows[rows]]
-        aliases = {alias for alias, attribute in allowed.items() if attribute == name}
-        named = changed.where(aliases.__contains__)[rows]
-        others |= differs & ~named
-        unchanged |= ~differs & named
-    warnings = []
-    if others.any():
-        warnings.append(
-            f"{int(others.sum()):,} counterfactuals differ from their source in more than the "
-            "changed attribute; paired comparisons will mix the changes."
-        )
-    if unchanged.any():
-        warnings.append(
-            f"{int(unchanged.sum()):,} counterfactuals have the same value as their source in the "
-            "changed attribute."
-        )
-    return warnings

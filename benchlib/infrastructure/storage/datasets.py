@@ -6,13 +6,12 @@ A persona is written once, shared by every dataset that holds it, and never chan
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
 import pandas as pd
-from sqlalchemy import Connection, Select, Text, cast, delete, exists, func, or_
+from sqlalchemy import delete, exists, func, or_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
@@ -23,9 +22,16 @@ from benchlib.domain.results import DatasetRecord, PersonaRecord
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.storage.models import BenchmarkRun, Dataset, DatasetMember, Persona
-
-_CHUNK: Final = 5_000
-_Item = TypeVar("_Item")
+from benchlib.infrastructure.storage.persona_rows import (
+    CHUNK,
+    chunks,
+    content_line,
+    linked_members,
+    persona_record,
+    persona_select,
+    put_members,
+    put_personas,
+)
 
 
 def list_datasets(session: Session) -> list[DatasetRecord]:
@@ -90,21 +96,21 @@ def add_dataset(
     digest = hashlib.sha256()
     position = 0
     links: list[tuple[int, int, str, str | None]] = []
-    for chunk in _chunks(personas):
-        digest.update(b"".join(map(_content_line, chunk)))
-        ids = _put_personas(connection, chunk)
+    for chunk in chunks(personas):
+        digest.update(b"".join(map(content_line, chunk)))
+        ids = put_personas(connection, chunk)
         members: list[tuple[Any, ...]] = []
         for place, (draft, persona_id) in enumerate(zip(chunk, ids, strict=True), position):
             if draft.source_uuid is None:
                 members.append((row.id, place, persona_id, "source", None, None))
             else:
                 links.append((place, persona_id, draft.source_uuid, draft.changed_attribute))
-        _put_members(connection, members)
+        put_members(connection, members)
         position += len(chunk)
     if position == 0:
         raise InvalidInput("A dataset needs at least one persona.")
-    for part in _chunks(links):
-        _put_members(connection, _linked_members(connection, row.id, part))
+    for part in chunks(links):
+        put_members(connection, linked_members(connection, row.id, part))
     row.n_personas = position
     row.content_hash = digest.hexdigest()
     session.flush()
@@ -115,63 +121,50 @@ def iter_personas(
     store: Store, dataset_id: int, *, after_position: int = -1, chunk: int = 512
 ) -> Iterator[PersonaRecord]:
     """The personas of a dataset in order, a page at a time: flat memory, no long transaction."""
-    position = after_position
-    while True:
-        page = _persona_select(col(DatasetMember.position)).join(
-            DatasetMember, col(DatasetMember.persona_id) == col(Persona.id)
-        )
-        page = (
-            page.where(
-                col(DatasetMember.dataset_id) == dataset_id,
-                col(DatasetMember.position) > position,
-            )
-            .order_by(col(DatasetMember.position))
-            .limit(chunk)
-        )
-        with store.read() as session:
-            rows = session.connection().execute(page).all()
-        yield from map(_persona_record, rows)
-        if len(rows) < chunk:
-            return
-        position = rows[-1].position
+    for row in _iter_members(store, dataset_id, after_position, chunk):
+        yield persona_record(row)
 
 
-def iter_drafts(store: Store, dataset_id: int, *, chunk: int = _CHUNK) -> Iterator[PersonaDraft]:
+def iter_drafts(store: Store, dataset_id: int, *, chunk: int = CHUNK) -> Iterator[PersonaDraft]:
     """The personas of a dataset in order, with their links, as they would be stored again."""
-    source = aliased(Persona)
-    position = -1
-    while True:
-        page = (
-            _persona_select(
-                col(DatasetMember.position),
-                col(DatasetMember.changed_attribute),
-                col(source.uuid).label("source_uuid"),
-            )
-            .join(DatasetMember, col(DatasetMember.persona_id) == col(Persona.id))
-            .outerjoin(source, col(DatasetMember.source_persona_id) == col(source.id))
-            .where(
-                col(DatasetMember.dataset_id) == dataset_id,
-                col(DatasetMember.position) > position,
-            )
-            .order_by(col(DatasetMember.position))
-            .limit(chunk)
+    for row in _iter_members(store, dataset_id, -1, chunk):
+        yield PersonaDraft(
+            row.uuid,
+            orjson.loads(row.attributes),
+            row.age,
+            row.name,
+            row.appearance,
+            row.biography,
+            row.source_uuid,
+            row.changed_attribute,
         )
+
+
+def _iter_members(store: Store, dataset_id: int, after: int, chunk: int) -> Iterator[Any]:
+    source = aliased(Persona)
+    place = col(DatasetMember.position)
+    members = (
+        persona_select(
+            place,
+            col(DatasetMember.changed_attribute),
+            col(source.uuid).label("source_uuid"),
+        )
+        .join(DatasetMember, col(DatasetMember.persona_id) == col(Persona.id))
+        .outerjoin(source, col(DatasetMember.source_persona_id) == col(source.id))
+        .where(col(DatasetMember.dataset_id) == dataset_id)
+        .order_by(place)
+    )
+    with store.read() as session:
+        last = session.exec(
+            select(func.max(place)).where(DatasetMember.dataset_id == dataset_id)
+        ).one()
+    # Pages are ranges of positions, which every planner reads from the key, with or without
+    # statistics.
+    for start in range(after + 1, 0 if last is None else last + 1, chunk):
+        page = members.where(place.between(start, start + chunk - 1))
         with store.read() as session:
             rows = session.connection().execute(page).all()
-        for row in rows:
-            yield PersonaDraft(
-                row.uuid,
-                orjson.loads(row.attributes),
-                row.age,
-                row.name,
-                row.appearance,
-                row.biography,
-                row.source_uuid,
-                row.changed_attribute,
-            )
-        if len(rows) < chunk:
-            return
-        position = rows[-1].position
+        yield from rows
 
 
 def find_personas(
@@ -210,7 +203,7 @@ def find_personas(
         )
     joined = col(DatasetMember.persona_id) == col(Persona.id)
     connection = session.connection()
-    page = _persona_select().join(DatasetMember, joined).order_by(col(DatasetMember.position))
+    page = persona_select().join(DatasetMember, joined).order_by(col(DatasetMember.position))
     if len(conditions) == 1:  # positions count from 0 without gaps
         total = get_dataset(session, dataset_id).n_personas
         conditions.append(col(DatasetMember.position).between(offset, offset + limit - 1))
@@ -219,7 +212,7 @@ def find_personas(
         count = select(func.count()).select_from(Persona).join(DatasetMember, joined)
         total = int(connection.execute(count.where(*conditions)).scalar_one())
         rows = connection.execute(page.where(*conditions).offset(offset).limit(limit)).all()
-    return [_persona_record(row) for row in rows], total
+    return [persona_record(row) for row in rows], total
 
 
 def get_personas(session: Session, ids: Sequence[int]) -> list[PersonaRecord]:
@@ -229,10 +222,10 @@ def get_personas(session: Session, ids: Sequence[int]) -> list[PersonaRecord]:
         NotFound: One of them does not exist.
     """
     found: dict[int, PersonaRecord] = {}
-    for part in _chunks(dict.fromkeys(ids)):
-        wanted = _persona_select().where(col(Persona.id).in_(part))
+    for part in chunks(dict.fromkeys(ids)):
+        wanted = persona_select().where(col(Persona.id).in_(part))
         for row in session.connection().execute(wanted):
-            found[row.id] = _persona_record(row)
+            found[row.id] = persona_record(row)
     for persona_id in ids:
         if persona_id not in found:
             raise NotFound("persona", persona_id)
@@ -253,7 +246,7 @@ def load_personas(session: Session, dataset_id: int) -> pd.DataFrame:
     """
     get_dataset(session, dataset_id)
     rows = session.connection().execute(
-        _persona_select()
+        persona_select()
         .join(DatasetMember, col(DatasetMember.persona_id) == col(Persona.id))
         .where(col(DatasetMember.dataset_id) == dataset_id)
         .order_by(col(DatasetMember.position))
@@ -360,159 +353,9 @@ def _dataset_record(row: Dataset) -> DatasetRecord:
     )
 
 
-def _persona_select(*more: Any) -> Select[Any]:
-    # As text: neither the ORM nor the driver's JSON reader is fast enough for 100,000 personas.
-    attributes = cast(col(Persona.attributes), Text).label("attributes")
-    return Select(
-        *more,
-        col(Persona.id),
-        col(Persona.uuid),
-        attributes,
-        col(Persona.age),
-        col(Persona.name),
-        col(Persona.appearance),
-        col(Persona.biography),
-    )
-
-
-def _persona_record(row: Any) -> PersonaRecord:
-    return PersonaRecord(
-        id=row.id,
-        uuid=row.uuid,
-        attributes=orjson.loads(row.attributes),
-        age=row.age,
-        name=row.name,
-        appearance=row.appearance,
-        biography=row.biography,
-    )
-
-
 def _categorical(attribute: str, codes: list[int], found: list[str]) -> "pd.Categorical[str]":
     used = set(codes)
     categories = order_categories(attribute, [name for i, name in enumerate(found) if i in used])
     places = {name: place for place, name in enumerate(categories)}
     new_codes = np.array([places.get(name, -1) for name in found])[codes]
     return pd.Categorical.from_codes(new_codes, categories=pd.Index(categories))
-
-
-def _content_line(draft: PersonaDraft) -> bytes:
-    """What the content hash is taken over; its order of fields must never change."""
-    return orjson.dumps(tuple(draft)) + b"\n"
-
-
-def _put_personas(connection: Connection, chunk: Sequence[PersonaDraft]) -> list[int]:
-    """Write the new ones among these personas; return the ids of all, in order."""
-    ids = _reserve_ids(connection, len(chunk))
-    mark, json_mark = ("?", "?") if connection.dialect.name == "sqlite" else ("%s", "%s::json")
-    # Straight to the driver, with JSON of our own: a million rows in seconds, and names that the
-    # JSON functions of older SQLite versions find, which do not see through escapes.
-    written = connection.exec_driver_sql(
-        "INSERT INTO persona (id, uuid, attributes, age, name, appearance, biography) "
-        f"VALUES ({mark}, {mark}, {json_mark}, {mark}, {mark}, {mark}, {mark}) "
-        "ON CONFLICT (uuid) DO NOTHING",
-        [
-            (
-                persona_id,
-                draft.uuid,
-                orjson.dumps(draft.attributes).decode(),
-                draft.age,
-                draft.name,
-                draft.appearance,
-                draft.biography,
-            )
-            for persona_id, draft in zip(ids, chunk, strict=True)
-        ],
-        execution_options={"preserve_rowcount": True},
-    )
-    if written.rowcount == len(chunk):
-        return ids
-    _check_same_content(connection, chunk)
-    uuids = [draft.uuid for draft in chunk]
-    known = select(Persona.uuid, Persona.id).where(col(Persona.uuid).in_(uuids))
-    ids_now: dict[str, int] = {row.uuid: row.id for row in connection.execute(known)}
-    return [ids_now[uuid] for uuid in uuids]
-
-
-def _reserve_ids(connection: Connection, n: int) -> list[int]:
-    if connection.dialect.name == "sqlite":  # nobody else writes until this transaction ends
-        last = connection.execute(select(func.max(col(Persona.id)))).scalar_one()
-        return list(range((last or 0) + 1, (last or 0) + 1 + n))
-    series = func.nextval(func.pg_get_serial_sequence("persona", "id"))
-    numbers = connection.execute(select(series).select_from(func.generate_series(1, n)))
-    return [int(number) for number in numbers.scalars()]
-
-
-def _check_same_content(connection: Connection, chunk: Sequence[PersonaDraft]) -> None:
-    drafts: dict[str, PersonaDraft] = {}
-    for draft in chunk:
-        if draft.uuid in drafts:
-            raise _twice(draft.uuid)
-        drafts[draft.uuid] = draft
-    for row in connection.execute(_persona_select().where(col(Persona.uuid).in_(list(drafts)))):
-        stored, draft = _persona_record(row), drafts[row.uuid]
-        same = (
-            _given(stored.attributes) == _given(draft.attributes)
-            and stored.age == draft.age
-            and stored.name == draft.name
-            and stored.appearance == draft.appearance
-            and stored.biography == draft.biography
-        )
-        if not same:
-            raise InvalidInput(
-                f"The persona {draft.uuid} is already stored with other content, and personas "
-                "never change; give the changed persona a uuid of its own."
-            )
-
-
-def _given(attributes: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in attributes.items() if value != UNKNOWN_CATEGORY}
-
-
-def _twice(uuid: str) -> InvalidInput:
-    return InvalidInput(f"The persona {uuid} comes twice; a dataset holds each persona once.")
-
-
-def _linked_members(
-    connection: Connection, dataset_id: int, links: Sequence[tuple[int, int, str, str | None]]
-) -> list[tuple[Any, ...]]:
-    sources = (
-        select(Persona.uuid, Persona.id)
-        .join(DatasetMember, col(DatasetMember.persona_id) == col(Persona.id))
-        .where(
-            DatasetMember.dataset_id == dataset_id,
-            col(Persona.uuid).in_({link[2] for link in links}),
-        )
-    )
-    ids: dict[str, int] = {row.uuid: row.id for row in connection.execute(sources)}
-    members: list[tuple[Any, ...]] = []
-    for position, persona_id, source_uuid, changed_attribute in links:
-        if source_uuid not in ids:
-            raise InvalidInput(
-                f"The source {source_uuid} of a counterfactual is no source persona of the "
-                "dataset; add it."
-            )
-        source_id = ids[source_uuid]
-        members.append(
-            (dataset_id, position, persona_id, "counterfactual", source_id, changed_attribute)
-        )
-    return members
-
-
-def _put_members(connection: Connection, members: list[tuple[Any, ...]]) -> None:
-    if not members:
-        return
-    marks = ", ".join(["?" if connection.dialect.name == "sqlite" else "%s"] * len(members[0]))
-    try:
-        connection.exec_driver_sql(
-            "INSERT INTO datasetmember (dataset_id, position, persona_id, role, "
-            f"source_persona_id, changed_attribute) VALUES ({marks})",
-            members,
-        )
-    except IntegrityError as error:
-        raise InvalidInput("A persona comes twice; a dataset holds each persona once.") from error
-
-
-def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    source = iter(items)
-    while chunk := list(islice(source, _CHUNK)):
-        yield chunk
