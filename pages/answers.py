@@ -7,6 +7,7 @@ from benchlib.application.payloads import RunDetail
 from benchlib.bootstrap import get_dataset_service, get_service
 from benchlib.domain.results import AnswerFilter, StoredAnswer
 from benchlib.presentation.figures.histogram import answer_distribution_figure
+from pages import analysis_widgets as analysis
 from pages import widgets, words
 
 PAGE_SIZE = 50
@@ -253,6 +254,8 @@ st.title("Answers")
 run = service.get_run(widgets.pick_run(service.list_runs()))
 widgets.run_badges(run, results=True)
 widgets.run_facts(run)
+if run["n_results"]:
+    analysis.health_banner(service, run["id"])
 answers, failures, missing = st.tabs(TABS, key="tab", bind="query-params")
 with answers:
     if answers.open:

@@ -7,6 +7,7 @@ from benchlib.bootstrap import get_service
 from benchlib.domain.metrics import AttributeMean, TraitCategorySummary
 from benchlib.presentation.figures.histogram import rating_histogram_figure, trait_category_figure
 from benchlib.presentation.figures.means import means_figure
+from pages import analysis_widgets as analysis
 from pages import widgets
 
 
@@ -63,6 +64,7 @@ if not metrics["n"]:
     st.info("This run has no answers yet; there is nothing to measure.", icon=":material/info:")
     widgets.run_links(run["id"], without="metrics.py")
     st.stop()
+analysis.health_banner(service, run["id"])
 
 left, right = st.columns(2, gap="large")
 with left:

@@ -45,6 +45,19 @@ def test_a_run_without_answers_says_that_there_is_nothing_to_measure(house, open
     assert metric(at, "Missing") == "36"
 
 
+@pytest.mark.parametrize("page", ["metrics", "answers"])
+def test_results_come_with_the_health_of_their_run(house, open_page, page):
+    run_id = house.finished()
+    health = house.service.get_health_check(run_id)
+    at = open_page(page, run=run_id)
+    said = " ".join(found.value for found in at.markdown)
+    assert all(item["label"] in said for item in health["items"])
+    waiting = open_page(page, run=house.queue())
+    assert not any(
+        item["label"] in found.value for item in health["items"] for found in waiting.markdown
+    )
+
+
 def test_an_incomplete_run_is_marked(house, open_page):
     run_id = house.finished(simulated_fault_rate=0.5, max_attempts=1)
     for page in ("metrics", "answers"):
