@@ -54,10 +54,7 @@ def show_agreement(run: RunDetail) -> None:
         )
     with right:
         analysis.show_figure(digits_figure(order["digits"]), "digits", "Digits", provenance)
-        if order.get("table"):
-            analysis.show_figure(
-                agreement_table_figure(order["table"]), "pairs", "Pairs", provenance
-            )
+        analysis.show_figure(agreement_table_figure(order["table"]), "pairs", "Pairs", provenance)
     widgets.explain(
         "A consistent rater gives the same meaning in both orders: digit as is + digit reversed = "
         "6. Kappa, ICC and alpha compare agreement with chance (0) and perfection (1); "

@@ -122,7 +122,11 @@ class RawDigits(TypedDict):
 
 
 class OrderEffectMetrics(TypedDict):
-    """The order panel; every number is None without pairs, intervals also with one persona."""
+    """The order panel; every number is None without pairs, intervals also with one persona.
+
+    `table` counts pairs, 5 x 5: rows the digit in order `in`, columns 6 - the digit in `rev`, so
+    pairs that agree stand on the diagonal. All zeros without pairs.
+    """
 
     n_pairs: int
     n_personas: int
@@ -135,6 +139,7 @@ class OrderEffectMetrics(TypedDict):
     correlation: OrderCorrelation
     agreement: Agreement
     digits: RawDigits
+    table: list[list[int]]
     by_case: list[OrderByCase]
     by_trait_category: list[OrderByTraitCategory]
 
@@ -238,7 +243,8 @@ def compute_order_effect_metrics(frame: pd.DataFrame) -> OrderEffectMetrics:
     distance = compute_cluster_mean(np.abs(gap), pairs.personas).clipped(0, N_POINTS - 1)
     dominance = compute_cluster_mean(np.sign(gap), pairs.personas).clipped(-1, 1)
     within1 = compute_cluster_mean(np.abs(gap) <= 1, pairs.personas).clipped(0, 1)
-    agreement = compute_agreement(_persona_tables(pairs))
+    tables = _persona_tables(pairs)
+    agreement = compute_agreement(tables)
     reach = None if bias.sd is None else _LIMITS_Z * bias.sd
     return {
         "n_pairs": bias.n,
@@ -284,6 +290,7 @@ def compute_order_effect_metrics(frame: pd.DataFrame) -> OrderEffectMetrics:
         },
         "agreement": agreement,
         "digits": _raw_digits(frame["rating_raw"], in_reverse),
+        "table": tables.sum(axis=0).astype(np.int64).tolist(),
         "by_case": _by_case(pairs),
         "by_trait_category": _by_trait_category(pairs),
     }

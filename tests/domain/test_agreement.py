@@ -272,6 +272,19 @@ def test_order_panel_by_hand():
     assert found["status"] == "low_n"
 
 
+def test_order_panel_counts_pairs_by_both_answers():
+    frame = pair_frame([(0, 0, 4, 2), (0, 1, 5, 5), (1, 0, 3, 4), (1, 1, 1, 5), (2, 0, 4, 2)])
+    # in x (6 - rev): 4 4, 5 1, 3 2, 1 1, 4 4
+    assert compute_order_effect_metrics(frame)["table"] == [
+        [1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0],
+        [0, 0, 0, 2, 0],
+        [1, 0, 0, 0, 0],
+    ]
+    assert compute_order_effect_metrics(frame.iloc[:0])["table"] == [[0] * 5] * 5
+
+
 def test_order_panel_by_trait_reads_consistency_not_raw_distance():
     frame = pair_frame([(0, 0, 1, 5), (1, 0, 1, 5), (0, 1, 5, 5), (1, 1, 5, 5)])
     rows = {row["case_id"]: row for row in compute_order_effect_metrics(frame)["by_case"]}
