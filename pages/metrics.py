@@ -5,8 +5,10 @@ import streamlit as st
 
 from benchlib.bootstrap import get_service
 from benchlib.domain.metrics import AttributeMean, TraitCategorySummary
+from benchlib.presentation.exports import provenance_of
 from benchlib.presentation.figures.histogram import rating_histogram_figure, trait_category_figure
 from benchlib.presentation.figures.means import means_figure
+from benchlib.presentation.tables import histogram_rows, trait_category_rows
 from pages import analysis_widgets as analysis
 from pages import widgets
 
@@ -65,21 +67,30 @@ if not metrics["n"]:
     widgets.run_links(run["id"], without="metrics.py")
     st.stop()
 analysis.health_banner(service, run["id"])
+provenance = provenance_of(run, metrics)
 
 left, right = st.columns(2, gap="large")
 with left:
-    st.plotly_chart(
+    analysis.show_figure(
         rating_histogram_figure(metrics["hist"]),
-        key="metrics_histogram",
-        alt="Share of answers per point of the scale",
+        "metrics_histogram",
+        "Share of answers per point of the scale",
+        provenance,
+        histogram_rows(metrics["hist"]),
     )
 with right:
-    st.plotly_chart(
+    analysis.show_figure(
         trait_category_figure(metrics["trait_categories"]["histograms"]),
-        key="metrics_categories",
-        alt="Share of answers per point of the scale, by trait category",
+        "metrics_categories",
+        "Share of answers per point of the scale, by trait category",
+        provenance,
+        trait_category_rows(metrics["trait_categories"]["histograms"]),
     )
-show_summary(metrics["trait_categories"]["summary"])
+summary = metrics["trait_categories"]["summary"]
+show_summary(summary)
+analysis.downloads(
+    "metrics_summary", provenance, rows=summary, title="Level and spread per trait category"
+)
 widgets.explain(
     "Ratings show 1 as “not at all” and 5 as “very” for every answer: those asked with the "
     "reversed scale are turned back. *Aligned* also turns negative traits round, so that 5 is "
@@ -93,16 +104,18 @@ with st.container(horizontal=True):
 if attribute is None:
     st.text("The personas of this run have no attributes to compare.")
     st.stop()
-means = service.get_means(run["id"], attribute, trait_category=category)["rows"]
+means = service.get_means(run["id"], attribute, trait_category=category)
 figure, table = st.columns(2, gap="large")
 with figure:
-    st.plotly_chart(
-        means_figure(means, attribute, metrics["attributes"][attribute]["baseline"]),
-        key="metrics_means_figure",
-        alt="Mean rating with 95 % interval per category",
+    analysis.show_figure(
+        means_figure(means["rows"], attribute, metrics["attributes"][attribute]["baseline"]),
+        "metrics_means_figure",
+        "Mean rating with 95 % interval per category",
+        provenance_of(run, means),
+        means["rows"],
     )
 with table:
-    show_means(means)
+    show_means(means["rows"])
 widgets.explain(
     "The persona is the unit: each persona gets one score, the mean over its traits after "
     "valence alignment and after taking out what is common to a trait and scale order. The dot is "

@@ -1,7 +1,5 @@
 """The script of the app: which pages there are, in what order."""
 
-from pathlib import Path
-
 import streamlit as st
 
 from benchlib.bootstrap import get_service
@@ -10,12 +8,13 @@ from pages import widgets
 
 st.set_page_config(page_title="benchlib", page_icon=":material/balance:", layout="wide")
 
-START = st.Page("start_run.py", title="Start run", icon=":material/rocket_launch:")
-PROGRESS = st.Page("progress.py", title="Progress", icon=":material/monitoring:")
-RUNS = st.Page("runs.py", title="Runs", icon=":material/list:")
 PAGES = {
     "": [st.Page("overview.py", title="Overview", icon=":material/home:", default=True)],
-    "Run": [START, PROGRESS, RUNS],
+    "Run": [
+        st.Page("start_run.py", title="Start run", icon=":material/rocket_launch:"),
+        st.Page("progress.py", title="Progress", icon=":material/monitoring:"),
+        st.Page("runs.py", title="Runs", icon=":material/list:"),
+    ],
     "Results": [
         st.Page("metrics.py", title="Metrics", icon=":material/bar_chart:"),
         st.Page("omnibus.py", title="Bias overview", icon=":material/grid_on:"),
@@ -25,13 +24,9 @@ PAGES = {
         st.Page("answers.py", title="Answers", icon=":material/forum:"),
     ],
     "Materials": [
-        st.Page(file, title=title, icon=icon)
-        for file, title, icon in (
-            ("datasets.py", "Datasets", ":material/groups:"),
-            ("traits.py", "Traits", ":material/label:"),
-            ("engines.py", "Engines", ":material/dns:"),
-        )
-        if Path(__file__).with_name(file).exists()
+        st.Page("datasets.py", title="Datasets", icon=":material/groups:"),
+        st.Page("traits.py", title="Traits", icon=":material/label:"),
+        st.Page("engines.py", title="Engines", icon=":material/dns:"),
     ],
 }
 

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from benchlib.application.commands import StartBenchmark, start_benchmark
 from benchlib.application.engines import EngineChoice
+from benchlib.application.run_design import RunDesign
 from benchlib.bootstrap import get_dataset_service, get_service
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.results import DatasetRecord, TraitRecord
@@ -55,6 +57,8 @@ def pick_materials(known: Sequence[DatasetRecord], active: Sequence[TraitRecord]
     )
     asked = [key for key in candidates if key not in left_out]
     st.caption(f"{len(asked)} of {words.counted(len(active), 'active trait')} chosen")
+    if not asked:
+        st.error("Choose at least one trait.", icon=":material/error:")
     return {"dataset_id": dataset_id, "trait_ids": asked}
 
 
@@ -115,7 +119,8 @@ def pick_managed() -> tuple[dict[str, Any], str | None]:
     widgets.managed_server(service)
     state = service.server_state()
     if state is None or state["state"] not in ("starting", "ready"):
-        return {"llm": "vllm"}, "Start the local server first."
+        named = st.session_state["server_model"].strip()
+        return {"llm": "vllm", "model_name": named or "-"}, "Start the local server first."
     fields = {
         "llm": "vllm",
         "vllm_base_url": state["base_url"],
@@ -138,7 +143,7 @@ def pick_server(choice: EngineChoice) -> dict[str, Any]:
     models = widgets.served_models(st.session_state.get("start_found", []))
     if choice["llm"] == "vllm" and choice["model_name"] not in models:
         models = [choice["model_name"], *models]
-    model = st.selectbox(
+    model: str | None = st.selectbox(
         "Model",
         models,
         index=0 if models else None,
@@ -148,6 +153,8 @@ def pick_server(choice: EngineChoice) -> dict[str, Any]:
         help="As the server names it. Testing the connection lists what it serves.",
         **KEEP,
     )
+    if not model:
+        st.error("Name the model, or test the connection to see a list.", icon=":material/error:")
     return {
         "llm": "vllm",
         "vllm_base_url": address or choice["base_url"],
@@ -299,6 +306,47 @@ def show_preflight(command: StartBenchmark, obstacle: str | None) -> None:
         st.switch_page("progress.py", query_params={"run": str(run_id)})
 
 
+def show_detectable(command: StartBenchmark) -> None:
+    """The smallest difference the run can tell from none, per attribute."""
+    details = st.expander(
+        "What this run can find",
+        icon=":material/search:",
+        key="start_detectable",
+        on_change="rerun",
+    )
+    if not details.open:
+        return
+    asked = [trait for trait in active if trait.id in (command.trait_ids or ())]
+    plan = service.get_planning(
+        RunDesign(
+            dataset_id=command.dataset_id or 0,
+            n_traits=max(1, sum(trait.valence != 0 for trait in asked)),
+            dual_fraction=command.dual_fraction,
+        )
+    )
+    with details:
+        st.dataframe(
+            pd.DataFrame(plan["attributes"]),
+            key="start_detectable_table",
+            hide_index=True,
+            placeholder="–",
+            column_order=["attribute", "baseline", "mde", "mde_worst"],
+            column_config={
+                "attribute": "Attribute",
+                "baseline": "Baseline",
+                "mde": st.column_config.NumberColumn("Largest group", format="%.2f"),
+                "mde_worst": st.column_config.NumberColumn("Smallest group", format="%.2f"),
+            },
+            alt="Smallest detectable difference per attribute",
+        )
+        st.caption(
+            "Smallest true difference from the baseline, in rating points, that a test at level "
+            f"{plan['alpha']:g} finds with a probability of {plan['power']:.0%}, for the largest "
+            "and the smallest other group. Spread assumed: personas "
+            f"{plan['sd_persona']:.2f}, single answers {plan['sd_residual']:.2f}."
+        )
+
+
 def show_preview(command: StartBenchmark) -> None:
     """The prompt as it is sent, in both scale orders."""
     st.subheader("Prompt preview")
@@ -331,9 +379,14 @@ with form:
 with ready:
     st.subheader("Ready to launch")
     st.text(choice["note"])
+    complete = materials["trait_ids"] and engine.get("model_name", "simulated-rater")
+    if not complete:
+        st.info("Complete the form to launch.", icon=":material/edit:")
+        st.stop()
     try:
         command = start_benchmark(**materials, **engine, **manner)
         show_preflight(command, obstacle)
+        show_detectable(command)
         show_preview(command)
     except BenchlibError as error:
-        widgets.show_error(error)
+        widgets.show_error(words.with_labels(str(error)))

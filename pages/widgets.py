@@ -23,7 +23,7 @@ _RUN = "run"
 _Row = TypeVar("_Row")
 
 
-def show_error(error: BenchlibError) -> None:
+def show_error(error: BenchlibError | str) -> None:
     """Show the sentence of an error, literally."""
     st.error(words.plain_markdown(str(error)), icon=":material/error:")
 
@@ -137,9 +137,13 @@ def simulated_badge() -> None:
 
 
 def run_facts(run: RunSummary | RunDetail) -> None:
-    """Number, model, dataset and time of a run, as plain text."""
-    began = words.moment(run["started_at"] or run["created_at"], st.context.timezone)
-    st.text(f"Run {run['id']}: {run['model_name']} on {run['dataset_name']}, {began}")
+    """Number, model and dataset of a run as plain text, and its time."""
+    st.text(f"Run {run['id']}: {run['model_name']} on {run['dataset_name']}")
+    zone = st.context.timezone
+    if run["started_at"]:
+        st.caption(f"Started {words.moment(run['started_at'], zone)}")
+    else:
+        st.caption(f"Queued {words.moment(run['created_at'], zone)}")
 
 
 def numbers(values: Mapping[str, tuple[str, str]]) -> None:

@@ -89,6 +89,22 @@ FAILURES: Final = {
     "unusable": "answer without a valid rating",
 }
 
+FIELDS: Final = {
+    "vllm_base_url": "Address",
+    "vllm_api_key": "API key",
+    "model_name": "Model",
+    "trait_ids": "Traits",
+    "system_prompt": "System prompt",
+    "temperature": "Temperature",
+    "seed": "Seed",
+    "max_attempts": "Attempts per question",
+    "batch_size": "Requests in flight",
+    "max_new_tokens": "Longest answer in tokens",
+    "dual_fraction": "Asked in both orders",
+    "simulated_items_per_second": "Answers per second",
+    "simulated_fault_rate": "Share of attempts that fail",
+}
+
 ABILITIES: Final = {
     "batch": "several questions per request",
     "distribution": "probability of each digit",
@@ -107,6 +123,13 @@ def plain_markdown(text: str) -> str:
     making links of them; all other punctuation is escaped.
     """
     return "  \n".join(_plain_line(line) for line in text.splitlines())
+
+
+def with_labels(message: str) -> str:
+    """A message about fields, with the labels of the form instead of their names."""
+    for name, label in FIELDS.items():
+        message = re.sub(rf"\b{name}\b(?=:)", label, message)
+    return message
 
 
 def duration(seconds: float | None) -> str:

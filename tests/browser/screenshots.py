@@ -22,6 +22,10 @@ PAGES = {
     "progress_partial": "/progress?run=2",
     "runs": "/runs?run=2",
     "metrics": "/metrics?run=1&attribute=origin",
+    "omnibus": "/omnibus?run=1",
+    "deltas": "/deltas?run=1",
+    "forest": "/forest?run=1",
+    "order_effects": "/order_effects?run=1",
     "answers": "/answers?run=1",
     "answers_one": "/answers?run=1&persona={persona}&trait={trait}&order={order}",
     "answers_failures": "/answers?run=2&tab=Failures",
@@ -110,10 +114,12 @@ def _look(page, address, width):
     page.goto(address)
     settled(page)
     page.wait_for_load_state("networkidle")
-    height = page.get_by_test_id("stMain").evaluate("element => element.scrollHeight")
-    page.set_viewport_size({"width": width, "height": min(max(height, 600), 6000)})
-    # Charts and tables draw anew after a change of size; nothing tells when they have.
-    page.wait_for_timeout(1500)
+    for _ in range(2):
+        # Charts and tables draw anew after a change of size; nothing tells when they have.
+        page.wait_for_timeout(1000)
+        height = page.get_by_test_id("stMain").evaluate("element => element.scrollHeight")
+        page.set_viewport_size({"width": width, "height": min(max(height, 600), 6000)})
+    page.wait_for_timeout(1000)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import pytest
 
 from benchlib.domain.results import AnswerFilter
+from benchlib.presentation import exports
 from tests.pages.conftest import figure, metric, settled, texts
 
 
@@ -20,6 +21,16 @@ def test_metrics_show_the_numbers_of_the_service(house, open_page):
     assert at.dataframe[0].value["count"].tolist() == [
         row["count"] for row in metrics["trait_categories"]["summary"]
     ]
+
+
+def test_every_figure_and_table_of_metrics_can_be_taken_along(house, open_page):
+    at = open_page("metrics", run=house.finished())
+    offered = [button.proto.id for button in at.get("download_button")]
+    for key in ("metrics_histogram", "metrics_categories", "metrics_means_figure"):
+        for kind in (*exports.FIGURE_FORMATS, *exports.TABLE_FORMATS):
+            assert sum(found.endswith(f"-{key}_{kind}") for found in offered) == 1, (key, kind)
+    for kind in exports.TABLE_FORMATS:
+        assert sum(found.endswith(f"-metrics_summary_{kind}") for found in offered) == 1, kind
 
 
 def test_means_follow_attribute_and_trait_category_in_the_address(house, open_page):

@@ -9,6 +9,18 @@ from tests.fake_vllm import fake_vllm_process
 from tests.pages.conftest import metric, settled
 
 
+@pytest.fixture(scope="module")
+def server():
+    with fake_vllm_process() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def locked_server():
+    with fake_vllm_process("--api-key", "sk-secret", "--model", "a *model*") as address:
+        yield address
+
+
 def test_launch_works_at_once_and_leads_to_the_progress(house, open_page):
     at = open_page("start_run")
     assert at.segmented_control(key="start_engine").value == "simulated"
@@ -71,7 +83,8 @@ def test_leaving_out_every_trait_says_so_beside_the_form_and_keeps_what_was_type
     at.number_input(key="start_seed").set_value(99)
     at.multiselect(key="start_categories").set_value([])
     settled(at.run())
-    assert "trait\\_ids" in at.error[0].value
+    assert at.error[0].value == "Choose at least one trait."
+    assert "Complete the form" in at.info[0].value
     assert not [button for button in at.button if button.key == "start_launch"]
     assert at.number_input(key="start_seed").value == 99
     at.multiselect(key="start_categories").set_value(["warmth"])
@@ -84,7 +97,27 @@ def test_a_server_needs_a_model_name(house, open_page):
     at = open_page("start_run")
     at.segmented_control(key="start_engine").set_value("vllm")
     settled(at.run())
-    assert "model\\_name" in at.error[0].value
+    assert "Name the model" in at.error[0].value
+    assert "Complete the form" in at.info[0].value
+
+
+def test_a_wrong_address_is_refused_by_the_label_of_its_field(make_house, open_page, server):
+    house = make_house(address=server).fill()
+    at = open_page("start_run")
+    at.text_input(key="start_address").set_value("http://me:secret@host")
+    settled(at.run())
+    assert at.error[0].value.startswith("Address: leave user names and keys out")
+    assert at.text_input(key="start_address").value == "http://me:secret@host"
+    assert not house.service.list_runs()
+
+
+def test_the_form_tells_what_the_run_can_find(house, open_page):
+    at = open_page("start_run")
+    at.session_state["start_detectable"] = True
+    settled(at.run())
+    table = at.dataframe[0].value
+    assert table["attribute"].tolist() == ["gender", "origin"]
+    assert (table["mde"] > 0).all()
 
 
 def test_a_connection_test_says_what_is_wrong(house, open_page):
@@ -95,12 +128,6 @@ def test_a_connection_test_says_what_is_wrong(house, open_page):
     settled(at.button(key="start_test").click().run())
     assert "http://127.0.0.1:9" in [found.value for found in at.text]
     assert any("not usable" in found.value for found in at.markdown)
-
-
-@pytest.fixture(scope="module")
-def locked_server():
-    with fake_vllm_process("--api-key", "sk-secret", "--model", "a *model*") as address:
-        yield address
 
 
 def test_a_key_is_neither_stored_nor_in_the_address(house, open_page, locked_server):
@@ -123,14 +150,13 @@ def test_a_key_is_neither_stored_nor_in_the_address(house, open_page, locked_ser
     assert "sk-secret" not in str(at.session_state.to_dict())
 
 
-def test_the_form_opens_with_the_server_that_answers(make_house, open_page):
-    with fake_vllm_process() as address:
-        house = make_house(address=address).fill()
-        at = open_page("start_run")
-        assert at.segmented_control(key="start_engine").value == "vllm"
-        assert at.selectbox(key="start_model").value == "fake-model"
-        settled(at.button(key="start_launch").click().run())
-        house.execute(1)
+def test_the_form_opens_with_the_server_that_answers(make_house, open_page, server):
+    house = make_house(address=server).fill()
+    at = open_page("start_run")
+    assert at.segmented_control(key="start_engine").value == "vllm"
+    assert at.selectbox(key="start_model").value == "fake-model"
+    settled(at.button(key="start_launch").click().run())
+    house.execute(1)
     run = house.service.get_run(1)
     assert (run["status"], run["n_results"]) == (RunStatus.DONE, run["total"])
     assert metric(open_page("progress", run=1), "Rated") == str(run["total"])
