@@ -122,7 +122,7 @@ class DatasetMember(SQLModel, table=True):
     position: int = Field(primary_key=True)
     persona_id: int = Field(foreign_key="persona.id", index=True)
     role: str = "source"
-    source_persona_id: int | None = Field(default=None, foreign_key="persona.id")
+    source_persona_id: int | None = Field(default=None, foreign_key="persona.id", index=True)
     changed_attribute: str | None = None
 
 
@@ -164,7 +164,9 @@ class BenchmarkResult(SQLModel, table=True):
     """One rating. Its key is (run, persona, trait, scale order): nothing is stored twice.
 
     `scale_order` is 0 (in) or 1 (rev); `rating_raw` the digit as answered; p1..p5 and `valid_mass`
-    are in parts per billion. Answers longer than one token lie in AnswerText.
+    are in parts per billion. Answers longer than one token lie in AnswerText. Personas and traits
+    are named without a foreign key: they are never changed, a dataset that a run uses cannot be
+    deleted, and the check would scan every result for each persona that is deleted elsewhere.
     """
 
     __table_args__ = (
@@ -173,8 +175,8 @@ class BenchmarkResult(SQLModel, table=True):
     )
 
     run_id: int = Field(foreign_key="benchmarkrun.id", primary_key=True)
-    persona_id: int = Field(foreign_key="persona.id", primary_key=True)
-    trait_id: int = Field(foreign_key="trait.id", primary_key=True)
+    persona_id: int = Field(primary_key=True)
+    trait_id: int = Field(primary_key=True)
     scale_order: int = Field(sa_column=Column(SmallInteger, primary_key=True))
     rating_raw: int = Field(sa_column=Column(SmallInteger, nullable=False))
     p1: float | None = Field(default=None, sa_column=Column(Probability))
@@ -213,8 +215,8 @@ class Failure(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     run_id: int = Field(sa_column=Column(Integer, ForeignKey("benchmarkrun.id"), nullable=False))
-    persona_id: int | None = Field(default=None, foreign_key="persona.id")
-    trait_id: int | None = Field(default=None, foreign_key="trait.id")
+    persona_id: int | None = None
+    trait_id: int | None = None
     scale_order: int | None = Field(default=None, sa_column=Column(SmallInteger))
     attempt: int = Field(sa_column=Column(SmallInteger, nullable=False))
     n_items: int = 1

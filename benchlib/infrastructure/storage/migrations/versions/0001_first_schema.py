@@ -124,6 +124,12 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_datasetmember_persona_id"), "datasetmember", ["persona_id"], unique=False
     )
+    op.create_index(
+        op.f("ix_datasetmember_source_persona_id"),
+        "datasetmember",
+        ["source_persona_id"],
+        unique=False,
+    )
     op.create_table(
         "answertext",
         sa.Column("run_id", sa.Integer(), nullable=False),
@@ -173,16 +179,8 @@ def upgrade() -> None:
         sa.Column("raw_answer", sa.String(), nullable=True),
         sa.CheckConstraint("rating_raw BETWEEN 1 AND 5", name="rating_on_scale"),
         sa.ForeignKeyConstraint(
-            ["persona_id"],
-            ["persona.id"],
-        ),
-        sa.ForeignKeyConstraint(
             ["run_id"],
             ["benchmarkrun.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["trait_id"],
-            ["trait.id"],
         ),
         sa.PrimaryKeyConstraint("run_id", "persona_id", "trait_id", "scale_order"),
         sqlite_with_rowid=False,
@@ -203,16 +201,8 @@ def upgrade() -> None:
         sa.Column("prompt_snippet", sa.String(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["persona_id"],
-            ["persona.id"],
-        ),
-        sa.ForeignKeyConstraint(
             ["run_id"],
             ["benchmarkrun.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["trait_id"],
-            ["trait.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
     )
