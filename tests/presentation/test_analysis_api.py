@@ -23,6 +23,7 @@ PANELS = (
     *("forest/all", "kruskal", "kruskal-by-category", "styles", "distributions"),
     *("counterfactual", "adjusted-deltas", "variance-components", "health-check"),
 )
+FILES = ("metrics", "means", "deltas", "forest", "omnibus", "order")
 
 
 @pytest.fixture
@@ -232,7 +233,8 @@ def test_every_route_is_documented_and_every_documented_route_exists(client):
 
 def test_every_parameter_is_documented(client):
     paths = body(client.get("/openapi.json"))["paths"]
-    for panel in PANELS:
+    files = [f"export/{name}.{{format}}" for name in FILES]
+    for panel in (*PANELS, *files):
         path = f"/runs/{{run_id}}/{panel}"
         served = {
             found["name"]

@@ -33,6 +33,8 @@ from benchlib.domain.errors import (
 )
 from benchlib.domain.metrics import AttributeMean
 from benchlib.presentation.api.analysis_routes import add_analysis_routes
+from benchlib.presentation.api.export_routes import add_export_routes
+from benchlib.presentation.exports import NoPictures
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ _STATUS: Final[dict[type[BenchlibError], int]] = {
     WrongState: 409,
     EngineNotReachable: 503,
     StoreError: 503,
+    NoPictures: 503,
 }
 
 Id = Annotated[int, Path(ge=1, lt=2**31)]
@@ -56,6 +59,7 @@ def create_api(get_service: Callable[[], BenchmarkService]) -> FastAPI:
     _add_benchmark_routes(api, get_service)
     _add_result_routes(api, get_service)
     add_analysis_routes(api, get_service)
+    add_export_routes(api, get_service)
     return api
 
 

@@ -1,0 +1,144 @@
+"""The panels of a run as files, by the exporter that the pages use."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import FastAPI, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.presentation.api.analysis_routes import (
+    DeltasQuery,
+    ForestQuery,
+    Id,
+    Name,
+    OptionalName,
+    Tested,
+)
+from benchlib.presentation.exports import Theme
+from benchlib.presentation.figures.forest_lines import SortBy
+from benchlib.presentation.panel_exports import (
+    Format,
+    PanelExport,
+    deltas_export,
+    forest_export,
+    means_export,
+    metrics_export,
+    omnibus_export,
+    order_export,
+)
+
+
+class Drawn(BaseModel):
+    """How a picture looks; tables do not ask."""
+
+    theme: Theme = "light"
+
+
+class MeansExport(Drawn):
+    """Means of one attribute."""
+
+    attribute: Name
+    top_n: Annotated[int | None, Field(ge=1)] = None
+    trait_category: OptionalName = None
+
+
+class OrderExport(Drawn):
+    """Order effects by trait."""
+
+    trait_category: OptionalName = None
+
+
+class DeltasExport(DeltasQuery, Drawn):
+    """Deltas of one attribute."""
+
+
+class ForestExport(ForestQuery, Drawn):
+    """A forest of one attribute."""
+
+    sort: SortBy = "category"
+    compact: bool = False
+
+
+class OmnibusExport(Tested, Drawn):
+    """Omnibus tests."""
+
+
+_LOOKS = set(Drawn.model_fields)
+
+
+def add_export_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
+    """Add the files of every panel."""
+    _add_rating_exports(api, get_service)
+    _add_group_exports(api, get_service)
+
+
+def _add_rating_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
+    @api.get("/runs/{run_id}/export/metrics.{format}")
+    def export_metrics(run_id: Id, format: Format, query: Annotated[Drawn, Query()]) -> Response:
+        service = get_service()
+        found = metrics_export(service.get_run(run_id), service.get_metrics(run_id))
+        return _file(found, format, query)
+
+    @api.get("/runs/{run_id}/export/means.{format}")
+    def export_means(
+        run_id: Id, format: Format, query: Annotated[MeansExport, Query()]
+    ) -> Response:
+        service = get_service()
+        means = service.get_means(run_id, **query.model_dump(exclude=_LOOKS))
+        baseline = service.get_metrics(run_id)["attributes"][query.attribute]["baseline"]
+        return _file(means_export(service.get_run(run_id), means, baseline), format, query)
+
+    @api.get("/runs/{run_id}/export/order.{format}")
+    def export_order(
+        run_id: Id, format: Format, query: Annotated[OrderExport, Query()]
+    ) -> Response:
+        service = get_service()
+        order = service.get_order_metrics(run_id, trait_category=query.trait_category)
+        return _file(order_export(service.get_run(run_id), order), format, query)
+
+
+def _add_group_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
+    @api.get("/runs/{run_id}/export/deltas.{format}")
+    def export_deltas(
+        run_id: Id, format: Format, query: Annotated[DeltasExport, Query()]
+    ) -> Response:
+        service = get_service()
+        deltas = service.get_deltas(run_id, **query.model_dump(exclude=_LOOKS))
+        return _file(deltas_export(service.get_run(run_id), deltas), format, query)
+
+    @api.get("/runs/{run_id}/export/forest.{format}")
+    def export_forest(
+        run_id: Id, format: Format, query: Annotated[ForestExport, Query()]
+    ) -> Response:
+        service = get_service()
+        chosen = query.model_dump(exclude=_LOOKS | {"sort", "compact"})
+        chosen["target"] = [name for name in query.target if name] or None
+        found = forest_export(
+            service.get_run(run_id),
+            service.get_forest(run_id, **chosen),
+            by=query.by,
+            max_t=query.max_t,
+            sort=query.sort,
+            compact=query.compact,
+        )
+        return _file(found, format, query)
+
+    @api.get("/runs/{run_id}/export/omnibus.{format}")
+    def export_omnibus(
+        run_id: Id, format: Format, query: Annotated[OmnibusExport, Query()]
+    ) -> Response:
+        service = get_service()
+        omnibus = service.get_omnibus(run_id, **query.model_dump(exclude=_LOOKS))
+        return _file(omnibus_export(service.get_run(run_id), omnibus), format, query)
+
+
+def _file(found: PanelExport, wanted: Format, query: Drawn) -> Response:
+    """Hand a file out to be saved; a browser never opens it as a page of ours."""
+    file = found.file(wanted, query.theme)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{file.name}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(file.content, media_type=file.media_type, headers=headers)

@@ -1,0 +1,163 @@
+"""Panels as files: which figure and which rows stand for a panel outside the dashboard."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import plotly.graph_objects as go
+
+from benchlib.application.analysis_payloads import (
+    DeltasPanel,
+    ForestPanel,
+    MeansPanel,
+    MetricsPanel,
+    OmnibusPanel,
+    OrderPanel,
+)
+from benchlib.application.payloads import RunDetail
+from benchlib.domain.significance import FdrMethod
+from benchlib.presentation import exports
+from benchlib.presentation.figures.deltas import deltas_figure
+from benchlib.presentation.figures.forest import forest_figure
+from benchlib.presentation.figures.forest_lines import SortBy
+from benchlib.presentation.figures.histogram import rating_histogram_figure
+from benchlib.presentation.figures.means import means_figure
+from benchlib.presentation.figures.notes import Provenance
+from benchlib.presentation.figures.omnibus import bias_index_figure
+from benchlib.presentation.figures.order_effects import shift_by_trait_figure
+from benchlib.presentation.tables import histogram_rows
+
+Format = Literal["svg", "pdf", "png", "html", "csv", "parquet", "latex"]
+
+_TABLES: Final[Mapping[str, exports.TableFormat]] = {
+    "csv": "csv",
+    "parquet": "parquet",
+    "latex": "tex",
+}
+_FIGURES: Final[Mapping[str, exports.FigureFormat]] = {
+    name: name for name in exports.FIGURE_FORMATS
+}
+_WIDTH: Final = 1100
+_COMPACT_WIDTH: Final = 520
+
+
+class File(NamedTuple):
+    """A file to hand out."""
+
+    content: bytes
+    name: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PanelExport:
+    """A panel that may leave as a picture or as a table.
+
+    Attributes:
+        what: Goes into the file's name; foreign text is filtered there.
+        title: Caption of a LaTeX table.
+        figure: As the page draws it.
+        rows: The numbers behind the figure.
+        provenance: Goes into every file.
+        width: Pixels of a picture.
+    """
+
+    what: str
+    title: str
+    figure: go.Figure
+    rows: Sequence[Mapping[str, Any]]
+    provenance: Provenance
+    width: int = _WIDTH
+
+    def file(self, wanted: Format, theme: exports.Theme = "light") -> File:
+        """Make the file.
+
+        Raises:
+            NoPictures: A picture is wanted and there is no Chromium to draw it.
+        """
+        if wanted in _TABLES:
+            table = _TABLES[wanted]
+            content = exports.export_table(self.rows, table, self.provenance, title=self.title)
+            return self._named(content, table)
+        kind = _FIGURES[wanted]
+        content = exports.export_figure(
+            self.figure, kind, self.provenance, theme=theme, width=self.width
+        )
+        return self._named(content, kind)
+
+    def _named(self, content: bytes, extension: str) -> File:
+        name = exports.file_name(self.provenance, self.what, extension)
+        return File(content, name, exports.MIME[extension])
+
+
+def metrics_export(run: RunDetail, metrics: MetricsPanel) -> PanelExport:
+    """The histogram of all ratings."""
+    return PanelExport(
+        "metrics",
+        "Answers per point of the scale",
+        rating_histogram_figure(metrics["hist"]),
+        histogram_rows(metrics["hist"]),
+        exports.provenance_of(run, metrics),
+    )
+
+
+def means_export(run: RunDetail, means: MeansPanel, baseline: str | None) -> PanelExport:
+    """Means of one attribute; the baseline gets a dashed line."""
+    return PanelExport(
+        f"means {means['attribute']}",
+        f"Mean rating by {means['attribute']}",
+        means_figure(means["rows"], means["attribute"], baseline),
+        means["rows"],
+        exports.provenance_of(run, means),
+    )
+
+
+def deltas_export(run: RunDetail, deltas: DeltasPanel) -> PanelExport:
+    """Deltas of one attribute."""
+    return PanelExport(
+        f"deltas {deltas['attribute']}",
+        f"Deltas of {deltas['attribute']} against {deltas['baseline']}",
+        deltas_figure(deltas),
+        deltas["rows"],
+        exports.provenance_of(run, deltas),
+    )
+
+
+def forest_export(
+    run: RunDetail, forest: ForestPanel, *, by: FdrMethod, max_t: bool, sort: SortBy, compact: bool
+) -> PanelExport:
+    """A forest; the figure shows its first target, the rows are of all targets."""
+    provenance = exports.provenance_of(run, forest)
+    figure = forest_figure(
+        forest, provenance, sort=sort, correction="max_t" if max_t else by, compact=compact
+    )
+    return PanelExport(
+        f"forest {forest['attribute']}",
+        f"Deltas of {forest['attribute']} against {forest['baseline']} by trait",
+        figure,
+        forest["rows"],
+        provenance,
+        _COMPACT_WIDTH if compact else _WIDTH,
+    )
+
+
+def omnibus_export(run: RunDetail, omnibus: OmnibusPanel) -> PanelExport:
+    """The bias index of every attribute, with its tests."""
+    return PanelExport(
+        "omnibus",
+        "Omnibus tests by attribute",
+        bias_index_figure(omnibus["attributes"]),
+        omnibus["attributes"],
+        exports.provenance_of(run, omnibus),
+    )
+
+
+def order_export(run: RunDetail, order: OrderPanel) -> PanelExport:
+    """What the order of the scale does to every trait."""
+    return PanelExport(
+        "order",
+        "Order difference by trait",
+        shift_by_trait_figure(order["by_case"]),
+        order["by_case"],
+        exports.provenance_of(run, order),
+    )
