@@ -3,7 +3,7 @@
 import streamlit as st
 
 from benchlib.bootstrap import get_service
-from pages import widgets
+from pages import engine_widgets, widgets
 
 service = get_service()
 st.title("Engines")
@@ -15,19 +15,19 @@ with known:
         "can do. Without an address, those of `VLLM_BASE_URL` are tried, else "
         "`http://localhost:8000`."
     )
-    address, key = widgets.address_and_key("engines")
+    address, key = engine_widgets.address_and_key("engines")
     if st.button("Test connection", key="engines_test", icon=":material/wifi_tethering:"):
         with st.spinner("Asking the server…"):
             st.session_state["engines_found"] = service.test_connection(address, key)
     if "engines_found" in st.session_state:
-        widgets.connections(st.session_state["engines_found"])
+        engine_widgets.connections(st.session_state["engines_found"])
 with managed:
     st.subheader("Managed local server")
     st.write(
         "Starts `vllm serve` on the machine that runs this dashboard, shows its log while the "
         "model loads, and stops with the dashboard."
     )
-    widgets.managed_server(service)
+    engine_widgets.managed_server(service)
 st.subheader("Simulated rater")
 widgets.simulated_badge()
 st.write(

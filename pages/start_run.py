@@ -12,7 +12,7 @@ from benchlib.application.run_design import RunDesign
 from benchlib.bootstrap import get_dataset_service, get_service
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.results import DatasetRecord, TraitRecord
-from pages import widgets, words
+from pages import engine_widgets, widgets, words
 
 # What is typed survives a look at another page.
 KEEP: Any = {"persist_state": "session"}
@@ -116,7 +116,7 @@ def pick_simulated() -> dict[str, Any]:
 
 def pick_managed() -> tuple[dict[str, Any], str | None]:
     """The server of this dashboard; it must be ready before a run."""
-    widgets.managed_server(service)
+    engine_widgets.managed_server(service)
     state = service.server_state()
     if state is None or state["state"] not in ("starting", "ready"):
         named = st.session_state["server_model"].strip()
@@ -131,16 +131,16 @@ def pick_managed() -> tuple[dict[str, Any], str | None]:
 
 def pick_server(choice: EngineChoice) -> dict[str, Any]:
     """Address, key and model of a running server."""
-    address, key = widgets.address_and_key("start")
+    address, key = engine_widgets.address_and_key("start")
     if st.button("Test connection", key="start_test", icon=":material/wifi_tethering:"):
         with st.spinner("Asking the server…"):
             st.session_state["start_found"] = service.test_connection(address, key)
-        served = widgets.served_models(st.session_state["start_found"])
+        served = engine_widgets.served_models(st.session_state["start_found"])
         if served and st.session_state.get("start_model") not in served:
             st.session_state["start_model"] = served[0]
     if "start_found" in st.session_state:
-        widgets.connections(st.session_state["start_found"])
-    models = widgets.served_models(st.session_state.get("start_found", []))
+        engine_widgets.connections(st.session_state["start_found"])
+    models = engine_widgets.served_models(st.session_state.get("start_found", []))
     if choice["llm"] == "vllm" and choice["model_name"] not in models:
         models = [choice["model_name"], *models]
     model: str | None = st.selectbox(

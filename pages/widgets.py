@@ -1,4 +1,4 @@
-"""What several pages show: run picker, badges, errors, foreign text, the managed server."""
+"""What several pages show: run picker, badges, errors, foreign text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,7 +10,6 @@ import streamlit as st
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import start_benchmark
 from benchlib.application.dataset_service import Composition
-from benchlib.application.engines import EngineConnection
 from benchlib.application.payloads import Metrics, RunDetail, RunSummary
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
@@ -246,27 +245,6 @@ def show_question(question: Question) -> None:
     foreign_text(question.user)
 
 
-def address_and_key(prefix: str) -> tuple[str | None, str | None]:
-    """Address and key of a server; the key is gone when the page is left."""
-    address = st.text_input(
-        "Address",
-        key=f"{prefix}_address",
-        persist_state="session",
-        placeholder="http://localhost:8000",
-        help="One base URL or several, separated by commas. Empty: VLLM_BASE_URL, else "
-        "http://localhost:8000.",
-    )
-    key = st.text_input(
-        "API key",
-        key=f"{prefix}_api_key",
-        type="password",
-        autocomplete="off",
-        help="Only if the server wants one and VLLM_API_KEY does not hold it. Used for this run "
-        "only, kept in memory, never stored or shown.",
-    )
-    return address.strip() or None, key or None
-
-
 def failures_table(failures: Mapping[str, int]) -> None:
     """Failed attempts by kind."""
     table = pd.DataFrame(
@@ -276,96 +254,6 @@ def failures_table(failures: Mapping[str, int]) -> None:
         }
     )
     st.dataframe(table, hide_index=True, key="failures_by_kind", alt="Failed attempts by reason")
-
-
-def connections(found: Sequence[EngineConnection]) -> None:
-    """What a connection test found out, address by address."""
-    if not found:
-        st.info("No address is known. Type one, or set VLLM_BASE_URL.", icon=":material/info:")
-    for place in found:
-        with st.container(border=True):
-            with st.container(horizontal=True):
-                if place["ok"]:
-                    st.badge("answers", icon=":material/check_circle:", color="green")
-                else:
-                    st.badge("not usable", icon=":material/error:", color="red")
-                st.text(place["address"])
-            if place["error"]:
-                st.text(place["error"])
-            if place["engine_version"]:
-                st.text(f"Version {place['engine_version']}")
-            if place["models"]:
-                st.text("Models: " + ", ".join(place["models"]))
-            if place["supports"]:
-                with st.container(horizontal=True):
-                    for ability, shown in place["supports"].items():
-                        st.badge(
-                            words.ABILITIES.get(ability, "other"),
-                            icon=":material/check:" if shown else ":material/close:",
-                            color="green" if shown else "gray",
-                        )
-            for note in place["notes"]:
-                st.text(f"• {note}")
-
-
-def served_models(found: Sequence[EngineConnection]) -> list[str]:
-    """The models of all servers that were tested, each once."""
-    return list(dict.fromkeys(model for place in found for model in place["models"]))
-
-
-def managed_server(service: BenchmarkService) -> None:
-    """Start, watch and stop the local vLLM server that belongs to this dashboard."""
-    state = service.server_state()
-    runs = state is not None and state["state"] in ("starting", "ready")
-    model = st.text_input(
-        "Model name or folder",
-        key="server_model",
-        disabled=runs,
-        placeholder="HuggingFaceTB/SmolLM2-135M-Instruct",
-        persist_state="session",
-        help="A name that vLLM can load, or the path of a folder with the model's files on the "
-        "machine that runs this dashboard.",
-    )
-    start, stop = st.columns(2)
-    if start.button(
-        "Start server",
-        key="server_start",
-        icon=":material/power:",
-        disabled=runs or not model.strip() or service.read_only,
-        width="stretch",
-    ):
-        act(lambda: service.start_server(model.strip()))
-    if stop.button(
-        "Stop server",
-        key="server_stop",
-        icon=":material/power_off:",
-        disabled=not runs or service.read_only,
-        width="stretch",
-    ):
-        act(service.stop_server)
-    if state is not None:
-        st.fragment(_server_log, run_every=1.0 if runs else None)(service, state["state"])
-
-
-def _server_log(service: BenchmarkService, known_state: str) -> None:
-    state = service.server_state()
-    if state is None or state["state"] != known_state:
-        st.rerun()
-    looks = {
-        "starting": ("loading the model", ":material/hourglass_top:", "blue"),
-        "ready": ("ready", ":material/check_circle:", "green"),
-        "stopped": ("stopped", ":material/power_off:", "gray"),
-        "failed": ("failed", ":material/error:", "red"),
-    }
-    label, icon, colour = looks[state["state"]]
-    with st.container(horizontal=True):
-        st.badge(label, icon=icon, color=colour)
-        st.text(f"{state['model']} at {state['base_url']}")
-    if state["error"]:
-        foreign_text(state["error"])
-    if state["log"]:
-        st.caption("End of the server's log")
-        foreign_text(state["log"], height=220)
 
 
 def resume_button(service: BenchmarkService, run: RunDetail) -> None:

@@ -106,7 +106,7 @@ def test_a_wrong_address_is_refused_by_the_label_of_its_field(make_house, open_p
     at = open_page("start_run")
     at.text_input(key="start_address").set_value("http://me:secret@host")
     settled(at.run())
-    assert at.error[0].value.startswith("Address: leave user names and keys out")
+    assert at.error[0].value.startswith(r"Address\: leave user names and keys out")
     assert at.text_input(key="start_address").value == "http://me:secret@host"
     assert not house.service.list_runs()
 
