@@ -35,7 +35,9 @@ def show_table(shown: list[RunSummary]) -> None:
             "answers": [run["n_results"] for run in shown],
             "failed": [run["failed"] for run in shown],
             "duration": [words.duration(run["duration_s"]) for run in shown],
-            "created": pd.to_datetime([run["created_at"] for run in shown], utc=True),
+            "created": pd.to_datetime(
+                [run["created_at"] for run in shown], utc=True, format="ISO8601"
+            ),
             "simulated": [run["simulated"] for run in shown],
             "tags": [run["tags"] for run in shown],
             "note": [run["note"] for run in shown],
