@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final, TypedDict, cast
 
 import numpy as np
-from statsmodels.regression.linear_model import OLS
 
 from benchlib.domain.panels import Contrasts, Panel, compute_panel, prepare_contrasts
 from benchlib.domain.ratings import BoolArray, Cells, FloatArray
@@ -211,6 +210,8 @@ class _Fit:
 
 
 def _fit(design: _Design, contrasts: Mapping[str, Contrasts], scores: FloatArray) -> _Fit:
+    from statsmodels.regression.linear_model import OLS  # slow to load
+
     outcome = scores[design.used]
     n, n_columns = design.matrix.shape
     if n <= n_columns:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
-from statsmodels.stats.inter_rater import cohens_kappa
 
 from benchlib.domain.ratings import FloatArray, IntArray
 from benchlib.domain.significance import CONFIDENCE, none_if_nan, t_quantile
@@ -171,6 +170,8 @@ def compute_kappa(table: ArrayLike, weights: KappaWeights = "quadratic") -> Kapp
         Kappa -1..1 and the error of Fleiss, Cohen & Everitt (1969), which assumes independent
         pairs and is too small where personas give several. Both None if all answers are the same.
     """
+    from statsmodels.stats.inter_rater import cohens_kappa  # slow to load
+
     counts = np.asarray(table, dtype=np.float64)
     value = none_if_nan(compute_table_statistics(counts)[f"kappa_{weights}"])
     if value is None:
@@ -223,7 +224,7 @@ def compute_stuart_maxwell(table: ArrayLike) -> ChiSquareTest:
 
 
 def _chi_square(chi2: float, df: int) -> ChiSquareTest:
-    return {"chi2": chi2, "df": df, "p_value": float(stats.chi2.sf(chi2, df))}
+    return {"chi2": chi2, "df": df, "p_value": float(scipy.stats.chi2.sf(chi2, df))}
 
 
 def _jackknife(value: float, left_out: FloatArray | None) -> Estimate:

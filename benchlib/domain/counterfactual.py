@@ -10,8 +10,8 @@ from typing import Final, TypedDict, cast
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.one_sample import OneSample, compute_one_sample
@@ -502,4 +502,4 @@ def _wilcoxon(values: FloatArray) -> float | None:
     rounded = np.round(values, 9)
     if len(rounded) < 2 or not rounded.any():
         return None
-    return float(stats.wilcoxon(rounded, zero_method="pratt", method="asymptotic").pvalue)
+    return float(scipy.stats.wilcoxon(rounded, zero_method="pratt", method="asymptotic").pvalue)

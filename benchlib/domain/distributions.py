@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final, TypedDict
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 from benchlib.domain.ratings import FloatArray, IntArray
 from benchlib.domain.significance import none_if_nan
@@ -81,7 +81,7 @@ def compute_rating_distributions(
     table = np.where(np.isnan(table), -np.inf, table).reshape(-1, N_POINTS)
     some = np.isfinite(table).any(axis=1)
     probabilities = np.full(table.shape, np.nan)
-    probabilities[some] = special.softmax(table[some], axis=1)
+    probabilities[some] = scipy.special.softmax(table[some], axis=1)
     return _describe(probabilities, np.exp(table).sum(axis=1), reversed_order)
 
 
@@ -159,7 +159,7 @@ def _describe(
     variance = (shares * np.square(points - expected[:, None])).sum(axis=1)
     defined = ~np.isnan(expected)
     entropy = np.full(len(shares), np.nan)
-    entropy[defined] = stats.entropy(shares[defined], axis=1)
+    entropy[defined] = scipy.stats.entropy(shares[defined], axis=1)
     mode = np.zeros(len(shares), dtype=np.int64)
     mode[defined] = shares[defined].argmax(axis=1) + 1
     return RatingDistributions(

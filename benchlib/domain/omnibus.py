@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.oneway import anova_generic
+import scipy
 
 from benchlib.domain.ordinal import KruskalWallis, compute_kruskal_levels, rank_levels
 from benchlib.domain.panels import (
@@ -195,6 +194,8 @@ def compute_anova(moments: Moments) -> AnalysisOfVariance:
     Returns:
         Nothing with fewer than two groups, or if all values are equal.
     """
+    from statsmodels.stats.oneway import anova_generic  # slow to load
+
     used = moments.n > 1
     n, mean, var = moments.n[used].astype(np.float64), moments.mean[used], moments.var[used]
     k, total = len(n), n.sum()
@@ -215,7 +216,7 @@ def compute_anova(moments: Moments) -> AnalysisOfVariance:
         welch_df2=None if welch is None else float(welch.df_denom),
         welch_p=None if welch is None else float(welch.pvalue),
         f=f,
-        f_p=None if f is None else float(stats.f.sf(f, k - 1, total - k)),
+        f_p=None if f is None else float(scipy.stats.f.sf(f, k - 1, total - k)),
         omega2=(between - (k - 1) * ms_within) / (between + within + ms_within),
         variance_between=variance_between,
         sd_between=float(np.sqrt(max(0.0, variance_between))),

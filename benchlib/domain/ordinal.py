@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from benchlib.domain.ratings import Cells, FloatArray, IntArray
 from benchlib.domain.significance import CONFIDENCE, t_quantile, t_two_sided
@@ -114,7 +114,7 @@ def compute_mann_whitney(
         excess = (ties**3 - ties).sum(axis=-1) / (n * (n - 1))
         sd = np.sqrt(np.maximum(n_base * n_cat / 12 * (n + 1 - excess), 0))
         away = np.abs(u_cat - n_base * n_cat / 2) - (0.5 if continuity else 0.0)
-        p_value = np.where(sd > 0, np.minimum(2 * special.ndtr(-away / sd), 1), 1.0)
+        p_value = np.where(sd > 0, np.minimum(2 * scipy.special.ndtr(-away / sd), 1), 1.0)
     defined = (n_base > 0) & (n_cat > 0)
     return MannWhitney(
         u_cat=np.where(defined, u_cat, np.nan), p_value=np.where(defined, p_value, np.nan)
@@ -328,7 +328,7 @@ def _kruskal(rank_sums: FloatArray, sizes: FloatArray, tie_excess: float) -> Kru
     return KruskalWallis(
         h=h,
         df=k - 1,
-        p_value=float(special.chdtrc(k - 1, max(h, 0.0))),
+        p_value=float(scipy.special.chdtrc(k - 1, max(h, 0.0))),
         eta2=(h - k + 1) / (n - k) if n > k else None,
         epsilon2=h / (n - 1),
         n_groups=k,

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.significance import DEFAULT_ALPHA, DEFAULT_SESOI, t_quantile
@@ -97,7 +97,7 @@ def compute_mde(
     highest = 1.0
     while _exact_power(highest, n_base, n_cat, alpha) < power:
         highest *= 2
-    effect = optimize.brentq(
+    effect = scipy.optimize.brentq(
         lambda size: _exact_power(size, n_base, n_cat, alpha) - power, 0.0, highest, xtol=1e-12
     )
     return float(effect) * sd
@@ -156,7 +156,7 @@ def compute_equivalence_power(
         return None
     se = sd * np.sqrt(1 / n_base + 1 / n_cat)
     reach = margin / se - float(t_quantile(n_base + n_cat - 2, 1 - 2 * alpha))
-    return float(max(0.0, 2 * stats.norm.cdf(reach) - 1))
+    return float(max(0.0, 2 * scipy.special.ndtr(reach) - 1))
 
 
 def compute_n_for_delta(
@@ -177,7 +177,7 @@ def compute_n_for_delta(
     if sd == 0:
         return 2
     # A normal approximation, always a little too small, then the exact power.
-    reach = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+    reach = float(scipy.special.ndtri(1 - alpha / 2) + scipy.special.ndtri(power))
     n = max(2, int(2 * (reach * sd / delta) ** 2))
     while n <= _LARGEST_N and (compute_power(delta, n, n, sd, alpha) or 0.0) < power:
         n += 1
@@ -199,7 +199,7 @@ def compute_n_for_equivalence(
     """
     _check_levels(alpha, power)
     _check_margin(margin)
-    reach = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf((1 + power) / 2))
+    reach = float(scipy.special.ndtri(1 - alpha) + scipy.special.ndtri((1 + power) / 2))
     n = 2 * (reach * sd / margin) ** 2
     return max(2, int(np.ceil(n))) if n <= _LARGEST_N else None
 
@@ -254,8 +254,8 @@ def _exact_power(effect: float, n_base: int, n_cat: int, alpha: float) -> float:
     df = n_base + n_cat - 2
     shift = effect / np.sqrt(1 / n_base + 1 / n_cat)
     limit = float(t_quantile(df, 1 - alpha))
-    above = 1 - float(special.nctdtr(df, shift, limit))
-    below = float(special.nctdtr(df, shift, -limit))
+    above = 1 - float(scipy.special.nctdtr(df, shift, limit))
+    below = float(scipy.special.nctdtr(df, shift, -limit))
     # Far out both tails may come as NaN; then one is 1 and the other 0.
     return (1.0 if np.isnan(above) else above) + (0.0 if np.isnan(below) else below)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special
+import scipy
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.response_model import MIDDLE, PlantedModel, PlantedTrait
@@ -320,7 +320,7 @@ def _cliffs_deltas(category: FloatArray, baseline: FloatArray) -> FloatArray:
 
 def _normal_nodes(count: int, sd: float) -> tuple[FloatArray, FloatArray]:
     """Nodes and weights that integrate over a normal with mean 0."""
-    nodes, weights = special.roots_hermitenorm(count)
+    nodes, weights = scipy.special.roots_hermitenorm(count)
     return sd * nodes, weights / weights.sum()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, special
+import scipy
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.ratings import BoolArray, FloatArray
@@ -175,8 +175,8 @@ def pool_trait_population(
         f_het = spread / expected
         i2 = max(0.0, 1 - 1 / f_het) if f_het > 0 else 0.0
         epsilon = _greenhouse_geisser(cov)
-        p_uncorrected = float(special.fdtrc(df1, df2, f_het))
-        p_het = float(special.fdtrc(epsilon * df1, epsilon * df2, f_het))
+        p_uncorrected = float(scipy.special.fdtrc(df1, df2, f_het))
+        p_het = float(scipy.special.fdtrc(epsilon * df1, epsilon * df2, f_het))
     reach = float(t_quantile(k - 2, CONFIDENCE)) * np.sqrt(tau2 + total) if k > 2 else np.nan
     effect = TraitPopulationEffect(
         k=k,
@@ -227,7 +227,7 @@ def pool_independent(
     tau2 = _between_variance(effect, var, method) if k > 1 else None
     weight = 1 / (var + (tau2 or 0.0))
     mean, se = float(weight @ effect / weight.sum()), float(np.sqrt(1 / weight.sum()))
-    reach = float(special.ndtri((1 + CONFIDENCE) / 2)) * se
+    reach = float(scipy.special.ndtri((1 + CONFIDENCE) / 2)) * se
     se_hksj = reach_hksj = reach_pi = np.nan
     if k > 1:
         se_hksj = float(np.sqrt(weight @ (effect - mean) ** 2 / (k - 1) / weight.sum()))
@@ -249,7 +249,7 @@ def pool_independent(
         pi_low=none_if_nan(mean - reach_pi),
         pi_high=none_if_nan(mean + reach_pi),
         q=q if k > 1 else None,
-        q_p=float(special.chdtrc(k - 1, q)) if k > 1 else None,
+        q_p=float(scipy.special.chdtrc(k - 1, q)) if k > 1 else None,
         i2=(max(0.0, (q - (k - 1)) / q) if q > 0 else 0.0) if k > 1 else None,
     )
 
@@ -300,7 +300,7 @@ def _paule_mandel(effect: FloatArray, var: FloatArray) -> float:
     target, high = len(effect) - 1, float(effect.var(ddof=1) + var.max())
     while _generalised_q(effect, var, high) > target:
         high *= 2
-    root = optimize.brentq(
+    root = scipy.optimize.brentq(
         lambda tau2: _generalised_q(effect, var, tau2) - target, 0.0, high, xtol=1e-14
     )
     return float(root)

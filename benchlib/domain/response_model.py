@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.vocabulary import N_POINTS
@@ -263,7 +263,7 @@ class PlantedModel:
             keys = np.array([p.slots[slot] for p in personas], dtype=np.uint64)[who]
             rows = np.flatnonzero(keys)
             if rows.size:
-                total[rows] += special.ndtri(_uniform(_mix(keys[rows] ^ trait_keys[rows])))
+                total[rows] += scipy.special.ndtri(_uniform(_mix(keys[rows] ^ trait_keys[rows])))
         return self.slope_sd * total
 
 
@@ -272,7 +272,7 @@ def _cumulative(latent: FloatArray, residual_sd: float) -> FloatArray:
     room = np.arange(1.5, N_POINTS) - latent[:, None]
     if residual_sd == 0:
         return (room > 0).astype(np.float64)
-    return np.asarray(special.ndtr(room / residual_sd))
+    return np.asarray(scipy.special.ndtr(room / residual_sd))
 
 
 def _digest(seed: int, *parts: str) -> bytes:
@@ -285,7 +285,7 @@ def _word(digest: bytes, place: int) -> int:
 
 
 def _normal(word: int) -> float:
-    return float(special.ndtri(((word >> 11) + 0.5) * _UNIT))
+    return float(scipy.special.ndtri(((word >> 11) + 0.5) * _UNIT))
 
 
 def _mix(keys: KeyArray) -> KeyArray:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
 
 from benchlib.domain.ratings import FloatArray, IntArray
 
@@ -251,7 +251,7 @@ def compute_hedges_g(base: Moments, cat: Moments) -> StandardisedDifference:
         g = (1 - 3 / (4 * total - 9)) * (cat.mean - base.mean) / np.sqrt(pooled)
         var = total / base.n / cat.n + g**2 / 2 / (total - 3.94)
     g, var = np.where(valid, g, np.nan), np.where(valid, var, np.nan)
-    reach = stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(var)
+    reach = scipy.special.ndtri((1 + CONFIDENCE) / 2) * np.sqrt(var)
     return StandardisedDifference(g=g, var=var, ci_low=g - reach, ci_high=g + reach)
 
 
@@ -267,8 +267,8 @@ def compute_equivalence(welch: Welch, margin: float = DEFAULT_SESOI) -> Equivale
         for alpha .05; NaN wherever `welch` has no test.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_low = special.stdtr(welch.df, -(welch.delta + margin) / welch.se)
-        p_high = special.stdtr(welch.df, (welch.delta - margin) / welch.se)
+        p_low = scipy.special.stdtr(welch.df, -(welch.delta + margin) / welch.se)
+        p_high = scipy.special.stdtr(welch.df, (welch.delta - margin) / welch.se)
     return Equivalence(p_low=p_low, p_high=p_high, p_value=np.maximum(p_low, p_high))
 
 
@@ -307,18 +307,18 @@ def compute_q_values(
     tested = np.isfinite(p)
     q = np.full(p.shape, np.nan)
     if tested.any():
-        q[tested] = stats.false_discovery_control(p[tested], method=method)
+        q[tested] = scipy.stats.false_discovery_control(p[tested], method=method)
     return q
 
 
 def t_two_sided(t: ArrayLike, df: ArrayLike) -> FloatArray:
     """Two-sided p of Student's t; NaN where an argument is."""
-    return np.asarray(2 * special.stdtr(df, -np.abs(t)), dtype=np.float64)
+    return np.asarray(2 * scipy.special.stdtr(df, -np.abs(t)), dtype=np.float64)
 
 
 def t_quantile(df: ArrayLike, confidence: float) -> FloatArray:
     """Half-width of a two-sided t interval in standard errors; NaN where df is."""
-    return np.asarray(-special.stdtrit(df, (1 - confidence) / 2), dtype=np.float64)
+    return np.asarray(-scipy.special.stdtrit(df, (1 - confidence) / 2), dtype=np.float64)
 
 
 def is_significant(q_value: float | None, alpha: float) -> bool | None:
