@@ -1,0 +1,246 @@
+"""How long pages of a finished run of a million answers take: `python -m benchmarks.pages`.
+
+Every page is run by Streamlit's AppTest, each in a process of its own, and shown by the real app in
+Chromium. Cold is the first run of the page's script in a process; warm are further runs of it;
+change is another attribute picked on the open page. The run's panels were warmed, as the dashboard
+does at the end of every run.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+FOLDER = Path(tempfile.gettempdir()) / "benchlib-benchmark"
+PAGES = {
+    "overview": None,
+    "start_run": None,
+    "progress": None,
+    "runs": None,
+    "metrics": "Attribute",
+    "omnibus": None,
+    "deltas": "Attribute",
+    "forest": "Attribute",
+    "order_effects": None,
+    "answers": None,
+    "compare": None,
+    "datasets": None,
+    "traits": None,
+    "engines": None,
+}
+"""Page -> the picker that `change` uses."""
+
+GOALS_MS = {"cold": 1_500, "warm": 250, "change": 400}
+IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
+PATIENCE_MS = 60_000
+
+
+def main() -> None:
+    """Measure, and print a table each for AppTest and for the browser."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--personas", type=int, default=30_000, help="33 answers per persona")
+    parser.add_argument("--visits", type=int, default=20, help="warm visits per page")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.child == "prepare":
+        prepare(chosen.personas)
+        return
+    if chosen.child:
+        print(json.dumps(run_page(chosen.child, chosen.visits)))
+        return
+    os.environ["BENCHLIB_DATA_DIR"] = str(FOLDER)
+    os.environ["VLLM_BASE_URL"] = "http://127.0.0.1:9"  # nobody answers there
+    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ", end="")
+    print(f"Python {platform.python_version()}, {33 * chosen.personas:,} answers")
+    os.environ["BENCHLIB_DB_URL"] = in_child("prepare", chosen)["url"]
+    pages = [page for page in PAGES if (ROOT / "pages" / f"{page}.py").exists()]
+    show("script run by AppTest", {page: in_child(page, chosen) for page in pages})
+    show("from the click to a page at rest, in Chromium", in_browser(pages, chosen.visits))
+
+
+def in_child(task: str, chosen: argparse.Namespace) -> dict[str, Any]:
+    """What a fresh process measured."""
+    command = [sys.executable, "-m", "benchmarks.pages", "--child", task]
+    command += ["--personas", str(chosen.personas), "--visits", str(chosen.visits)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def prepare(n_personas: int) -> None:
+    """Build the store where it is missing, and warm its run as the worker does."""
+    from benchlib import bootstrap
+    from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
+    from benchmarks.store import open_benchmark_store
+
+    store, run_id = open_benchmark_store(n_personas)
+    os.environ["BENCHLIB_DB_URL"] = f"sqlite:///{store.database}"
+    store.close()
+    parts = bootstrap.get_parts()
+    began = perf_counter()
+    state = parts.service.start_warm_cache(run_id)
+    while state["status"] in ("queued", "running"):
+        state = parts.service.get_warm_cache(run_id)
+    assert state["status"] == "done", state
+    print(f"warmed in {perf_counter() - began:.1f} s", file=sys.stderr)
+    stop_warm_cache_jobs()
+    bootstrap.close(parts)
+    print(json.dumps({"url": os.environ["BENCHLIB_DB_URL"]}))
+
+
+def run_page(name: str, visits: int) -> dict[str, list[float]]:
+    """Milliseconds of script runs of one page, in a process that has just started."""
+    import logging
+
+    from streamlit.testing.v1 import AppTest
+
+    from benchlib import bootstrap
+
+    logging.disable()  # Streamlit warns of each run outside of its server
+    parts = bootstrap.get_parts()
+
+    at = AppTest.from_file(ROOT / "pages" / "navigation.py", default_timeout=60)
+    at.switch_page(f"{name}.py")
+
+    def timed(act: Callable[[], Any]) -> float:
+        began = perf_counter()
+        act()
+        assert not at.exception, at.exception
+        return 1000 * (perf_counter() - began)
+
+    found = {"cold": [timed(at.run)], "warm": [timed(at.run) for _ in range(visits)], "change": []}
+    picker = PAGES[name]
+    if picker:
+        box = next(box for box in at.selectbox if box.label == picker)
+        for option in [option for option in box.options if option != box.value][:visits]:
+            box = next(box for box in at.selectbox if box.label == picker)
+            found["change"].append(timed(box.select(option).run))
+    bootstrap.close(parts)
+    return found
+
+
+def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds from a click in the navigation until the script has ended and all is drawn."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "streamlit", "run", "app.py"),
+            *("--server.headless", "true", "--server.port", str(port)),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
+            page = browser.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(PATIENCE_MS)
+            for _ in range(600):
+                try:
+                    page.goto(f"http://127.0.0.1:{port}/?run=1")
+                    break
+                except Exception:  # noqa: BLE001 - not listening yet
+                    page.wait_for_timeout(100)
+            rest(page)
+            found: dict[str, dict[str, list[float]]] = {
+                name: {"cold": [], "warm": [], "change": []} for name in pages
+            }
+            for turn in range(1 + max(3, visits // 4)):
+                for name in pages:
+                    if name == "overview":
+                        continue
+                    came = click_to(page, name)
+                    found[name]["warm" if turn else "cold"].append(came)
+                    picker = PAGES[name]
+                    if picker and turn:
+                        found[name]["change"].append(change(page, picker))
+                found["overview"]["warm" if turn else "cold"].append(click_to(page, "overview"))
+            browser.close()
+            return found
+    finally:
+        app.terminate()
+        app.wait()
+
+
+def click_to(page: Page, name: str) -> float:
+    """Follow a link of the navigation; milliseconds until the page is at rest."""
+    path = "/" if name == "overview" else f"/{name}"
+    link = page.get_by_test_id("stSidebarNav").locator(f'a[href$="{path}"]').first
+    began = perf_counter()
+    link.click()
+    page.wait_for_url(re.compile(rf"{re.escape(path)}(\?.*)?$"))
+    rest(page)
+    return 1000 * (perf_counter() - began)
+
+
+def change(page: Page, picker: str) -> float:
+    """Pick the next option of a select box; milliseconds until the page is at rest."""
+    box = page.get_by_test_id("stMain").get_by_role("combobox", name=picker)
+    chosen = box.input_value()
+    options = page.get_by_role("option")
+    box.scroll_into_view_if_needed()
+    while not options.count():  # a click while the page still moves opens nothing
+        box.click()
+        page.wait_for_timeout(200)
+    names = options.all_inner_texts()
+    following = names[(names.index(chosen) + 1) % len(names)] if chosen in names else names[0]
+    began = perf_counter()
+    page.get_by_role("option", name=following, exact=True).click()
+    page.wait_for_function(
+        "label => [...document.querySelectorAll('[data-testid=stMain] input')]"
+        ".some(box => box.value === label)",
+        arg=following,
+    )
+    rest(page)
+    return 1000 * (perf_counter() - began)
+
+
+def rest(page: Page) -> None:
+    """Wait until the script has ended, nothing is stale, and the browser has drawn it."""
+    page.wait_for_selector(IDLE, state="attached")
+    page.wait_for_function("!document.querySelector('[data-testid=stMain] [data-stale=true]')")
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+
+
+def show(title: str, found: dict[str, dict[str, list[float]]]) -> None:
+    """A row a page: cold, and the 95th percentile of warm visits and changes."""
+    print(f"\n{title + ', ms':48} {'cold':>8} {'warm p95':>9} {'change p95':>11}")
+    for name, measured in found.items():
+        cells = [p95(measured[kind]) for kind in GOALS_MS]
+        flags = [
+            "" if cell is None or cell <= goal else "!"
+            for cell, goal in zip(cells, GOALS_MS.values(), strict=True)
+        ]
+        texts = [
+            f"{'–' if cell is None else f'{cell:.0f}'}{flag}"
+            for cell, flag in zip(cells, flags, strict=True)
+        ]
+        print(f"{name:48} {texts[0]:>8} {texts[1]:>9} {texts[2]:>11}")
+
+
+def p95(values: list[float]) -> float | None:
+    """The 95th percentile, as the value that 95 % do not exceed."""
+    ranked = sorted(values)
+    return ranked[max(0, -(-95 * len(ranked) // 100) - 1)] if ranked else None
+
+
+if __name__ == "__main__":
+    main()
