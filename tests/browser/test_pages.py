@@ -17,13 +17,19 @@ def app(tmp_path_factory, browser):
     """An app with two complete runs."""
     started = App(tmp_path_factory.mktemp("pages")).start()
     page = browser.new_page()
-    with httpx.Client(base_url=f"{started.url}/api", timeout=60) as client:
+    with api(started) as client:
         for seed in (1, 2):
             page.goto(f"{started.url}/progress?run={start(client, seed=seed)}")
             page.get_by_text("Every planned answer is there.").wait_for(timeout=60_000)
     page.close()
     yield started
     started.stop()
+
+
+def api(app):
+    """A client that opens a connection per request: the app closes idle ones as it likes."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(base_url=f"{app.url}/api", timeout=60, limits=limits)
 
 
 def start(client, **fields):
@@ -114,7 +120,7 @@ def test_a_click_on_a_row_of_runs_opens_the_run(app, page):
 
 
 def test_deleting_asks_and_then_deletes(app, page):
-    with httpx.Client(base_url=f"{app.url}/api", timeout=60) as client:
+    with api(app) as client:
         run_id = start(client, seed=3)
         page.goto(f"{app.url}/progress?run={run_id}")
         expect(page.get_by_text("Every planned answer is there.")).to_be_visible()
@@ -133,7 +139,7 @@ def test_deleting_asks_and_then_deletes(app, page):
 
 
 def test_cancel_works_at_once_and_a_second_tab_sees_it(app, page):
-    with httpx.Client(base_url=f"{app.url}/api", timeout=60) as client:
+    with api(app) as client:
         run_id = start(client, seed=4, simulated_items_per_second=5)
         page.goto(f"{app.url}/progress?run={run_id}")
         other = page.context.new_page()
