@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from benchlib import bootstrap
@@ -57,3 +60,13 @@ def test_a_read_only_dashboard_has_no_worker(tmp_path):
     assert parts.worker is None
     assert parts.service.read_only
     bootstrap.close(parts)
+
+
+def test_the_start_loads_no_part_that_only_some_statistics_need():
+    heavy = ["scipy.stats", "scipy.optimize", "statsmodels", "plotly", "streamlit"]
+    code = f"import benchlib.bootstrap, sys; print([n for n in {heavy} if n in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout == "[]\n"
+    code = "import benchlib, sys; print('pandas' in sys.modules or 'sqlalchemy' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout == "False\n"

@@ -1,8 +1,11 @@
 """Overview, progress and runs: what is shown is what the store holds."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from benchlib.domain.vocabulary import RunStatus
+from benchlib.infrastructure.storage.models import BenchmarkRun
 from tests.pages.conftest import figure, metric, settled, texts
 
 
@@ -184,3 +187,13 @@ def test_reading_only_hides_every_write(house, make_house, open_page):
         pressable = {button.key for button in at.button if not button.disabled}
         assert pressable <= {"engines_test"}, page
         assert "Read-only" in at.info[0].value
+
+
+def test_times_that_differ_in_their_fractions_of_a_second_are_shown(house, open_page):
+    run_ids = [house.queue(seed=seed) for seed in (1, 2)]
+    whole = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    with house.store.write() as session:
+        session.get(BenchmarkRun, run_ids[0]).created_at = whole
+    shown = open_page("runs").dataframe[0].value
+    assert shown.set_index("id")["created"][run_ids[0]] == whole
+    assert len(shown) == 2
