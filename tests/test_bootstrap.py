@@ -63,7 +63,7 @@ def test_a_read_only_dashboard_has_no_worker(tmp_path):
 
 
 def test_the_start_loads_no_part_that_only_some_statistics_need():
-    heavy = ["scipy.stats", "scipy.optimize", "statsmodels", "plotly", "streamlit"]
+    heavy = ["scipy.stats", "scipy.optimize", "statsmodels", "alembic", "plotly", "streamlit"]
     code = f"import benchlib.bootstrap, sys; print([n for n in {heavy} if n in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert found.stdout == "[]\n"

@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from benchlib.domain.errors import StoreError
+from benchlib.infrastructure.storage import engine
 from benchlib.infrastructure.storage.engine import open_store
 
 
@@ -130,3 +131,13 @@ def test_writers_in_many_threads_wait_for_each_other(any_store):
         thread.join()
     with any_store.read() as session:
         assert session.connection().execute(text("SELECT count(*) FROM model")).scalar() == 80
+
+
+def test_the_known_revisions_are_those_of_alembic():
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(engine._MIGRATIONS))
+    walked = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert engine.known_revisions() == walked[::-1]

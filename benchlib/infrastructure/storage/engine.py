@@ -8,9 +8,6 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -153,16 +150,14 @@ def _migrate(engine: Engine) -> None:
 
 
 def _apply_migrations(engine: Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
+    known = known_revisions()
     with engine.execution_options(benchlib_write=True).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         current = _revision(connection)
-        if current == scripts.get_current_head():
+        if current == known[-1]:
             return
-        if current is not None and current not in {s.revision for s in scripts.walk_revisions()}:
+        if current is not None and current not in known:
             raise StoreError(
                 f"The store was written by a newer benchlib (schema {current}); "
                 "update benchlib, or name another store in BENCHLIB_DB_URL."
@@ -172,8 +167,19 @@ def _apply_migrations(engine: Engine) -> None:
                 "The database holds tables of another program; name an empty one in "
                 "BENCHLIB_DB_URL."
             )
+        # Slow to load, and most starts need no migration.
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def known_revisions() -> list[str]:
+    """Schema revisions of this version, oldest first: the numbers that their files begin with."""
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
 def _revision(connection: Connection) -> str | None:
