@@ -179,7 +179,8 @@ def _apply_migrations(engine: Engine) -> None:
 
 def known_revisions() -> list[str]:
     """Schema revisions of this version, oldest first: the numbers that their files begin with."""
-    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+    files = (_MIGRATIONS / "versions").glob("[0-9]*_*.py")
+    return sorted(path.name.partition("_")[0] for path in files)
 
 
 def _revision(connection: Connection) -> str | None:
