@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     )
     """Key for servers that want one."""
 
+    engine_hosts: str = ""
+    """Hosts that may be asked as engines, separated by commas, beside this machine and those of
+    VLLM_BASE_URL; `*` allows all."""
+
     vllm_python: Path | None = None
     """Interpreter that has vLLM, for managed local servers; default is the dashboard's own."""
 
@@ -68,6 +72,12 @@ class Settings(BaseSettings):
         if self.db_url is not None:
             return self.db_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'benchlib.db'}"
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """The names in `engine_hosts`, in lower case."""
+        names = (name.strip().lower().rstrip(".") for name in self.engine_hosts.split(","))
+        return frozenset(name for name in names if name)
 
     @property
     def engine_addresses(self) -> tuple[str, ...]:

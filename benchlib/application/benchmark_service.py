@@ -343,6 +343,8 @@ class BenchmarkService(RunAnalysis):
         with self._store.read() as session:
             datasets.get_dataset(session, command.dataset_id)
             asked = self._asked(traits.list_traits(session), command)
+        if llm == "vllm":
+            self._engines.check_address(command.vllm_base_url)
         model_name = SIMULATED_MODEL_NAME if llm == "simulated" else command.model_name
         if not model_name:
             raise InvalidInput("model_name: name the model as its server does.")
@@ -397,6 +399,7 @@ class BenchmarkService(RunAnalysis):
                 )
             config = None
             if command.vllm_base_url:
+                self._engines.check_address(command.vllm_base_url)
                 config = runs.config_from_json(
                     {**_stored_config(run.config), "vllm_base_url": command.vllm_base_url}
                 )

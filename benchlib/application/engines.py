@@ -5,12 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Literal, TypedDict
 
-from benchlib.domain.errors import BenchlibError, ReadOnly
-from benchlib.infrastructure.execution.engine_http import (
-    EngineHttp,
-    normalise_address,
-    open_session,
-)
+from benchlib.domain.errors import BenchlibError, InvalidInput, ReadOnly
+from benchlib.infrastructure.execution.engine_hosts import checked_addresses, normalise_address
+from benchlib.infrastructure.execution.engine_http import EngineHttp, open_session
 from benchlib.infrastructure.execution.engine_identity import EngineRefusal, choose_model, identify
 from benchlib.infrastructure.execution.engine_inspection import EngineInspection, inspect_engine
 from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME
@@ -74,8 +71,15 @@ class EngineService:
         addresses = self._addresses(base_url)
         key = self._key(api_key)
 
+        async def look_at(address: str) -> EngineInspection:
+            try:
+                (checked,) = checked_addresses((address,), self._settings)
+            except InvalidInput as problem:
+                return EngineInspection(address, str(problem))
+            return await inspect_engine(checked, api_key=key)
+
         async def look() -> Sequence[EngineInspection]:
-            return await asyncio.gather(*(inspect_engine(a, api_key=key) for a in addresses))
+            return await asyncio.gather(*(look_at(address) for address in addresses))
 
         return [_connection(found) for found in asyncio.run(look())]
 
@@ -129,6 +133,14 @@ class EngineService:
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+    def check_address(self, base_url: str | None) -> None:
+        """See that a run may ask the addresses of a form.
+
+        Raises:
+            InvalidInput: One is no address, or its host is not allowed.
+        """
+        checked_addresses(self._addresses(base_url), self._settings)
 
     def _addresses(self, base_url: str | None) -> tuple[str, ...]:
         return split_addresses(base_url) if base_url else self._settings.engine_addresses

@@ -248,3 +248,15 @@ def test_health_tells_of_store_and_executor(service):
         "store": "ok",
         "executor": "not in this process",
     }
+
+
+def test_a_run_asks_only_allowed_hosts(service, store):
+    add_dataset(store)
+    add_traits(store)
+    fields = {"dataset_id": 1, "model_name": "m", "vllm_base_url": "http://10.0.0.7:8000"}
+    with pytest.raises(InvalidInput, match="BENCHLIB_ENGINE_HOSTS"):
+        service.start_benchmark(start_benchmark(**fields))
+    assert service.list_runs() == []
+    (found,) = service.test_connection("http://10.0.0.7:8000")
+    assert not found["ok"]
+    assert "BENCHLIB_ENGINE_HOSTS" in found["error"]

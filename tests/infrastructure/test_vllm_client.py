@@ -21,7 +21,7 @@ from benchlib.domain.results import (
 )
 from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
 from benchlib.infrastructure.execution import engine_pool
-from benchlib.infrastructure.execution.engine_http import normalise_address
+from benchlib.infrastructure.execution.engine_hosts import normalise_address
 from benchlib.infrastructure.execution.engine_inspection import inspect_engine
 from benchlib.infrastructure.execution.engine_metrics import fetch_engine_metrics, parse_metrics
 from benchlib.infrastructure.execution.vllm_client import VllmClient

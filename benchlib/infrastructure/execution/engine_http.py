@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import aiohttp
 import orjson
-from yarl import URL
 
 from benchlib.domain.errors import EngineFault, InvalidInput
 from benchlib.domain.vocabulary import FailureKind
+from benchlib.infrastructure.execution.engine_hosts import open_socket
 
 CONNECT_SECONDS: Final = 5.0
 """How long to wait for a connection, whatever the limit of the whole request is."""
@@ -55,33 +55,6 @@ class Reply:
         return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
 
 
-def normalise_address(address: str) -> str:
-    """The base URL that a person meant: with scheme, without `/v1`, slash, query or fragment.
-
-    Raises:
-        InvalidInput: It is not an http(s) URL, or it holds a user name or password.
-    """
-    text = address.strip()
-    if "://" not in text:
-        text = f"http://{text}"
-    try:
-        url = URL(text)
-        host, port = url.host, url.explicit_port
-    except ValueError:
-        url, host, port = URL(), None, None
-    if url.user is not None or url.password is not None:
-        raise InvalidInput(
-            "The engine address holds a user name or password; put the key into its own field."
-        )
-    if url.scheme not in ("http", "https") or not host or " " in text:
-        raise InvalidInput(
-            f"The engine address {text[:200]!r} is not an http address; "
-            "write it like http://localhost:8000."
-        )
-    path = url.path.rstrip("/").removesuffix("/v1").rstrip("/")
-    return str(URL.build(scheme=url.scheme, host=host, port=port, path=path)).rstrip("/")
-
-
 def open_session(api_key: str | None) -> aiohttp.ClientSession:
     """A session for all addresses of one client; needs a running event loop.
 
@@ -96,7 +69,7 @@ def open_session(api_key: str | None) -> aiohttp.ClientSession:
             )
         headers["Authorization"] = f"Bearer {api_key}"
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, socket_factory=open_socket),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
         auto_decompress=False,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from benchlib.domain.errors import BenchlibError, EngineFault
+from benchlib.infrastructure.execution.engine_hosts import normalise_address
 from benchlib.infrastructure.execution.engine_http import (
     EngineHttp,
-    normalise_address,
     open_session,
 )
 from benchlib.infrastructure.execution.engine_identity import (

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from benchlib.infrastructure.execution.engine_hosts import normalise_address
 from benchlib.infrastructure.execution.engine_http import (
     EngineHttp,
-    normalise_address,
     open_session,
 )
 from benchlib.infrastructure.execution.engine_identity import fault_of

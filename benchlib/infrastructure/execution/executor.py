@@ -31,6 +31,7 @@ from benchlib.domain.run_state import final_status
 from benchlib.domain.traits import traits_hash
 from benchlib.domain.vocabulary import FailureKind, RunStatus
 from benchlib.domain.work_plan import work_plan
+from benchlib.infrastructure.execution.engine_hosts import checked_addresses
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_progress
 from benchlib.infrastructure.execution.simulated import SimulatedClient
 from benchlib.infrastructure.execution.vllm_client import VllmClient
@@ -76,8 +77,11 @@ async def _create_vllm_client(
     config: RunConfig, api_key: str | None, settings: Settings
 ) -> VllmClient:
     """Address from the form, else VLLM_BASE_URL, else localhost; key likewise."""
-    addresses = (
-        split_addresses(config.vllm_base_url) if config.vllm_base_url else settings.engine_addresses
+    addresses = checked_addresses(
+        split_addresses(config.vllm_base_url)
+        if config.vllm_base_url
+        else settings.engine_addresses,
+        settings,
     )
     if api_key is None and settings.vllm_api_key is not None:
         api_key = settings.vllm_api_key.get_secret_value()

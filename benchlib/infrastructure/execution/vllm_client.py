@@ -24,10 +24,10 @@ from benchlib.infrastructure.execution.chat_protocol import (
     request_body,
 )
 from benchlib.infrastructure.execution.engine_connect import Contact, make_contact
+from benchlib.infrastructure.execution.engine_hosts import normalise_address
 from benchlib.infrastructure.execution.engine_http import (
     EngineHttp,
     Reply,
-    normalise_address,
     open_session,
 )
 from benchlib.infrastructure.execution.engine_identity import EngineRefusal, fault_of, identify
