@@ -11,10 +11,12 @@ import streamlit as st
 from starlette.routing import Mount
 
 from benchlib.bootstrap import check_start, get_service, lifespan
+from benchlib.presentation.api.guard import Guard
 from benchlib.presentation.api.routes import create_api
+from benchlib.settings import get_settings
 
 check_start()  # a wrong setting or store ends the start with one sentence, not a traceback
 
-app = st.App(
-    "pages/navigation.py", lifespan=lifespan, routes=[Mount("/api", app=create_api(get_service))]
-)
+token = get_settings().api_token
+api = Guard(create_api(get_service), token.get_secret_value() if token else None)
+app = st.App("pages/navigation.py", lifespan=lifespan, routes=[Mount("/api", app=api)])

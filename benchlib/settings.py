@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     vllm_python: Path | None = None
     """Interpreter that has vLLM, for managed local servers; default is the dashboard's own."""
 
+    api_token: SecretStr | None = Field(default=None, min_length=16)
+    """Who sends it may write over the API from anywhere; without one only this machine may."""
+
     request_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
     """How long one request to an engine may take."""
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from fastapi import Body, FastAPI, Path, Query, Request
+from fastapi import Body, Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -53,7 +53,9 @@ Id = Annotated[int, Path(ge=1, lt=2**31)]
 
 def create_api(get_service: Callable[[], BenchmarkService]) -> FastAPI:
     """The API over the service that `get_service` gives."""
-    api = FastAPI(title="benchlib", version=benchlib.__version__)
+    api = FastAPI(
+        title="benchlib", version=benchlib.__version__, dependencies=[Depends(_known_parameters)]
+    )
     _translate_errors(api)
     _add_run_routes(api, get_service)
     _add_benchmark_routes(api, get_service)
@@ -131,6 +133,17 @@ def _add_result_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]
     @api.get("/runs/{run_id}/missing", response_model=None)
     def missing(run_id: Id) -> Missing:
         return get_service().get_missing(run_id)
+
+
+def _known_parameters(request: Request) -> None:
+    """Refuse a parameter that the route does not have: a misspelt one would say nothing."""
+    described = request.app.openapi()["paths"][request.scope["route"].path]
+    parameters = described[request.method.lower()].get("parameters", ())
+    known = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
+    strays = sorted(set(request.query_params) - known)
+    if strays:
+        problem = {"loc": ("query", strays[0]), "msg": "there is no such parameter here"}
+        raise RequestValidationError([problem])
 
 
 def _translate_errors(api: FastAPI) -> None:

@@ -1,0 +1,151 @@
+"""Who may call the API: its own programs, not web pages of strangers, and no endless bodies."""
+
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+
+LARGEST_BODY: Final = 2**20
+"""Bytes of a request's body; more is refused."""
+
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    """Lets a request through to the API, or refuses it with a sentence.
+
+    - With the token (`Authorization: Bearer …`) a request may come from anywhere.
+    - Without it, the name it was sent to must be this machine's or an address, so that nobody can
+      point a name of theirs here (DNS rebinding); only this machine may write, and only while no
+      token is set.
+    - A write comes from no other web page (Origin), and a body is JSON of at most LARGEST_BODY.
+
+    Args:
+        api: The application behind.
+        token: BENCHLIB_API_TOKEN; None if none is set.
+    """
+
+    def __init__(self, api: App, token: str | None) -> None:
+        self._api = api
+        self._token = token
+        self._names = {"localhost", socket.gethostname().lower()}
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._api(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope, headers)
+        if refusal is None:
+            body = await _body(receive)
+            if body is None:
+                refusal = _TOO_LARGE
+        if refusal is not None:
+            status, sentence = refusal
+            challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            answer = JSONResponse({"ok": False, "error": sentence}, status, headers=challenge)
+            await answer(scope, receive, send)
+            return
+        sent = False
+
+        async def replay() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()  # only the end of the connection can follow
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._api(scope, replay, send)
+
+    def _refusal(self, scope: MutableMapping[str, Any], headers: Headers) -> tuple[int, str] | None:
+        given = headers.get("authorization")
+        if given is not None and self._token is not None:
+            wanted = f"Bearer {self._token}"
+            if not secrets.compare_digest(given.encode(), wanted.encode()):
+                return 401, "The token is wrong; send BENCHLIB_API_TOKEN as Authorization: Bearer."
+            known = True
+        else:
+            known = False
+        host = _hostname(f"//{headers.get('host', '')}")
+        if not known and not (host in self._names or _is_address(host)):
+            return 403, (
+                "This name is not known to the dashboard; use its address, or set "
+                "BENCHLIB_API_TOKEN and send it as Authorization: Bearer."
+            )
+        if scope["method"] in _READS:
+            return None
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            return 403, "Web pages of other origins may not write here."
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        if has_body and kind != "application/json":
+            return 415, "Send the body as JSON, with Content-Type: application/json."
+        if known:
+            return None
+        if self._token is not None:
+            return 401, "Writing needs the token; send BENCHLIB_API_TOKEN as Authorization: Bearer."
+        if not (_is_here(scope.get("client")) and _is_here(scope.get("server")) and _is_own(host)):
+            return 401, (
+                "Only this machine may write; set BENCHLIB_API_TOKEN where the dashboard runs and "
+                "send it as Authorization: Bearer."
+            )
+        return None
+
+
+_TOO_LARGE: Final = (
+    413,
+    f"The body is too large; the API takes at most {LARGEST_BODY // 2**20} MiB.",
+)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body; None as soon as it is too large, whatever its length was said to be."""
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""  # gone; nobody reads the answer
+        size += len(message.get("body", b""))
+        if size > LARGEST_BODY:
+            return None
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _hostname(address: str) -> str:
+    try:
+        return (urlsplit(address).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_own(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+def _is_here(peer: Any) -> bool:
+    """Whether an end of the connection is on this machine (or is a Unix socket)."""
+    if not peer or peer[1] is None:
+        return peer is not None
+    return _is_address(peer[0]) and ip_address(peer[0]).is_loopback
