@@ -1,7 +1,7 @@
 """The panels of a run as files, by the exporter that the pages use."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Query
 from fastapi.responses import Response
@@ -16,7 +16,7 @@ from benchlib.presentation.api.analysis_routes import (
     OptionalName,
     Tested,
 )
-from benchlib.presentation.exports import Theme
+from benchlib.presentation.exports import MIME, Theme
 from benchlib.presentation.figures.forest_lines import SortBy
 from benchlib.presentation.panel_exports import (
     Format,
@@ -65,6 +65,17 @@ class OmnibusExport(Tested, Drawn):
     """Omnibus tests."""
 
 
+FILE: Final[dict[str, Any]] = {
+    "response_class": Response,
+    "responses": {
+        200: {
+            "description": "The file.",
+            "content": {media_type: {} for media_type in MIME.values()},
+        }
+    },
+}
+"""How the description of the API tells of a file."""
+
 _LOOKS = set(Drawn.model_fields)
 
 
@@ -75,13 +86,13 @@ def add_export_routes(api: FastAPI, get_service: Callable[[], BenchmarkService])
 
 
 def _add_rating_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
-    @api.get("/runs/{run_id}/export/metrics.{format}")
+    @api.get("/runs/{run_id}/export/metrics.{format}", **FILE)
     def export_metrics(run_id: Id, format: Format, query: Annotated[Drawn, Query()]) -> Response:
         service = get_service()
         found = metrics_export(service.get_run(run_id), service.get_metrics(run_id))
         return _file(found, format, query)
 
-    @api.get("/runs/{run_id}/export/means.{format}")
+    @api.get("/runs/{run_id}/export/means.{format}", **FILE)
     def export_means(
         run_id: Id, format: Format, query: Annotated[MeansExport, Query()]
     ) -> Response:
@@ -90,7 +101,7 @@ def _add_rating_exports(api: FastAPI, get_service: Callable[[], BenchmarkService
         baseline = service.get_metrics(run_id)["attributes"][query.attribute]["baseline"]
         return _file(means_export(service.get_run(run_id), means, baseline), format, query)
 
-    @api.get("/runs/{run_id}/export/order.{format}")
+    @api.get("/runs/{run_id}/export/order.{format}", **FILE)
     def export_order(
         run_id: Id, format: Format, query: Annotated[OrderExport, Query()]
     ) -> Response:
@@ -100,7 +111,7 @@ def _add_rating_exports(api: FastAPI, get_service: Callable[[], BenchmarkService
 
 
 def _add_group_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
-    @api.get("/runs/{run_id}/export/deltas.{format}")
+    @api.get("/runs/{run_id}/export/deltas.{format}", **FILE)
     def export_deltas(
         run_id: Id, format: Format, query: Annotated[DeltasExport, Query()]
     ) -> Response:
@@ -108,7 +119,7 @@ def _add_group_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]
         deltas = service.get_deltas(run_id, **query.model_dump(exclude=_LOOKS))
         return _file(deltas_export(service.get_run(run_id), deltas), format, query)
 
-    @api.get("/runs/{run_id}/export/forest.{format}")
+    @api.get("/runs/{run_id}/export/forest.{format}", **FILE)
     def export_forest(
         run_id: Id, format: Format, query: Annotated[ForestExport, Query()]
     ) -> Response:
@@ -125,7 +136,7 @@ def _add_group_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]
         )
         return _file(found, format, query)
 
-    @api.get("/runs/{run_id}/export/omnibus.{format}")
+    @api.get("/runs/{run_id}/export/omnibus.{format}", **FILE)
     def export_omnibus(
         run_id: Id, format: Format, query: Annotated[OmnibusExport, Query()]
     ) -> Response:

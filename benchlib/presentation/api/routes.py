@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Body, Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import benchlib
@@ -48,13 +49,37 @@ _STATUS: Final[dict[type[BenchlibError], int]] = {
     NoPictures: 503,
 }
 
+_WHY: Final[dict[int | str, str]] = {
+    400: "Something asked for does not exist in the run, or a number is out of range.",
+    401: "The token is missing or wrong.",
+    403: "Read-only, or a caller that may not.",
+    404: "There is no such run or dataset.",
+    409: "The run is in the wrong state for this.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    422: "A parameter or field is malformed or unknown.",
+    503: "The engine or the store does not answer, or nothing can draw pictures.",
+}
+
+
+class Refusal(BaseModel):
+    """Every error."""
+
+    ok: Literal[False]
+    error: str
+    """One sentence that says what to do."""
+
+
 Id = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 def create_api(get_service: Callable[[], BenchmarkService]) -> FastAPI:
     """The API over the service that `get_service` gives."""
     api = FastAPI(
-        title="benchlib", version=benchlib.__version__, dependencies=[Depends(_known_parameters)]
+        title="benchlib",
+        version=benchlib.__version__,
+        dependencies=[Depends(_known_parameters)],
+        responses={status: {"model": Refusal, "description": why} for status, why in _WHY.items()},
     )
     _translate_errors(api)
     _add_run_routes(api, get_service)
