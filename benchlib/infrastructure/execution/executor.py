@@ -6,6 +6,7 @@ in flight, and the next execution asks exactly that again.
 """
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -16,7 +17,13 @@ from random import uniform
 from typing import Any, Final
 
 import benchlib
-from benchlib.domain.errors import BenchlibError, EngineFault, EngineNotReachable, WrongState
+from benchlib.domain.errors import (
+    BenchlibError,
+    EngineFault,
+    EngineNotReachable,
+    StoreError,
+    WrongState,
+)
 from benchlib.domain.ports import ModelClient
 from benchlib.domain.prompts import PROMPT_VERSION, PromptBook, prompt_template_hash
 from benchlib.domain.results import (
@@ -46,9 +53,13 @@ _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _CANCEL_GRACE_SECONDS: Final = 3.0
 _STOP_GRACE_SECONDS: Final = 15.0
+_STORE_PAUSE_SECONDS: Final = 1.0
+_STORE_PATIENCE_SECONDS: Final = 300.0
 _SHORT_REQUEST_SECONDS: Final = 1.0
 _LONG_REQUEST_SECONDS: Final = 8.0
 _LATEST_ANSWERS: Final = 8
+
+_log = logging.getLogger(__name__)
 
 ClientFactory = Callable[[RunConfig, str | None, Settings], Awaitable[ModelClient]]
 
@@ -351,12 +362,31 @@ class _Execution:
             "activity": self.activity,
             "seconds_active": self.active_before + self.last_commit - self.began,
         }
-        run = await asyncio.to_thread(self._write, rated, failures, values)
+        run = await self._write_patiently(rated, failures, values)
         self.cancelled = run.cancel_requested
         note_progress(run, self.site.monotonic())
         if self.last_commit - self.last_housekeeping > self.site.settings.lease_seconds / 5:
             self.last_housekeeping = self.last_commit
             await asyncio.to_thread(self.housekeep)
+
+    async def _write_patiently(
+        self,
+        rated: list[results.Rated],
+        failures: list[results.FailedAttempt],
+        values: dict[str, Any],
+    ) -> RunRecord:
+        """Write, again while the store is locked, full or away: what was answered is not let go."""
+        began = self.site.monotonic()
+        while True:
+            try:
+                return await asyncio.to_thread(self._write, rated, failures, values)
+            except StoreError as problem:
+                ends = self.stopping.is_set() or self.site.stop.is_set()
+                if ends or self.site.monotonic() - began > _STORE_PATIENCE_SECONDS:
+                    self.rated, self.failures = rated + self.rated, failures + self.failures
+                    raise
+                _log.warning("run %d: waiting for the store: %s", self.run_id, problem)
+                await self._pause(_STORE_PAUSE_SECONDS)
 
     def _write(
         self,
