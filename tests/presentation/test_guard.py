@@ -57,6 +57,14 @@ def test_another_machine_reads_but_does_not_write_without_a_token(connect):
     assert answer(client.get("/runs"), 200) == []
 
 
+@pytest.mark.parametrize(
+    ("peer", "status"), [("::ffff:127.0.0.1", 200), ("::ffff:192.168.1.9", 401), ("::1", 200)]
+)
+def test_a_socket_of_both_families_knows_who_calls(connect, peer, status):
+    """Where the dashboard listens on IPv6 and IPv4 at once, IPv4 callers have mapped addresses."""
+    answer(connect(peer=peer).post("/benchmarks/start", json=START), status)
+
+
 def test_with_a_token_set_every_write_needs_it(connect):
     client = connect(TOKEN)
     refused = client.post("/benchmarks/start", json=START)

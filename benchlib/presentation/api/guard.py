@@ -3,7 +3,7 @@
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -133,19 +133,30 @@ def _hostname(address: str) -> str:
 
 
 def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return _address(host) is not None
 
 
 def _is_own(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+    return host == "localhost" or _is_loopback(host)
 
 
 def _is_here(peer: Any) -> bool:
     """Whether an end of the connection is on this machine (or is a Unix socket)."""
     if not peer or peer[1] is None:
         return peer is not None
-    return _is_address(peer[0]) and ip_address(peer[0]).is_loopback
+    return _is_loopback(peer[0])
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address, if it is one; an IPv4 peer of an IPv6 socket (`::ffff:…`) as the IPv4 it is."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
