@@ -12,18 +12,14 @@ from tests.requirements import require
 SLOW_FIRST = ("real_vllm", "kill", "router", "browser", "application", "infrastructure")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """With `-n 2`, a file stays in one process and the long ones begin; vLLM is started once."""
+    """The long files first: with `-n 2` each stays in one process, and short ones fill the end."""
     here = Path(__file__).parent
 
     def turn(item):
         folder = item.path.relative_to(here).parts[0]
         return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
 
-    for item in items:
-        own = item.path.parent if item.path.parent.name == "real_vllm" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(own.relative_to(here))))
     items.sort(key=turn)
 
 

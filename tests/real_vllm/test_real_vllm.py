@@ -1,19 +1,38 @@
-"""The client against real vLLM on the CPU, with SmolLM2-135M-Instruct."""
+"""The client and the dashboard's own service against real vLLM on the CPU, with SmolLM2-135M.
+
+One file, so that with `-n 2` one process starts the server.
+"""
 
 import asyncio
 import math
+import os
+import signal
+import threading
+import time
 from collections import Counter
 from itertools import product
 
 import aiohttp
 import pytest
 
+from benchlib import bootstrap
+from benchlib.application.commands import start_benchmark
 from benchlib.domain.prompts import PromptBook
-from benchlib.domain.results import Answer, AnswerFailure, PersonaRecord, TraitRecord, WorkItem
+from benchlib.domain.results import (
+    Answer,
+    AnswerFailure,
+    AnswerFilter,
+    PersonaRecord,
+    TraitRecord,
+    WorkItem,
+)
 from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
 from benchlib.infrastructure.execution.engine_inspection import inspect_engine
 from benchlib.infrastructure.execution.engine_metrics import fetch_engine_metrics
 from benchlib.infrastructure.execution.vllm_client import VllmClient
+from benchlib.infrastructure.execution.vllm_server import VllmServer
+from benchlib.settings import Settings
+from tests.samples import add_dataset
 
 PERSONAS = [
     PersonaRecord(
@@ -179,3 +198,119 @@ def test_the_engine_panel_gets_its_figures(vllm_server):
     assert metrics.generation_tokens >= 20
     assert metrics.preemptions is not None
     assert 0.2 < metrics.prefix_cache_hit_rate < 1
+
+
+@pytest.fixture
+def dashboard(tmp_path):
+    parts = bootstrap.build(Settings(data_dir=tmp_path))
+    yield parts
+    bootstrap.close(parts)
+
+
+def launch(parts, server, **fields):
+    """Launch a run of 10 personas on 6 traits and wait for its end; its id."""
+    ended = threading.Event()
+    parts.worker.after_run = lambda _run_id: ended.set()
+    command = start_benchmark(
+        dataset_id=add_dataset(parts.store, 10, name="ten"),
+        trait_ids=[trait.id for trait in parts.datasets.list_traits()[:6]],
+        model_name=server.model_name,
+        vllm_base_url=server.base_url,
+        **fields,
+    )
+    run_id = parts.service.start_benchmark(command)
+    assert ended.wait(600)
+    return run_id
+
+
+def test_a_run_in_distribution_mode_stores_what_the_model_says(dashboard, vllm_server):
+    service = dashboard.service
+    run_id = launch(dashboard, vllm_server, dual_fraction=0.2)
+    run = service.get_run(run_id)
+    assert (run["status"], run["n_results"], run["failed"], run["error"]) == ("done", 72, 0, None)
+    assert not run["simulated"]
+    engine = run["manifest"]["engine"]
+    assert (engine["kind"], engine["model_name"]) == ("vllm", vllm_server.model_name)
+    assert engine["engine_version"]
+    assert engine["model_revision"]
+    assert engine["logprobs_source"] == "logprob_token_ids"
+    answers = service.list_answers(run_id, AnswerFilter(), limit=100)
+    assert len(answers) == 72
+    for answer in answers:
+        assert answer.rating_raw in (1, 2, 3, 4, 5)
+        assert sum(answer.probabilities) == pytest.approx(1, abs=1e-8)
+        assert answer.probabilities[answer.rating_raw - 1] == max(answer.probabilities)
+        assert 0 < answer.valid_mass <= 1
+    for answer in answers[::24]:
+        question = service.get_prompt(run_id, answer)
+        weights = asyncio.run(ask_directly(vllm_server, question))
+        direct = [weight / sum(weights) for weight in weights]
+        # float32 sums differ in their last bits with what else is in the engine's batch
+        assert answer.probabilities == pytest.approx(direct, abs=2e-3)
+    assert service.get_metrics(run_id)["n"] == 72
+
+
+def test_a_run_with_rationales_keeps_them_whole(dashboard, vllm_server):
+    service = dashboard.service
+    run_id = launch(
+        dashboard, vllm_server, include_rationale=True, max_new_tokens=96, dual_fraction=0.0
+    )
+    run = service.get_run(run_id)
+    assert (run["status"], run["n_results"], run["failed"]) == ("done", 60, 0)
+    answers = service.list_answers(run_id, AnswerFilter(), limit=100)
+    assert len(answers) == 60
+    assert all(answer.rating_raw in (1, 2, 3, 4, 5) for answer in answers)
+    assert all(answer.raw_answer.startswith('{"rationale"') for answer in answers)
+    assert all(answer.probabilities is None for answer in answers)
+
+
+def test_a_run_waits_for_a_killed_server_and_ends_complete(
+    dashboard, vllm_environment, vllm_server, tmp_path
+):
+    """The last test of the file: it kills the server that the others share."""
+    service = dashboard.service
+    ended = threading.Event()
+    dashboard.worker.after_run = lambda _run_id: ended.set()
+    run_id = service.start_benchmark(
+        start_benchmark(
+            dataset_id=add_dataset(dashboard.store, 20, name="twenty"),
+            trait_ids=[trait.id for trait in dashboard.datasets.list_traits()[:20]],
+            model_name=vllm_server.model_name,
+            vllm_base_url=vllm_server.base_url,
+            dual_fraction=0.0,
+            batch_size=2,
+        )
+    )
+    wait_until(lambda: service.bench_status(run_id)["done"] > 0)
+    os.killpg(vllm_server.process_group, signal.SIGKILL)
+    before = service.bench_status(run_id)["done"]
+    assert before < 400
+    wait_until(
+        lambda: (service.bench_status(run_id)["activity"] or "").startswith(
+            "Waiting for the engine"
+        )
+    )
+    assert not ended.is_set()
+    again = VllmServer.start(
+        str(vllm_environment.model),
+        python_executable=str(vllm_environment.python),
+        extra_args=["--max-model-len", "4096"],
+        port=vllm_server.port,
+        log_folder=tmp_path,
+    )
+    with again:
+        again.wait_until_ready(600)
+        assert ended.wait(600)
+    run = service.get_run(run_id)
+    assert (run["status"], run["n_results"], run["failed"]) == ("done", 400, 0)
+    answers = service.list_answers(run_id, AnswerFilter(), limit=1_000)
+    assert len({(answer.persona_uuid, answer.case_id) for answer in answers}) == 400
+    assert run["tally"]["failures"]["unreachable"] > 0
+
+
+def wait_until(condition, seconds=120):
+    """Another process's progress can only be polled."""
+    last = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < last
+        time.sleep(0.02)
