@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: what is in flight may land, the run stays resumable, nothing is left behind."""
+"""SIGTERM and Ctrl-C: what is in flight may land, the run stays resumable, nothing stays behind."""
 
 import os
 import signal
