@@ -1,12 +1,9 @@
-import os
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from benchlib.infrastructure.storage.engine import open_store
+from tests.postgres import find_initdb, fresh_database, postgres_cluster
 from tests.requirements import require
 
 SLOW_FIRST = ("real_vllm", "kill", "router", "browser", "application", "infrastructure")
@@ -33,37 +30,16 @@ def store(tmp_path):
 @pytest.fixture(scope="session")
 def postgres_server():
     """A PostgreSQL cluster of our own; gives its URL with a hole for the database."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = shutil.which("initdb") or (str(found[-1]) if found else None)
+    initdb = find_initdb()
     require(initdb is not None, "PostgreSQL (initdb)")
-    bin_dir = Path(initdb).resolve().parent
-    folder = Path(tempfile.mkdtemp(prefix="benchlib-pg-"))
-    as_owner = []
-    if os.getuid() == 0:  # the server refuses to run as root
-        shutil.chown(folder, "postgres")
-        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
-    data = folder / "data"
-    subprocess.run(
-        [*as_owner, bin_dir / "initdb", "-D", data, "-A", "trust", "-U", "test"], **quiet
-    )
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    pg_ctl = [*as_owner, bin_dir / "pg_ctl", "-D", data, "-w"]
-    subprocess.run([*pg_ctl, "-l", folder / "log", "-o", options, "start"], **quiet)
-    yield f"postgresql://test@/{{database}}?host={folder}"
-    subprocess.run([*pg_ctl, "-m", "immediate", "stop"], **quiet)
-    shutil.rmtree(folder)
+    with postgres_cluster(initdb) as url:
+        yield url
 
 
 @pytest.fixture
 def postgres_url(postgres_server):
     """The URL of a fresh, empty PostgreSQL database."""
-    import psycopg
-
-    with psycopg.connect(postgres_server.format(database="postgres"), autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS fresh WITH (FORCE)")
-        admin.execute("CREATE DATABASE fresh")
-    return postgres_server.format(database="fresh")
+    return fresh_database(postgres_server)
 
 
 @pytest.fixture(

@@ -67,7 +67,8 @@ class FakeSettings:
 
     A capability that is off behaves as in servers without it: routes answer 404, unknown fields are
     ignored without a word. `prefix_token` gives a tokenizer that puts a token before every text and
-    has a second token that looks like "1".
+    has a second token that looks like "1". `slots` is how many requests are worked on at once; the
+    others wait their turn, so that a latency limits the rate as a real engine's steps do.
     """
 
     model: str = "fake-model"
@@ -94,6 +95,7 @@ class FakeSettings:
     refuses_batch_fields: bool = False
     valid_mass: float = 0.9
     latency_seconds: float = 0.0
+    slots: int | None = None
     poison: str = "POISON"
     poison_status: int = 400
     longest_prompt: int = 30_000
@@ -136,6 +138,8 @@ class FakeVllm:
         self.n_items = 0
         self.in_flight = 0
         self.max_in_flight = 0
+        self.n_waiting = 0
+        self._slots = asyncio.Semaphore(self.settings.slots or 1_000_000)
         self.seen: deque[tuple[str, dict[str, Any]]] = deque(maxlen=2000)
         self.prompts: Counter[str] = Counter()
         self._fragments: dict[tuple[Any, ...], bytes] = {}
@@ -233,8 +237,8 @@ class FakeVllm:
         labels = f'{{engine="0",model_name="{self.settings.model}"}}'
         lines = ["# HELP vllm:num_requests_running Running.", "# TYPE x gauge"]
         for name, value in {
-            "num_requests_running": self.in_flight,
-            "num_requests_waiting": 0,
+            "num_requests_running": self.in_flight - self.n_waiting,
+            "num_requests_waiting": self.n_waiting,
             "prefix_cache_queries_total": 100 * self.n_items,
             "prefix_cache_hits_total": 58 * self.n_items,
             "prompt_tokens_total": 170 * self.n_items,
@@ -301,7 +305,7 @@ class FakeVllm:
                 if early is not None:
                     return early
             if settings.latency_seconds:
-                await asyncio.sleep(settings.latency_seconds)
+                await self._work(settings)
             order = orjson.loads(body)
             conversations = order["messages"] if batch else [order["messages"]]
             if settings.record:
@@ -318,6 +322,13 @@ class FakeVllm:
             return web.Response(body=payload, content_type="application/json")
         finally:
             self.in_flight -= 1
+
+    async def _work(self, settings: FakeSettings) -> None:
+        """Take the time an answer takes, in turn where slots are limited."""
+        self.n_waiting += 1
+        async with self._slots:
+            self.n_waiting -= 1
+            await asyncio.sleep(settings.latency_seconds)
 
     async def _break(self, fault: Fault) -> web.Response | None:
         if fault.kind == "status":

@@ -29,7 +29,8 @@ class ScriptedClient:
 
     def __init__(self, script: Callable | None = None, *, batch_items=4, report=REPORT):
         self.report = report
-        self.batch_items = batch_items
+        self.batch_items = self.most_items = batch_items
+        self.capacity = 1_000  # the run's own limit counts
         self.script = script or (lambda question: Answer(rate(question)))
         self.asked = []
         self.in_flight = 0

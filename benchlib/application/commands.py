@@ -34,7 +34,7 @@ class StartBenchmark(BaseModel):
     llm: Literal["vllm", "simulated", "fake"] = "vllm"
     vllm_base_url: Annotated[str, Field(max_length=2_000)] | None = None
     vllm_api_key: SecretStr | None = None
-    batch_size: Annotated[int, Field(ge=1, le=1_024)] = 8
+    batch_size: Annotated[int, Field(ge=1, le=1_024)] = 32
     max_new_tokens: Annotated[int, Field(ge=1, le=8_192)] = 256
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     include_rationale: bool = False

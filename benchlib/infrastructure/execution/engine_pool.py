@@ -10,6 +10,7 @@ from benchlib.domain.errors import EngineFault
 from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.execution.chat_protocol import ChatReply
 from benchlib.infrastructure.execution.engine_http import EngineHttp
+from benchlib.infrastructure.execution.engine_pace import Pace
 
 _FIRST_REST_SECONDS: Final = 1.0
 _LONGEST_REST_SECONDS: Final = 60.0
@@ -51,16 +52,19 @@ class Slot:
     """One address with what is known of it. Used inside one event loop.
 
     Attributes:
+        pace: How much it is given.
         revision: Of the model it serves, once known.
         row: Rests without an answer in between.
         rests_until: On the loop's clock.
         fingerprints: Of its replies so far.
         suspect: To be checked before it is asked again.
         unproven: It has not answered the test question yet.
+        look_at: When to look at its queue again, on the loop's clock.
     """
 
     def __init__(self, http: EngineHttp, revision: str | None = None) -> None:
         self.http = http
+        self.pace = Pace(1, 1)
         self.revision = revision
         self.requests = 0
         self.items = 0
@@ -75,6 +79,7 @@ class Slot:
         self.fingerprints: set[str | None] = set()
         self.suspect = False
         self.unproven = False
+        self.look_at = -math.inf
         # Whoever finds the address suspect checks it; nobody asks it before that is done.
         self.checking = asyncio.Lock()
 
@@ -93,6 +98,10 @@ class Slot:
         """Note a fault, and rest."""
         self.faults += 1
         self.problem = str(fault)
+        if fault.kind in (FailureKind.OVERLOADED, FailureKind.TIMEOUT):
+            self.pace.refused(now)
+        else:
+            self.pace.lost()
         if fault.kind is not FailureKind.OVERLOADED:
             self.suspect = True
         if now < self.rests_until:
@@ -131,9 +140,9 @@ def absent_slot(http: EngineHttp, problem: str, now: float) -> Slot:
 
 
 def pick_slot(slots: Sequence[Slot], tried: set[int], now: float) -> int | None:
-    """The usable slot with least in flight; if all rest and none was tried, the first to wake."""
+    """The usable slot with most room; if all rest and none was tried, the first to wake."""
     left = [
-        (slot.rests_until > now, slot.items, slot.seconds or 0.0, index)
+        (slot.rests_until > now, slot.requests / slot.pace.requests, slot.seconds or 0.0, index)
         for index, slot in enumerate(slots)
         if index not in tried
     ]

@@ -9,37 +9,30 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from random import uniform
 from typing import Any, Final
 
-import benchlib
 from benchlib.domain.errors import (
     BenchlibError,
     EngineFault,
     EngineNotReachable,
     StoreError,
-    WrongState,
 )
 from benchlib.domain.ports import ModelClient
-from benchlib.domain.prompts import PROMPT_VERSION, PromptBook, prompt_template_hash
-from benchlib.domain.results import (
-    Answer,
-    AnswerFailure,
-    Question,
-    RunConfig,
-    RunRecord,
-    WorkItem,
-)
+from benchlib.domain.prompts import PromptBook
+from benchlib.domain.results import Question, RunConfig, RunRecord, WorkItem
 from benchlib.domain.run_state import final_status
 from benchlib.domain.traits import traits_hash
-from benchlib.domain.vocabulary import FailureKind, RunStatus
+from benchlib.domain.vocabulary import RunStatus
 from benchlib.domain.work_plan import work_plan
 from benchlib.infrastructure.execution.engine_hosts import checked_addresses
-from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_progress
+from benchlib.infrastructure.execution.ledger import Entry, Ledger
+from benchlib.infrastructure.execution.manifest import make_manifest
+from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_pace
 from benchlib.infrastructure.execution.simulated import SimulatedClient
 from benchlib.infrastructure.execution.vllm_client import VllmClient
 from benchlib.infrastructure.storage import datasets, results, runs, traits
@@ -55,9 +48,16 @@ _CANCEL_GRACE_SECONDS: Final = 3.0
 _STOP_GRACE_SECONDS: Final = 15.0
 _STORE_PAUSE_SECONDS: Final = 1.0
 _STORE_PATIENCE_SECONDS: Final = 300.0
-_SHORT_REQUEST_SECONDS: Final = 1.0
-_LONG_REQUEST_SECONDS: Final = 8.0
-_LATEST_ANSWERS: Final = 8
+_COMMIT_SECONDS: Final = 0.25
+"""Time between commits while answers come in; each costs a flush of the disk."""
+
+UNSTORED_SHARE: Final = 2
+"""Bound on what a killed process asks again, in units of the most work that may be in flight.
+
+Questions in flight and answers that are not committed are together at most
+`UNSTORED_SHARE` x requests in flight (`batch_size`, at each address) x questions per request (64 on
+the batch route, 16 on the single one): one share in flight, one on its way into the store.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +104,7 @@ async def _create_vllm_client(
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         timeout_seconds=settings.request_timeout_seconds,
+        most_requests=config.batch_size,
     )
 
 
@@ -162,18 +163,17 @@ class _Execution:
     site: Worksite
     run_id: int
     housekeep: Callable[[], None]
-    done: int = 0
-    failed: int = 0
-    tally: dict[str, Any] = field(default_factory=runs.empty_tally)
+    ledger: Ledger = field(default_factory=Ledger)
     activity: str | None = None
     retries: deque[tuple[WorkItem, int]] = field(default_factory=deque)
-    rated: list[results.Rated] = field(default_factory=list)
-    failures: list[results.FailedAttempt] = field(default_factory=list)
-    flights: set[asyncio.Task[None]] = field(default_factory=set)
+    flights: dict[asyncio.Task[None], int] = field(default_factory=dict)
+    commit: asyncio.Task[None] | None = None
+    committing: int = 0
     cancelled: bool = False
-    request_items: int = 8
+    told_activity: str | None = None
+    committed_at: float = float("-inf")
     last_answer: float = 0.0
-    last_commit: float = 0.0
+    last_beat: float = 0.0
     last_housekeeping: float = 0.0
     began: float = 0.0
     active_before: float = 0.0
@@ -184,10 +184,10 @@ class _Execution:
             run = runs.get_run(session, self.run_id)
             asked = traits.get_traits(session, run.config.trait_ids)
             dataset = datasets.get_dataset(session, run.dataset_id)
-            self.tally = {**results.tally_of(session, self.run_id), "latest": []}
+            self.ledger.tally = results.tally_of(session, self.run_id)
         completed = get_completed_keys(self.site.store, self.run_id)
-        self.done = len(completed)
-        self.began = self.last_answer = self.last_commit = self.site.monotonic()
+        self.ledger.done = len(completed)
+        self.began = self.last_answer = self.last_beat = self.site.monotonic()
         self.active_before = run.seconds_active
         self.stopping = asyncio.Event()
         client = await self._connect(run, api_key)
@@ -195,15 +195,18 @@ class _Execution:
             return self._verdict(run)
         self.client = client
         try:
-            manifest = _manifest(
+            most_requests = run.config.batch_size * max(1, len(client.report.addresses))
+            manifest = make_manifest(
                 run,
-                self.client,
+                client.report,
                 {
                     "trait_hash": traits_hash(asked),
                     "persona_hash": dataset.content_hash,
                     "n_personas": dataset.n_personas,
                 },
-                self.site,
+                {"request_items": client.most_items, "requests_in_flight": most_requests},
+                now=self.site.now(),
+                git_commit=self.site.git_commit,
             )
             self.activity = None
             await self._commit(manifest=manifest)
@@ -221,7 +224,7 @@ class _Execution:
                 seed=run.config.seed,
                 completed=completed,
             )
-            await self._work_through(run.config.batch_size)
+            await self._work_through(most_requests)
         finally:
             await self._drain()
             await self.client.close()
@@ -244,34 +247,45 @@ class _Execution:
                 return None
         return await probe
 
-    async def _work_through(self, in_flight: int) -> None:
-        """Keep `in_flight` requests going until nothing is left, or somebody says stop."""
-        while True:
-            while len(self.flights) < in_flight and (questions := self._next_questions()):
-                self.flights.add(asyncio.create_task(self._ask(questions)))
-            if not self.flights and not self.rated and not self.failures:
+    async def _work_through(self, most_requests: int) -> None:
+        """Keep requests going until nothing is left, or somebody says stop."""
+        bound = UNSTORED_SHARE * most_requests * self.client.most_items
+        while not (self.cancelled or self.site.stop.is_set()):
+            full = self._take_off(most_requests, bound)
+            if self.commit is None and self._is_worth_a_commit(full=full):
+                self.commit = asyncio.create_task(self._commit())
+            if not self.flights and self.commit is None:
                 return
             await self._land(_BEAT_SECONDS)
-            if self.rated or self.failures or self._is_due():
-                await self._commit()
-            if self.cancelled or self.site.stop.is_set():
-                return
+
+    def _take_off(self, most_requests: int, bound: int) -> bool:
+        """Send what may be sent; whether the answers that are not stored forbid more."""
+        while len(self.flights) < min(self.client.capacity, most_requests):
+            n_items = min(self.client.batch_items, self.client.most_items)
+            unstored = sum(self.flights.values()) + len(self.ledger) + self.committing
+            if unstored + n_items > bound:
+                return True
+            questions = self._next_questions(n_items)
+            if not questions:
+                return False
+            self.flights[asyncio.create_task(self._ask(questions))] = len(questions)
+        return False
 
     async def _land(self, timeout: float) -> None:
-        """Wait for a request to end; pass on what it raised."""
-        if not self.flights:
-            return
+        """Wait for a request or a commit to end; pass on what it raised."""
+        waited_for = {*self.flights, self.commit} if self.commit else set(self.flights)
         landed, _ = await asyncio.wait(
-            self.flights, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            waited_for, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
         )
-        self.flights -= landed
-        for flight in landed:
-            flight.result()
+        if self.commit in landed:
+            self.commit = None
+        for task in landed:
+            self.flights.pop(task, None)
+            task.result()
 
-    def _next_questions(self) -> list[Question]:
-        limit = min(self.request_items, self.client.batch_items)
-        again = [self.retries.popleft() for _ in range(min(limit, len(self.retries)))]
-        fresh = islice(self.plan, limit - len(again))
+    def _next_questions(self, n_items: int) -> list[Question]:
+        again = [self.retries.popleft() for _ in range(min(n_items, len(self.retries)))]
+        fresh = islice(self.plan, n_items - len(again))
         return [self.book.question(item, attempt) for item, attempt in again] + [
             self.book.question(item, 1) for item in fresh
         ]
@@ -281,11 +295,11 @@ class _Execution:
         pause = _FIRST_PAUSE_SECONDS
         attempt = 1
         while not self.stopping.is_set():
-            sent = self.site.monotonic()
             try:
                 outcomes = await self.client.ask(questions)
             except EngineFault as fault:
-                self._note_fault(fault, len(questions), attempt)
+                self.ledger.note_fault(fault, self.site.now(), len(questions), attempt)
+                self._check_patience(fault)
                 wait = max(fault.retry_after_seconds or 0.0, pause * uniform(0.75, 1.25))
                 self.activity = f"Waiting for the engine: {fault} Next try in {wait:.0f} s."
                 await self._pause(wait)
@@ -294,24 +308,12 @@ class _Execution:
             else:
                 self.last_answer = self.site.monotonic()
                 self.activity = None
-                self._adapt(self.last_answer - sent, len(questions))
-                self._take(questions, outcomes)
+                self.retries += self.ledger.note_outcomes(
+                    questions, outcomes, self.site.now(), self.max_attempts
+                )
                 return
 
-    def _adapt(self, seconds: float, n_items: int) -> None:
-        """Requests of a second or more: few enough to see progress, many enough to be cheap."""
-        if seconds < _SHORT_REQUEST_SECONDS and n_items >= self.request_items:
-            self.request_items = min(self.request_items * 2, self.client.batch_items)
-        elif seconds > _LONG_REQUEST_SECONDS and n_items <= self.request_items:
-            self.request_items = max(1, self.request_items // 2)
-
-    def _note_fault(self, fault: EngineFault, n_items: int, attempt: int) -> None:
-        self._count_failure(fault.kind)
-        self.failures.append(
-            results.FailedAttempt(
-                fault.kind, str(fault), self.site.now(), n_items=n_items, attempt=attempt
-            )
-        )
+    def _check_patience(self, fault: EngineFault) -> None:
         silent = self.site.monotonic() - self.last_answer
         if silent > self.site.settings.engine_patience_seconds:
             raise EngineNotReachable(
@@ -325,95 +327,66 @@ class _Execution:
         except TimeoutError:
             return
 
-    def _take(
-        self, questions: Sequence[Question], outcomes: Sequence[Answer | AnswerFailure]
-    ) -> None:
-        now = self.site.now()
-        for question, outcome in zip(questions, outcomes, strict=True):
-            if isinstance(outcome, Answer):
-                self.rated.append(results.Rated(question, outcome, now))
-                self.tally[question.item.scale_order][outcome.rating_raw - 1] += 1
-                self.done += 1
-                continue
-            final = outcome.kind is FailureKind.REJECTED or question.attempt >= self.max_attempts
-            self.failures.append(results.failed_attempt(question, outcome, now, final=final))
-            self._count_failure(outcome.kind)
-            if final:
-                self.failed += 1
-            else:
-                self.retries.append((question.item, question.attempt + 1))
-
-    def _count_failure(self, kind: FailureKind) -> None:
-        self.tally["failures"][kind.value] = self.tally["failures"].get(kind.value, 0) + 1
-
     def _is_due(self) -> bool:
-        return self.site.monotonic() - self.last_commit > self.site.settings.lease_seconds / 5
+        return self.site.monotonic() - self.last_beat > self.site.settings.lease_seconds / 5
+
+    def _is_worth_a_commit(self, *, full: bool) -> bool:
+        """Whether to store now: seldom enough to be cheap, often enough to be seen and bounded."""
+        if self.activity != self.told_activity or self._is_due():
+            return True
+        if not len(self.ledger):
+            return False
+        waited = asyncio.get_running_loop().time() - self.committed_at
+        return full or not self.flights or waited >= _COMMIT_SECONDS
 
     async def _commit(self, **values: Any) -> None:
         """Store what has come in, with the counters that tell of it, as the run's owner."""
-        rated, self.rated = self.rated, []
-        failures, self.failures = self.failures, []
-        self._note_latest(rated)
-        self.last_commit = self.site.monotonic()
-        values |= {
-            "done": self.done,
-            "failed": self.failed,
-            "tally": {**self.tally, "failures": dict(self.tally["failures"])},
-            "activity": self.activity,
-            "seconds_active": self.active_before + self.last_commit - self.began,
-        }
-        run = await self._write_patiently(rated, failures, values)
-        self.cancelled = run.cancel_requested
-        note_progress(run, self.site.monotonic())
-        if self.last_commit - self.last_housekeeping > self.site.settings.lease_seconds / 5:
-            self.last_housekeeping = self.last_commit
+        entry = self.ledger.take()
+        self.committing = len(entry.rated) + len(entry.failures)
+        self.told_activity = self.activity
+        self.last_beat = self.site.monotonic()
+        entry.values.update(
+            activity=self.activity,
+            seconds_active=self.active_before + self.last_beat - self.began,
+            **values,
+        )
+        self.cancelled = await self._write_patiently(entry)
+        self.committing = 0
+        self.committed_at = asyncio.get_running_loop().time()
+        note_pace(self.run_id, self.site.monotonic(), entry.values["done"] + entry.values["failed"])
+        if self.last_beat - self.last_housekeeping > self.site.settings.lease_seconds / 5:
+            self.last_housekeeping = self.last_beat
             await asyncio.to_thread(self.housekeep)
 
-    async def _write_patiently(
-        self,
-        rated: list[results.Rated],
-        failures: list[results.FailedAttempt],
-        values: dict[str, Any],
-    ) -> RunRecord:
+    async def _write_patiently(self, entry: Entry) -> bool:
         """Write, again while the store is locked, full or away: what was answered is not let go."""
         began = self.site.monotonic()
         while True:
             try:
-                return await asyncio.to_thread(self._write, rated, failures, values)
+                return await asyncio.to_thread(self._write, entry)
             except StoreError as problem:
                 ends = self.stopping.is_set() or self.site.stop.is_set()
                 if ends or self.site.monotonic() - began > _STORE_PATIENCE_SECONDS:
-                    self.rated, self.failures = rated + self.rated, failures + self.failures
+                    self.ledger.give_back(entry)
+                    self.committing = 0
                     raise
                 _log.warning("run %d: waiting for the store: %s", self.run_id, problem)
                 await self._pause(_STORE_PAUSE_SECONDS)
 
-    def _write(
-        self,
-        rated: Sequence[results.Rated],
-        failures: Sequence[results.FailedAttempt],
-        values: dict[str, Any],
-    ) -> RunRecord:
+    def _write(self, entry: Entry) -> bool:
+        """One transaction; whether somebody wishes the run to be cancelled."""
         with self.site.store.write() as session:
             if not runs.renew(
-                session, self.run_id, self.site.owner, changed=bool(rated), values=values
+                session,
+                self.run_id,
+                self.site.owner,
+                changed=bool(entry.rated),
+                values=entry.values,
             ):
                 raise LeaseLost
-            results.add_results(session, self.run_id, rated)
-            results.add_failures(session, self.run_id, failures)
-            return runs.get_run(session, self.run_id)
-
-    def _note_latest(self, rated: Sequence[results.Rated]) -> None:
-        newest = [
-            {
-                "persona": question.item.persona.uuid,
-                "case_id": question.item.trait.case_id,
-                "scale_order": question.item.scale_order,
-                "rating_raw": answer.rating_raw,
-            }
-            for question, answer, _ in rated[-_LATEST_ANSWERS:]
-        ]
-        self.tally["latest"] = (self.tally["latest"] + newest)[-_LATEST_ANSWERS:]
+            results.add_results(session, self.run_id, entry.rated)
+            results.add_failures(session, self.run_id, entry.failures)
+            return runs.is_cancel_requested(session, self.run_id)
 
     async def _drain(self) -> None:
         """Give what is in flight a moment to land, store it, and let go of the rest."""
@@ -425,62 +398,22 @@ class _Execution:
                 flight.cancel()
             await asyncio.gather(*landed, *late, return_exceptions=True)
             self.flights.clear()
-        if self.rated or self.failures:
+        if self.commit is not None:
+            await self.commit
+        if len(self.ledger):
             await self._commit()
 
     def _verdict(self, run: RunRecord) -> tuple[RunStatus, str | None]:
         if self.cancelled:
             return RunStatus.CANCELLED, None
-        status = final_status(
-            run.total, len(get_completed_keys(self.site.store, run.id)), self.failed
-        )
+        with self.site.store.read() as session:
+            done = results.count_results(session, run.id)
+        status = final_status(run.total, done, self.ledger.failed)
         if status is not RunStatus.INTERRUPTED:
             return status, None
         if self.site.stop.is_set():
             return status, "The dashboard was stopped; resume to go on."
         return status, (
-            f"{run.total - self.done - self.failed} planned items are unaccounted for; "
+            f"{run.total - done - self.ledger.failed} planned items are unaccounted for; "
             "resume to ask them."
         )
-
-
-def _manifest(
-    run: RunRecord, client: ModelClient, frozen: dict[str, Any], site: Worksite
-) -> dict[str, Any]:
-    """What this run is, for whoever reads its numbers later; checked against the first start.
-
-    Raises:
-        WrongState: The run would go on with something else than what it began with.
-    """
-    engine = asdict(client.report)
-    fresh = {
-        "engine": engine,
-        "prompt": {"version": PROMPT_VERSION, "hash": prompt_template_hash()},
-        **frozen,
-        "seed": run.config.seed,
-    }
-    execution = {
-        "started_at": site.now().isoformat(),
-        "benchlib_version": benchlib.__version__,
-        "git_commit": site.git_commit,
-        "addresses": engine["addresses"],
-        "engine_version": engine["engine_version"],
-    }
-    if not run.manifest:
-        return {**fresh, "executions": [execution]}
-    for part, before, after in _same(run.manifest, fresh):
-        if before != after:
-            raise WrongState(
-                f"The run began with {part} {before}, now it is {after}; its answers would not be "
-                "comparable. Bring the former back, or start a new run."
-            )
-    return {**run.manifest, "executions": [*run.manifest["executions"], execution]}
-
-
-def _same(old: dict[str, Any] | Any, new: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """What must not change over the life of a run: (name, before, now)."""
-    for key in ("model_name", "model_revision", "answer_mode_used", "logprobs_source"):
-        yield key.replace("_", " "), old["engine"][key], new["engine"][key]
-    yield "prompt", old["prompt"]["hash"], new["prompt"]["hash"]
-    yield "traits", old["trait_hash"], new["trait_hash"]
-    yield "personas", old["persona_hash"], new["persona_hash"]

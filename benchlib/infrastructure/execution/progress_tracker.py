@@ -84,6 +84,12 @@ def note_progress(run: RunRecord, now: float) -> ProgressStatus:
         return _progress_status(run, pace.rate())
 
 
+def note_pace(run_id: int, now: float, n_settled: int) -> None:
+    """Remember how far a running run is; the same memory as `note_progress` uses."""
+    with _LOCK:
+        _BENCH_PROGRESS.setdefault(run_id, _Pace()).note(now, n_settled)
+
+
 def progress_poller(
     store: Store,
     run_id: int,

@@ -19,6 +19,7 @@ from benchlib.domain.vocabulary import N_POINTS, AnswerMode, FailureKind
 SIMULATED_MODEL_NAME: Final = "simulated-rater"
 
 _BATCH_ITEMS: Final = 256
+_REQUESTS_IN_FLIGHT: Final = 2
 _LOST_MASS: Final = 0.03
 """Probability off the digits for an answer of no certainty at all; none for a certain one."""
 
@@ -89,9 +90,21 @@ class SimulatedClient:
         self._closed = asyncio.Event()
 
     @property
+    def most_items(self) -> int:
+        """How many questions a request holds at most: what takes a second, so that it is seen."""
+        if self._items_per_second is None:
+            return _BATCH_ITEMS
+        return max(1, min(_BATCH_ITEMS, round(self._items_per_second)))
+
+    @property
     def batch_items(self) -> int:
-        """How many questions one request carries best."""
-        return _BATCH_ITEMS
+        """How many questions the next request carries best."""
+        return self.most_items
+
+    @property
+    def capacity(self) -> int:
+        """How many requests in flight keep the rater busy."""
+        return _REQUESTS_IN_FLIGHT
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer | AnswerFailure]:
         """Rate all questions; the answers do not depend on how they are batched.

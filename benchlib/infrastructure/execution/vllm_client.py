@@ -31,6 +31,8 @@ from benchlib.infrastructure.execution.engine_http import (
     open_session,
 )
 from benchlib.infrastructure.execution.engine_identity import EngineRefusal, fault_of, identify
+from benchlib.infrastructure.execution.engine_metrics import parse_metrics
+from benchlib.infrastructure.execution.engine_pace import FIRST_REQUESTS, Pace
 from benchlib.infrastructure.execution.engine_pool import AddressState, Slot, pick_slot
 from benchlib.infrastructure.execution.engine_probe import ask_once, sample_questions
 
@@ -38,7 +40,8 @@ BATCH_ITEMS: Final = 64
 """Conversations a batch request carries best, as measured on vLLM."""
 
 _SINGLE_ITEMS: Final = 16
-_REQUESTS_IN_FLIGHT: Final = 4
+_LOOK_SECONDS: Final = 5.0
+"""Time between looks at an engine's queue."""
 
 Outcome = Answer | AnswerFailure
 
@@ -46,7 +49,14 @@ Outcome = Answer | AnswerFailure
 class VllmClient:
     """A `ModelClient` for servers that speak OpenAI's chat protocol. Made by `connect`."""
 
-    def __init__(self, session: aiohttp.ClientSession, contact: Contact, *, has_key: bool) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        contact: Contact,
+        *,
+        has_key: bool,
+        most_requests: int,
+    ) -> None:
         self.report = contact.report
         self.plan: Final = contact.plan
         self._session: Final = session
@@ -54,6 +64,9 @@ class VllmClient:
         self._model_answered: Final = contact.model_answered
         self._has_key: Final = has_key
         self._clock: Final = asyncio.get_running_loop().time
+        for slot in self._slots:
+            slot.pace = Pace(most_requests, self.most_items)
+            slot.look_at = self._clock() + _LOOK_SECONDS
 
     @classmethod
     async def connect(
@@ -66,6 +79,7 @@ class VllmClient:
         temperature: float = 0.0,
         max_new_tokens: int = 256,
         timeout_seconds: float = 120.0,
+        most_requests: int = 32,
     ) -> Self:
         """Check address, key and model, and find out how to ask.
 
@@ -77,6 +91,7 @@ class VllmClient:
             temperature: Of the sampling.
             max_new_tokens: Limit of an answer in text; a distribution takes one token.
             timeout_seconds: Of one request.
+            most_requests: In flight at an address; how many there are adapts below that.
 
         Raises:
             EngineNotReachable: No address can serve; the text has a line for each.
@@ -94,22 +109,28 @@ class VllmClient:
                 has_key=bool(api_key),
             )
             stack.pop_all()  # from here on the client closes the session
-            return cls(session, contact, has_key=bool(api_key))
+            return cls(session, contact, has_key=bool(api_key), most_requests=most_requests)
 
     def __repr__(self) -> str:
         return f"VllmClient({self.report.model_name} at {', '.join(self.report.addresses)})"
 
     @property
-    def batch_items(self) -> int:
-        """How many questions one call carries best."""
+    def most_items(self) -> int:
+        """How many questions a call carries at most."""
         return BATCH_ITEMS if self.plan.route == "batch" else _SINGLE_ITEMS
 
     @property
+    def batch_items(self) -> int:
+        """How many questions the next call carries best, at the address it will go to."""
+        index = pick_slot(self._slots, set(), self._clock())
+        return self.most_items if index is None else self._slots[index].pace.items
+
+    @property
     def capacity(self) -> int:
-        """A first guess at how many calls in flight keep the usable addresses busy."""
+        """How many calls in flight keep the usable addresses busy, as known now."""
         now = self._clock()
-        usable = sum(slot.rests_until <= now for slot in self._slots)
-        return _REQUESTS_IN_FLIGHT * max(1, usable)
+        usable = [slot.pace.requests for slot in self._slots if slot.rests_until <= now]
+        return sum(usable) or FIRST_REQUESTS
 
     @property
     def addresses(self) -> tuple[AddressState, ...]:
@@ -156,13 +177,17 @@ class VllmClient:
         slot = self._slots[index]
         slot.requests += 1
         slot.items += len(questions)
+        began = self._clock()
         try:
             if slot.suspect:
                 await self._check(slot)
+            await self._look_at_queue(slot)
             if self.plan.route == "batch":
                 outcomes = await self._ask_group(slot, questions)
             else:
                 outcomes = await self._ask_each(slot, questions)
+            now = self._clock()
+            slot.pace.answered(len(questions), now - began, slot.requests, now)
         except EngineFault as fault:
             slot.failed(fault, self._clock())
             raise
@@ -176,6 +201,19 @@ class VllmClient:
         await self._session.close()
 
     # -- one address ------------------------------------------------------------------------------
+
+    async def _look_at_queue(self, slot: Slot) -> None:
+        """Now and then, see whether requests wait there; that is no reason not to ask."""
+        if self._clock() < slot.look_at or self.report.kind != "vllm":
+            return
+        slot.look_at = self._clock() + _LOOK_SECONDS
+        try:
+            reply = await slot.http.get("/metrics")
+        except EngineFault:
+            return
+        told = parse_metrics(reply.body.decode(errors="replace") if reply.status == 200 else "")
+        if told.requests_running is not None and told.requests_waiting is not None:
+            slot.pace.queued(told.requests_running, told.requests_waiting)
 
     async def _ask_each(self, slot: Slot, questions: Sequence[Question]) -> list[Outcome]:
         """One request per question; the first fault ends them all."""

@@ -145,6 +145,12 @@ def completed_keys(session: Session, run_id: int) -> CompletedKeys:
     return CompletedKeys(keys)
 
 
+def count_results(session: Session, run_id: int) -> int:
+    """How many items of a run are rated, counted afresh."""
+    counted = select(func.count()).where(col(BenchmarkResult.run_id) == run_id)
+    return session.exec(counted).one()
+
+
 def tally_of(session: Session, run_id: int) -> dict[str, Any]:
     """Count a run's answers and failures afresh; see `empty_tally` for the shape."""
     tally = empty_tally()

@@ -135,6 +135,12 @@ def renew(
     return renewed.rowcount == 1
 
 
+def is_cancel_requested(session: Session, run_id: int) -> bool:
+    """Whether somebody wishes the run to stop."""
+    wish = select(BenchmarkRun.cancel_requested).where(col(BenchmarkRun.id) == run_id)
+    return bool(session.exec(wish).one())
+
+
 def finish(
     session: Session, run_id: int, owner: str, status: RunStatus, error: str | None, now: datetime
 ) -> bool:

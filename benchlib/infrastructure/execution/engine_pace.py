@@ -1,0 +1,110 @@
+"""How much one address is given at a time: more while that makes it faster, less when it says so.
+
+Requests in flight climb a hill: after a window of answers at one number of requests they grow, and
+stay grown if more was answered per second. A full queue, a refusal or a time-out takes them down
+again. The size of a request follows from the time it takes.
+"""
+
+from typing import Final
+
+FIRST_REQUESTS: Final = 4
+"""In flight at an address that nothing is known of yet."""
+
+_FIRST_ITEMS: Final = 8
+_SHORT_REQUEST_SECONDS: Final = 1.0
+_LONG_REQUEST_SECONDS: Final = 8.0
+_WINDOW_SECONDS: Final = 0.25
+_WORTHWHILE: Final = 1.1
+"""Growth of the rate that shows a step of requests to have paid; less may be chance."""
+
+_HELD_WINDOWS: Final = 20
+"""Windows without a step after one that did not pay; then the engine may have changed."""
+
+_BUSY_SHARE: Final = 0.75
+_SHRINK_SECONDS: Final = 1.0
+
+
+class Pace:
+    """Of one address. Used inside one event loop.
+
+    Args:
+        most_requests: Never more than this in flight.
+        most_items: Never more than this in a request.
+
+    Attributes:
+        requests: How many to keep in flight.
+        items: How many questions a request is to hold.
+    """
+
+    def __init__(self, most_requests: int, most_items: int) -> None:
+        self.most_requests: Final = most_requests
+        self.most_items: Final = most_items
+        self.requests = min(FIRST_REQUESTS, most_requests)
+        self.items = min(_FIRST_ITEMS, most_items)
+        self._smaller = self.requests
+        self._rate_before: float | None = None
+        self._held = 0
+        self._shrunk_at = float("-inf")
+        self._begin_window(None)
+
+    def answered(self, n_items: int, seconds: float, in_flight: int, now: float) -> None:
+        """Note a request that was answered.
+
+        Args:
+            n_items: It held.
+            seconds: It took.
+            in_flight: Requests at the address then, itself included.
+            now: On the loop's clock.
+        """
+        if seconds < _SHORT_REQUEST_SECONDS and n_items >= self.items:
+            self.items = min(self.items * 2, self.most_items)
+        elif seconds > _LONG_REQUEST_SECONDS and n_items <= self.items:
+            self.items = max(1, self.items // 2)
+        if self._began is None:
+            self._begin_window(now)
+            return
+        self._n_requests += 1
+        self._n_items += n_items
+        self._sum_in_flight += in_flight
+        if self._n_requests >= 2 * self.requests and now - self._began >= _WINDOW_SECONDS:
+            busy = self._sum_in_flight / self._n_requests >= _BUSY_SHARE * self.requests
+            rate = self._n_items / (now - self._began)
+            self._begin_window(now)
+            if busy:  # else not their number was the limit, and nothing can be learned of it
+                self._step(rate)
+
+    def refused(self, now: float) -> None:
+        """Note that the address was given too much: halve it, once for all that was in flight."""
+        if now - self._shrunk_at >= _SHRINK_SECONDS:
+            self._shrunk_at = now
+            self._shrink(self.requests // 2)
+
+    def queued(self, running: float, waiting: float) -> None:
+        """Note what the address says of its queue; one that is half as long as its work is long."""
+        if waiting > running / 2:
+            self._shrink(self.requests * 3 // 4)
+
+    def lost(self) -> None:
+        """Note that the address went away; it begins anew, for it may come back slower."""
+        self._shrink(min(self.requests, FIRST_REQUESTS))
+
+    def _step(self, rate: float) -> None:
+        if self._held:
+            self._held -= 1
+        elif self._rate_before is None or rate > _WORTHWHILE * self._rate_before:
+            self._smaller, self._rate_before = self.requests, rate
+            self.requests = min(self.requests * 2, self.most_requests)
+        else:
+            self._shrink(self._smaller)
+
+    def _shrink(self, requests: int) -> None:
+        self.requests = self._smaller = max(1, requests)
+        self._rate_before = None
+        self._held = _HELD_WINDOWS
+        self._begin_window(None)
+
+    def _begin_window(self, now: float | None) -> None:
+        self._began = now
+        self._n_requests = 0
+        self._n_items = 0
+        self._sum_in_flight = 0

@@ -1,0 +1,73 @@
+"""What a run is, for whoever reads its numbers later; checked whenever the run goes on."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+import benchlib
+from benchlib.domain.errors import WrongState
+from benchlib.domain.prompts import PROMPT_VERSION, prompt_template_hash
+from benchlib.domain.results import EngineReport, RunRecord
+
+ORDER_OF_WORK: Final = (
+    "persona by persona in the order of the dataset, each with all traits in the order of the run; "
+    "the second scale order of a pair right after its first"
+)
+"""How questions are sent; with several requests in flight they are answered nearly so."""
+
+
+def make_manifest(
+    run: RunRecord,
+    report: EngineReport,
+    frozen: Mapping[str, Any],
+    batching: Mapping[str, int],
+    *,
+    now: datetime,
+    git_commit: str | None,
+) -> dict[str, Any]:
+    """The manifest of a run that starts or goes on now.
+
+    Args:
+        frozen: What the run asks about: hashes and counts.
+        batching: How many questions and requests are sent at most at a time; may differ from
+            execution to execution.
+        git_commit: Of the code in use, if known.
+
+    Raises:
+        WrongState: The run would go on with something else than what it began with.
+    """
+    engine = asdict(report)
+    fresh = {
+        "engine": engine,
+        "prompt": {"version": PROMPT_VERSION, "hash": prompt_template_hash()},
+        **frozen,
+        "seed": run.config.seed,
+        "order_of_work": ORDER_OF_WORK,
+    }
+    execution = {
+        "started_at": now.isoformat(),
+        "benchlib_version": benchlib.__version__,
+        "git_commit": git_commit,
+        "addresses": engine["addresses"],
+        "engine_version": engine["engine_version"],
+        **batching,
+    }
+    if not run.manifest:
+        return {**fresh, "executions": [execution]}
+    for part, before, after in _same(run.manifest, fresh):
+        if before != after:
+            raise WrongState(
+                f"The run began with {part} {before}, now it is {after}; its answers would not be "
+                "comparable. Bring the former back, or start a new run."
+            )
+    return {**run.manifest, "executions": [*run.manifest["executions"], execution]}
+
+
+def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """What must not change over the life of a run: (name, before, now)."""
+    for key in ("model_name", "model_revision", "answer_mode_used", "logprobs_source"):
+        yield key.replace("_", " "), old["engine"][key], new["engine"][key]
+    yield "prompt", old["prompt"]["hash"], new["prompt"]["hash"]
+    yield "traits", old["trait_hash"], new["trait_hash"]
+    yield "personas", old["persona_hash"], new["persona_hash"]
