@@ -19,6 +19,7 @@ from benchlib.domain.vocabulary import SCALE_ORDERS, ScaleMode
 _ORDER_SALT: Final = 0x1F83D9ABFB41BD6B
 _DUAL_SALT: Final = 0x5BE0CD19137E2179
 _TRAIT_BITS: Final = 21
+_NOTHING: Final = np.empty(0, dtype=np.int64)
 
 
 def pack_key(persona_id: int, trait_id: int, order_code: int) -> int:
@@ -89,16 +90,19 @@ def work_plan(
     packed_traits = np.array([trait.id << 1 for trait in traits], dtype=np.int64)
     n_traits = len(traits)
     for position, persona in enumerate(personas):
-        mixed = _mix(trait_hashes ^ np.uint64(_stable_hash(persona.uuid)), seed)
-        first = _first_orders(mixed, scale_mode)
         n_dual = _quota((position + 1) * n_traits, dual_fraction) - _quota(
             position * n_traits, dual_fraction
         )
+        known = completed.of_persona(persona.id) if len(completed) else _NOTHING
+        if known.size == n_traits + n_dual:
+            continue  # a run's keys are all of its plan: a full count leaves nothing to ask
+        mixed = _mix(trait_hashes ^ np.uint64(_stable_hash(persona.uuid)), seed)
+        first = _first_orders(mixed, scale_mode)
         dual = np.zeros(n_traits, dtype=bool)
         if n_dual:
             dual[np.argsort(_mix(mixed, _DUAL_SALT), kind="stable")[:n_dual]] = True
         base = persona.id << _TRAIT_BITS
-        done = set((completed.of_persona(persona.id) - base).tolist()) if len(completed) else set()
+        done = set((known - base).tolist())
         rows = zip(traits, packed_traits.tolist(), first.tolist(), dual.tolist(), strict=True)
         for trait, packed, order, both in rows:
             if packed | order not in done:
