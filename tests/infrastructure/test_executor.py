@@ -8,12 +8,14 @@ from sqlalchemy import text
 from benchlib.domain.errors import EngineChanged, EngineFault, EngineNotReachable
 from benchlib.domain.results import Answer, AnswerFailure, AnswerFilter
 from benchlib.domain.vocabulary import FailureKind
+from benchlib.infrastructure.execution import executor
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, update_progress
 from benchlib.infrastructure.storage import results, runs
 from tests.samples import Clock, add_run, claim, get_run, worksite
 from tests.scripted_client import REPORT, ScriptedClient, rate, unusable
 
+BOUND = executor.UNSTORED_SHARE * 2 * 4  # 2 requests in flight with 4 questions each
 PLANNED = 36  # 6 personas x 4 traits, half of the 24 pairs in both orders
 
 
@@ -83,7 +85,10 @@ def test_the_manifest_says_what_was_used(store):
     assert len(manifest["prompt"]["hash"]) == len(manifest["trait_hash"]) == 64
     assert len(manifest["persona_hash"]) == 64
     assert (manifest["seed"], manifest["n_personas"]) == (3, 6)
-    assert manifest["executions"][0]["git_commit"] == "abc"
+    (execution,) = manifest["executions"]
+    assert execution["git_commit"] == "abc"
+    assert "persona by persona" in manifest["order_of_work"]
+    assert (execution["request_items"], execution["requests_in_flight"]) == (4, 2)
 
 
 def test_work_in_flight_is_bounded(store):
@@ -92,6 +97,35 @@ def test_work_in_flight_is_bounded(store):
     client = ScriptedClient(batch_items=2)
     execute(store, client, run_id)
     assert client.most_in_flight == 2  # batch_size of the run
+
+
+def test_asking_goes_on_during_a_commit_but_what_is_not_stored_is_bounded(store, monkeypatch):
+    run_id = add_run(store, 40, 4)
+    claim(store)
+    n_stored = 0
+    unstored = []
+    asked_on = threading.Event()
+    write = executor._Execution._write
+
+    def script(question):
+        unstored.append(len(client.asked) - n_stored)
+        if len(client.asked) >= n_stored + BOUND:
+            asked_on.set()
+        return Answer(rate(question))
+
+    def slow_write(execution, entry):
+        nonlocal n_stored
+        if entry.rated and not n_stored:
+            assert asked_on.wait(20)
+        wish = write(execution, entry)
+        n_stored += len(entry.rated)
+        return wish
+
+    monkeypatch.setattr(executor._Execution, "_write", slow_write)
+    client = ScriptedClient(script, batch_items=4)
+    assert execute(store, client, run_id) == "done"
+    assert max(unstored) == BOUND
+    assert get_run(store, run_id).done == len(client.asked) == 240
 
 
 def test_unusable_answers_are_asked_again_more_strictly_then_given_up(any_store):

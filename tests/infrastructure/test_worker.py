@@ -183,3 +183,30 @@ def test_a_key_is_kept_in_memory_for_its_run_only(store, make_worker):
     with store.read() as session:
         dump = "".join(session.connection().connection.driver_connection.iterdump())
     assert "sk-secret" not in dump
+
+
+def test_two_workers_on_one_store_execute_a_run_each(any_store):
+    both = threading.Barrier(2)
+
+    class Meeting(ScriptedClient):
+        async def ask(self, questions):
+            if not self.asked:
+                both.wait(30)  # breaks unless the other worker asks at the same time
+            return await super().ask(questions)
+
+    ended = [ended_event() for _ in range(2)]
+    workers = [
+        Worker(worksite(any_store, Meeting(), owner=f"worker {number}"), after_run=after_run)
+        for number, (_, after_run) in enumerate(ended)
+    ]
+    first = add_run(any_store)
+    with any_store.write() as session:
+        config = runs.get_run(session, first).config
+        second = runs.add_run(session, config, 36, Clock().now())
+    for worker in workers:
+        worker.start()
+    for event, _ in ended:
+        assert event.wait(30)
+    for worker in workers:
+        worker.stop()
+    assert [get_run(any_store, run_id).status for run_id in (first, second)] == ["done", "done"]
