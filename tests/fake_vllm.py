@@ -268,8 +268,8 @@ class FakeVllm:
                 "in_flight": self.in_flight,
                 "max_in_flight": self.max_in_flight,
                 "faults_left": len(self.faults),
-                "asked_twice": sum(1 for times in self.prompts.values() if times > 1),
                 "prompts": len(self.prompts),
+                "repeated": {text: times for text, times in self.prompts.items() if times > 1},
             }
         )
 

@@ -91,6 +91,12 @@ def test_a_reused_process_id_is_not_taken_for_the_owner():
     assert is_dead(f"{host}/{boot}/{os.getpid()}/1/x")
 
 
+def test_a_machine_of_the_same_name_is_not_taken_for_this_one():
+    host, _, _, started, _ = process_name().split("/")
+    assert not is_dead(f"{host}/another boot/{os.getpid()}/1/x")
+    assert not is_dead(f"{host}//{os.getpid()}/{started}/x")
+
+
 def test_a_silent_worker_of_another_machine_loses_its_run_after_the_lease(store, make_worker):
     clock = Clock()
     run_id = add_run(store)

@@ -1,8 +1,14 @@
-"""A process that executes runs until its standard input closes; to be killed at any moment."""
+"""A process that executes runs until its standard input closes; to be killed at any moment.
 
+It can pose as another machine, so that nobody may look for its process, and have a clock that is
+minutes off.
+"""
+
+import argparse
+import logging
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from benchlib.infrastructure.execution.executor import Worksite
@@ -12,14 +18,22 @@ from benchlib.settings import Settings
 
 
 def main() -> None:
-    store = open_store(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("--boot", help="of another machine")
+    parser.add_argument("--minutes", type=int, default=0, help="that the clock is ahead")
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    host, boot, *process = process_name().split("/")
+    ahead = timedelta(minutes=given.minutes)
+    store = open_store(given.url)
     worker = Worker(
         Worksite(
             store=store,
             settings=Settings(),
-            owner=process_name(),
+            owner="/".join((host, given.boot or boot, *process)),
             stop=threading.Event(),
-            now=lambda: datetime.now(UTC),
+            now=lambda: datetime.now(UTC) + ahead,
             monotonic=monotonic,
         ),
         auto_resume=True,

@@ -42,14 +42,15 @@ def process_name() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the owner is known to be gone: a process of this machine that no longer runs."""
+    """Whether the owner is known to be gone: a process of this boot that no longer runs."""
     parts = owner.split("/")
-    if len(parts) != 5 or parts[0] != socket.gethostname():
+    if len(parts) != 5:
         return False
     _, boot, process, started, _ = parts
-    if not boot or not started:
-        return False  # this system does not tell; the lease will
-    return boot != _boot_id() or _started(int(process)) != started
+    # Another boot may be another machine, whatever its name: only the lease can tell then.
+    if not boot or boot != _boot_id() or not started:
+        return False
+    return _started(int(process)) != started
 
 
 @dataclass

@@ -1,0 +1,211 @@
+"""Several processes on one store: every run has one owner, whatever happens to the others."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+from itertools import chain
+from time import monotonic, sleep, time
+
+import pytest
+from sqlalchemy import text
+
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.results import RunConfig
+from benchlib.domain.work_plan import count_items
+from benchlib.infrastructure.storage import datasets, runs
+from benchlib.infrastructure.storage.engine import open_store
+from benchlib.settings import Settings
+from tests.fake_vllm import fake_vllm_process
+from tests.samples import NOW, add_traits, get_run
+
+COMMAND = (sys.executable, "-m", "tests.kill.child")
+LEASE_SECONDS = 3
+MINUTES = (0, 17, -9)
+"""How far the clocks of the processes are off."""
+
+IN_FLIGHT = 4
+REQUEST_ITEMS = 64
+LOOK_SECONDS = 0.02  # another process's progress can only be polled
+
+kinds = pytest.mark.parametrize(
+    "kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+)
+
+
+class Child:
+    """A process that executes runs, as if on a machine of its own."""
+
+    def __init__(self, url, log, minutes):
+        self.minutes = minutes
+        self._log = log
+        with log.open("w") as stream:
+            self.process = subprocess.Popen(
+                [*COMMAND, url, "--boot", log.stem, "--minutes", str(minutes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+            )
+
+    def owns(self, run):
+        return run.owner is not None and run.owner.split("/")[1] == self._log.stem
+
+    def told(self, what):
+        """The runs of which its log says this."""
+        found = re.findall(rf"^run (\d+): {what}$", self._log.read_text(), re.MULTILINE)
+        return [int(run_id) for run_id in found]
+
+
+@contextmanager
+def children(url, folder):
+    """A process per clock, all ready."""
+    started = [
+        Child(url, folder / f"machine-{i}.log", minutes) for i, minutes in enumerate(MINUTES)
+    ]
+    try:
+        for child in started:
+            assert child.process.stdout.readline() == b"ready\n"
+        yield started
+        for child in started:
+            child.process.stdin.close()
+        for child in started:
+            assert child.process.wait(30) in (0, -signal.SIGKILL)
+    finally:
+        for child in started:
+            child.process.kill()
+            child.process.wait()
+            child.process.stdin.close()
+            child.process.stdout.close()
+
+
+@pytest.fixture
+def place(kind, tmp_path, request, monkeypatch):
+    """URL and store, with a short lease for all processes."""
+    monkeypatch.setenv("BENCHLIB_LEASE_SECONDS", str(LEASE_SECONDS))
+    sqlite = f"sqlite:///{tmp_path / 'store.db'}"
+    url = sqlite if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    store = open_store(url)
+    yield url, store
+    store.close()
+
+
+def add_run(store, address, number, n_personas):
+    """A queued run whose prompts no other run has."""
+    people = [
+        PersonaDraft(f"{number}-{i}", {"origin": f"place {number}-{i}"}) for i in range(n_personas)
+    ]
+    trait_ids = tuple(add_traits(store))
+    with store.write() as session:
+        dataset_id = datasets.add_dataset(
+            session, f"dataset {number}", "imported", people, parameters={}, now=NOW
+        )
+        config = RunConfig(
+            dataset_id=dataset_id,
+            model_name="fake-model",
+            llm="vllm",
+            vllm_base_url=address,
+            trait_ids=trait_ids,
+            dual_fraction=0.5,
+            seed=number,
+            batch_size=IN_FLIGHT,
+        )
+        return runs.add_run(session, config, count_items(n_personas, len(trait_ids), 0.5), NOW)
+
+
+def until(condition, seconds=60):
+    last = monotonic() + seconds
+    while not condition():
+        assert monotonic() < last
+        sleep(LOOK_SECONDS)
+
+
+def answers(store, run_id):
+    """Moment of every answer of a run, by its key."""
+    with store.read() as session:
+        rows = session.connection().execute(
+            text(
+                "SELECT persona_id, trait_id, scale_order, answered_at "
+                "FROM benchmarkresult WHERE run_id = :run"
+            ),
+            {"run": run_id},
+        )
+        return [(tuple(row[:3]), row[3]) for row in rows]
+
+
+def check_complete(store, run_ids):
+    for run_id in run_ids:
+        run = get_run(store, run_id)
+        assert (run.status, run.done, run.failed) == ("done", run.total, 0), (run_id, run.error)
+        keys = [key for key, _ in answers(store, run_id)]
+        assert len(keys) == len(set(keys)) == run.total
+        assert sum(run.tally["in"]) + sum(run.tally["rev"]) == run.total
+
+
+def asked_again(address):
+    """How many questions about personas were sent once more."""
+    with urllib.request.urlopen(f"{address}/fake/state") as answer:
+        repeated = json.load(answer)["repeated"]
+    return sum(times - 1 for prompt, times in repeated.items() if "place " in prompt)
+
+
+@kinds
+def test_a_queue_is_shared_and_no_question_is_asked_twice(place, tmp_path):
+    url, store = place
+    with fake_vllm_process("--latency", "0.1", "--set", "record=true") as address:
+        run_ids = [add_run(store, address, number, 80) for number in range(8)]
+        with children(url, tmp_path) as crew:
+            until(lambda: all(get_run(store, run_id).status == "done" for run_id in run_ids))
+            executed = [child.told("executing") for child in crew]
+            check_complete(store, run_ids)
+            assert all(executed)  # everybody took part
+            assert sorted(chain(*executed)) == run_ids
+            assert asked_again(address) == 0
+
+            service = BenchmarkService(store, None, Settings())  # a process that executes nothing
+            cancelled = add_run(store, address, 8, 2_000)
+            until(lambda: get_run(store, cancelled).done)
+            service.cancel_benchmark(cancelled)
+            until(lambda: get_run(store, cancelled).status != "running")
+        run = get_run(store, cancelled)
+        assert run.status == "cancelled"
+        assert 0 < run.done == len(answers(store, cancelled)) < run.total
+        assert asked_again(address) == 0
+
+
+@kinds
+def test_runs_of_processes_that_stall_or_die_are_taken_over(kind, place, tmp_path):
+    url, store = place
+    with (
+        fake_vllm_process("--latency", "0.1", "--set", "record=true") as address,
+        children(url, tmp_path) as crew,
+    ):
+        run_ids = [add_run(store, address, number, 500) for number in range(2)]
+        until(lambda: all(get_run(store, run_id).done for run_id in run_ids))
+        first, second = (get_run(store, run_id) for run_id in run_ids)
+        stalled = next(child for child in crew if child.owns(first))
+        dead = next(child for child in crew if child.owns(second))
+        heir = next(child for child in crew if child not in (stalled, dead))
+        stalled.process.send_signal(signal.SIGSTOP)
+        dead.process.kill()
+        lost = monotonic()
+        until(lambda: get_run(store, run_ids[0]).owner != first.owner)
+        assert monotonic() - lost > LEASE_SECONDS / 2  # no earlier than the lease tells
+        until(lambda: heir.owns(get_run(store, run_ids[0])))
+        awake = time() * 1000
+        stalled.process.send_signal(signal.SIGCONT)
+        until(lambda: stalled.told("interrupted") == [run_ids[0]])
+        until(lambda: all(get_run(store, run_id).status == "done" for run_id in run_ids))
+        check_complete(store, run_ids)
+        # The clocks are too far apart to mix up whose answer is whose.
+        moments = [moment - 60_000 * stalled.minutes for _, moment in answers(store, run_ids[0])]
+        own = [moment - awake for moment in moments if abs(moment - awake) < 4 * 60_000]
+        assert own
+        assert max(own) < 0  # not a word more after it woke up
+        again = asked_again(address)
+        print(f"{kind}: {again} asked again")
+        # twice the work in flight of each: what was asked, and what the stalled one asks on waking
+        assert again <= 2 * 2 * IN_FLIGHT * REQUEST_ITEMS
