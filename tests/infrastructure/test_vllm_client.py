@@ -462,6 +462,17 @@ def test_the_key_shows_up_nowhere():
     run(scenario)
 
 
+def test_a_server_that_repeats_the_key_is_not_quoted_with_it():
+    async def scenario():
+        async with FakeVllm(api_key=KEY) as fake, connected(fake, key=KEY) as client:
+            fake.script(Fault("status", status=429, message=f"{KEY} has no quota"))
+            with pytest.raises(EngineFault, match=r"\[key\] has no quota") as caught:
+                await client.ask(questions(3))
+            assert KEY not in repr(caught.value)
+
+    run(scenario)
+
+
 # -- what goes wrong during a run -----------------------------------------------------------------
 
 

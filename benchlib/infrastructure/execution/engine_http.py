@@ -1,7 +1,8 @@
 """Talking HTTP to one address of an engine; whatever fails there becomes an `EngineFault`.
 
 The API key lives in a header of the session and nowhere else: no message, address or repr of this
-module holds it. Redirects are not followed, so it cannot travel to another host either.
+module holds it, and a server that repeats it is not quoted with it. Redirects are not followed, so
+it cannot travel to another host either.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ CONNECT_SECONDS: Final = 5.0
 _LARGEST_BODY: Final = 64 * 2**20
 _LONGEST_WAIT_SECONDS: Final = 3600.0
 _LONGEST_MESSAGE: Final = 300
+_SHORTEST_SECRET: Final = 8
+"""Shorter keys are placeholders ("EMPTY", "none"), and might be part of any answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class EngineHttp:
     ) -> None:
         self.address: Final = address
         self._session: Final = session
+        key = session.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        self._secret: Final = key if len(key) >= _SHORTEST_SECRET else None
         self._timeout: Final = aiohttp.ClientTimeout(
             total=timeout_seconds, sock_connect=CONNECT_SECONDS
         )
@@ -127,6 +132,8 @@ class EngineHttp:
                 allow_redirects=False,
             ) as response:
                 content = await _read(response)
+                if self._secret is not None:
+                    content = content.replace(self._secret, b"[key]")
                 wait = _retry_after(response.headers) if "Retry-After" in response.headers else None
                 return Reply(response.status, content, wait)
         except aiohttp.ConnectionTimeoutError:

@@ -38,7 +38,9 @@ class Store:
     def database(self) -> str:
         """Where the data lies, without credentials; for people to read."""
         url = self._engine.url
-        return str(url.database) if self.dialect == "sqlite" else url.render_as_string()
+        if self.dialect == "sqlite":
+            return str(url.database)
+        return url.difference_update_query(["password"]).render_as_string()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -79,7 +81,7 @@ def open_store(url: str) -> Store:
             engine = _sqlite_engine(parsed.database)
         else:
             engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=40)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: the port is no number
         raise StoreError(
             "BENCHLIB_DB_URL is no database URL; write sqlite:///path or "
             "postgresql://user:password@host/name."
