@@ -82,7 +82,7 @@ def measure_ours(n_personas: int) -> dict[str, Any]:
     data_loader.forget_all_runs()
     del loaded
     note("load from snapshot", lambda: data_loader.load_run_cached(store, run, snapshots))
-    answers = len(data_loader.load_run_cached(store, run, snapshots).answers)
+    answers = data_loader.load_run_cached(store, run, snapshots).grid.n_answers
     panels: dict[str, Callable[[], Any]] = {
         "metrics": lambda: service.get_metrics(run_id),
         "means": lambda: service.get_means_all(run_id),

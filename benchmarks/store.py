@@ -1,17 +1,41 @@
-"""A store with a run of any size: raw inserts of a planted bias, kept in a temporary folder."""
+"""What storing results costs: `python -m benchmarks.store [--results 1000000]`.
 
+Writes results as a run does (a transaction per commit, with the proof that the run is still ours)
+and, beside it, the same rows by a bare `executemany` into the same table; then answers with texts.
+Also makes the stores that other benchmarks read: a run of any size with a planted bias, by raw
+inserts, kept in a temporary folder.
+"""
+
+import argparse
+import os
+import platform
+import pydoc_data.topics
+import re
+import sqlite3
 import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
 from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.results import RunConfig
+from benchlib.domain.results import (
+    Answer,
+    PersonaRecord,
+    Question,
+    RunConfig,
+    TraitRecord,
+    WorkItem,
+)
 from benchlib.domain.traits import TraitDraft
-from benchlib.infrastructure.storage import datasets, runs, traits
+from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store, open_store
+from benchlib.infrastructure.storage.results import Rated
 
 N_TRAITS = 33
 N_DUAL = 1 / 99  # so that 30,000 personas x 33 traits make a million answers
@@ -22,6 +46,154 @@ TRAIT_CATEGORIES = ("competence", "warmth", "morality", "dominance", "appearance
 _LAYOUT = 2  # grows when the content changes, so that an older folder is not taken for a new one
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _PPB = 1_000_000_000
+_BARE_COLUMNS = 17
+_TEXT_RESULTS = 100_000
+
+GOAL_SECONDS = 8.0
+"""For a million results."""
+GOAL_BYTES = 110
+"""Per result with its distribution."""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=int, default=1_000_000)
+    parser.add_argument("--commit", type=int, default=1_000, help="results per transaction")
+    chosen = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ", end="")
+    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, ", end="")
+    print(f"{chosen.results:,} results in commits of {chosen.commit:,}")
+    titles = ("clock s", "processor s", "bytes a result", "ratio to bare")
+    print(f"\n{'':34}" + "".join(f"{title:>16}" for title in titles))
+    with tempfile.TemporaryDirectory() as folder:
+        ours = insert(Path(folder) / "ours.db", chosen.results, chosen.commit)
+        bare = insert_bare(Path(folder) / "ours.db", chosen.commit)
+        _print_insert("as a run writes them", ours, bare, chosen.results)
+        _print_insert("bare executemany", bare, bare, chosen.results)
+        texts = islice(prose(), _TEXT_RESULTS)
+        written = insert(Path(folder) / "texts.db", _TEXT_RESULTS, chosen.commit, texts)
+        _print_insert("with a text each", written, None, _TEXT_RESULTS)
+    sample = [text.encode() for text in islice(prose(), 2_000)]
+    plain, packed = (sum(map(len, each)) for each in (sample, map(zlib.compress, sample)))
+    print(f"\ntexts of {plain / len(sample):.0f} bytes; zlib makes {packed / plain:.0%} of them")
+    print(f"goals: {GOAL_SECONDS:g} s a million, {GOAL_BYTES} bytes a result without text")
+
+
+def insert(
+    path: Path, n_results: int, commit: int, texts: Iterator[str] | None = None
+) -> tuple[float, float, float]:
+    """Write results as the owner of a run does; clock and processor seconds, bytes per result.
+
+    Making the answers is not counted; checkpoints of the log, which happen meanwhile, are.
+    """
+    store = open_store(f"sqlite:///{path}")
+    with store.write() as session:
+        drafts = [PersonaDraft("anybody", {"gender": "f"})]
+        dataset_id = datasets.add_dataset(
+            session, "benchmark", "imported", drafts, parameters={}, now=_NOW
+        )
+        trait_ids = traits.add_traits(session, [_trait(i) for i in range(N_TRAITS)], now=_NOW)
+        asked = traits.get_traits(session, trait_ids)
+        config = RunConfig(
+            dataset_id=dataset_id, model_name="benchmark", llm="vllm", trait_ids=tuple(trait_ids)
+        )
+        run_id = runs.add_run(session, config, n_results, _NOW)
+        runs.claim_next(session, "benchmark", _NOW)
+    persona = next(datasets.iter_personas(store, dataset_id))
+    before = _size(path)
+    clock = processor = 0.0
+    for done in range(0, n_results, commit):
+        rated = _rated(persona, asked, done, min(done + commit, n_results), texts)
+        began, spent = perf_counter(), process_time()
+        with store.write() as session:
+            values = {"done": done + len(rated)}
+            assert runs.renew(session, run_id, "benchmark", changed=True, values=values)
+            results.add_results(session, run_id, rated)
+        clock, processor = clock + perf_counter() - began, processor + process_time() - spent
+    with store.read() as session:
+        session.connection().exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.close()
+    return clock, processor, (_size(path) - before) / n_results
+
+
+def insert_bare(source: Path, commit: int) -> tuple[float, float, float]:
+    """The rows of a store once more, by the driver alone into a table without triggers."""
+    with sqlite3.connect(source) as connection:
+        table = "SELECT sql FROM sqlite_master WHERE name = 'benchmarkresult'"
+        schema = connection.execute(table).fetchone()[0]
+        rows = connection.execute("SELECT * FROM benchmarkresult").fetchall()
+    connection.close()
+    path = source.with_name("bare.db")
+    bare = sqlite3.connect(path, isolation_level=None)
+    bare.execute("PRAGMA journal_mode = WAL")
+    bare.execute("PRAGMA synchronous = FULL")
+    bare.execute(re.sub(r",\s*FOREIGN KEY\([^)]*\) REFERENCES \w+ \(\w+\)", "", schema))
+    marks = ", ".join("?" * _BARE_COLUMNS)
+    began, spent = perf_counter(), process_time()
+    for begin in range(0, len(rows), commit):
+        bare.execute("BEGIN IMMEDIATE")
+        bare.executemany(
+            f"INSERT INTO benchmarkresult VALUES ({marks})", rows[begin : begin + commit]
+        )
+        bare.execute("COMMIT")
+    clock, processor = perf_counter() - began, process_time() - spent
+    bare.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    bare.close()
+    return clock, processor, _size(path) / len(rows)
+
+
+def prose() -> Iterator[str]:
+    """Texts as long as a rationale, one after the other: passages of Python's own manual."""
+    words = " ".join(pydoc_data.topics.topics.values()).split()
+    while True:
+        for begin in range(0, len(words) - 50, 50):
+            yield " ".join(words[begin : begin + 50])
+
+
+def _rated(
+    persona: PersonaRecord,
+    asked: list[TraitRecord],
+    begin: int,
+    end: int,
+    texts: Iterator[str] | None,
+) -> list[Rated]:
+    rng = np.random.default_rng(begin)
+    shares = rng.dirichlet(np.ones(5), end - begin).tolist()
+    digits = (1 + rng.integers(0, 5, end - begin)).tolist()
+    return [
+        Rated(
+            Question(
+                WorkItem(replace(persona, id=1 + i // N_TRAITS), asked[i % N_TRAITS], "in"), "", ""
+            ),
+            Answer(
+                rating_raw=digit,
+                probabilities=tuple(share),
+                valid_mass=0.98,
+                raw_answer=str(digit) if texts is None else next(texts),
+                latency_ms=12,
+                prompt_tokens=90,
+                completion_tokens=1,
+            ),
+            _NOW,
+        )
+        for i, digit, share in zip(range(begin, end), digits, shares, strict=True)
+    ]
+
+
+def _size(path: Path) -> int:
+    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
+
+
+def _print_insert(
+    title: str,
+    found: tuple[float, float, float],
+    bare: tuple[float, float, float] | None,
+    n_results: int,
+) -> None:
+    clock, processor, size = found
+    ratio = "" if bare is None else f"{processor / bare[1]:16.1f}"
+    print(f"{title:<24}{n_results:>10,}{clock:16.2f}{processor:16.2f}{size:16.1f}{ratio}")
 
 
 def open_benchmark_store(n_personas: int, *, distributions: bool = True) -> tuple[Store, int]:
@@ -64,16 +236,7 @@ def _build(store: Store, n_personas: int, *, distributions: bool) -> None:
         for i in range(n_personas)
     )
     valence = np.array([(1, 1, -1, -1, 0)[i % 5] if i % 11 else 0 for i in range(N_TRAITS)])
-    drafts = [
-        TraitDraft(
-            case_id=f"trait-{i:02d}",
-            adjective={"en": f"trait {i:02d}", "de": f"Merkmal {i:02d}"},
-            question={"en": "How {adjective} is this person?", "de": "Wie {adjective} ist sie?"},
-            category=TRAIT_CATEGORIES[i % len(TRAIT_CATEGORIES)],
-            valence=int(valence[i]),
-        )
-        for i in range(N_TRAITS)
-    ]
+    drafts = [_trait(i, int(valence[i])) for i in range(N_TRAITS)]
     with store.write() as session:
         dataset_id = datasets.add_dataset(
             session, "benchmark", "imported", personas, parameters={}, now=_NOW
@@ -125,6 +288,16 @@ def _build(store: Store, n_personas: int, *, distributions: bool) -> None:
         )
 
 
+def _trait(i: int, valence: int = 1) -> TraitDraft:
+    return TraitDraft(
+        case_id=f"trait-{i:02d}",
+        adjective={"en": f"trait {i:02d}", "de": f"Merkmal {i:02d}"},
+        question={"en": "How {adjective} is this person?", "de": "Wie {adjective} ist sie?"},
+        category=TRAIT_CATEGORIES[i % len(TRAIT_CATEGORIES)],
+        valence=valence,
+    )
+
+
 _INSERT = (
     "INSERT INTO benchmarkresult (run_id, persona_id, trait_id, scale_order, rating_raw, "
     "p1, p2, p3, p4, p5, valid_mass, attempt, latency_ms, prompt_tokens, completion_tokens, "
@@ -160,3 +333,7 @@ def _rows(
     else:
         columns += [[None] * len(persona)] * 6
     return list(zip(*columns, strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,6 @@
 """Pieces that panels share: what they rest on, their correction, distributions by trait."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Final, TypeVar
 from zlib import crc32
 
@@ -18,16 +17,13 @@ from benchlib.application.analysis_payloads import (
 from benchlib.domain.deltas import DeltaRow
 from benchlib.domain.distributions import (
     DistributionSummary,
-    RatingDistributions,
     compute_distribution_summary,
-    describe_distributions,
 )
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.forest_rows import ForestRow
 from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.panels import compute_panel
 from benchlib.domain.permutation import DEFAULT_N_PERM
-from benchlib.domain.ratings import IntArray
 from benchlib.domain.results import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.significance import (
@@ -39,7 +35,6 @@ from benchlib.domain.significance import (
     none_if_nan,
 )
 from benchlib.infrastructure.data_loader import LoadedRun
-from benchlib.infrastructure.storage.columns import DistributionColumns
 
 DELTA_FAMILY: Final = "all deltas of the run: attributes x categories x panels"
 FOREST_FAMILY: Final = "all trait rows of the run: attributes x categories x traits"
@@ -57,7 +52,7 @@ _Table = TypeVar("_Table")
 def run_basis(loaded: LoadedRun, *, use_expected: bool) -> RunBasis:
     """What every panel says about the run it is of."""
     run = loaded.run
-    n_answers = len(loaded.answers)
+    n_answers = loaded.grid.n_answers
     return {
         "ok": True,
         "run_id": run.id,
@@ -94,9 +89,7 @@ def judge_rows(
                 row["verdict"] = "biased" if significant else "inconclusive"
 
 
-def describe_run_distributions(
-    loaded: LoadedRun, found: DistributionColumns, trait_category: str | None
-) -> DistributionsPanel:
+def describe_run_distributions(loaded: LoadedRun, trait_category: str | None) -> DistributionsPanel:
     """Lay out the distributions of a run: together, by trait category, by trait."""
     asked = [
         trait
@@ -104,17 +97,11 @@ def describe_run_distributions(
         if trait_category is None or trait.category == trait_category
     ]
 
-    every = describe_distributions(found.probabilities, found.valid_mass, found.scale_order == 1)
-    order = np.argsort(found.trait_id, kind="stable")
-    ids = found.trait_id[order]
-    rows_of = {
-        trait.id: order[np.searchsorted(ids, trait.id) : np.searchsorted(ids, trait.id, "right")]
-        for trait in asked
-    }
+    sums = loaded.distributions
 
     def summary(chosen: Sequence[TraitRecord]) -> DistributionSummary:
-        rows = np.concatenate([np.empty(0, dtype=np.int64), *(rows_of[t.id] for t in chosen)])
-        return compute_distribution_summary(_take(every, rows))
+        groups = np.isin(loaded.grid.trait_ids, [trait.id for trait in chosen])
+        return compute_distribution_summary(sums.take(groups))
 
     by_trait: list[TraitDistribution] = [
         {
@@ -130,27 +117,17 @@ def describe_run_distributions(
         for name in sorted({trait.category for trait in asked})
     ]
     overall = summary(asked)
-    has_one = loaded.answers["expected_raw"].notna()
-    if trait_category is not None:
-        has_one &= loaded.answers["trait_category"] == trait_category
     return {
         **run_basis(loaded, use_expected=True),
         "n": overall["n"],
-        "n_personas": int(loaded.answers["persona_id"][has_one].nunique()),
-        "available": len(found.trait_id) > 0,
+        "n_personas": loaded.grid.take_category(trait_category).n_expected_personas,
+        "available": bool(sums.n.any()),
         "trait_category": trait_category,
         "overall": overall,
         "by_trait_category": by_category,
         "by_trait": by_trait,
         "precision": _precision(loaded, trait_category),
     }
-
-
-def _take(distributions: RatingDistributions, rows: IntArray) -> RatingDistributions:
-    """Some of the distributions."""
-    return RatingDistributions(
-        **{part.name: getattr(distributions, part.name)[rows] for part in fields(distributions)}
-    )
 
 
 def _precision(loaded: LoadedRun, trait_category: str | None) -> Precision:

@@ -21,6 +21,7 @@ from benchlib.application.analysis_tables import (
 )
 from benchlib.application.health import judge_health, worst_status
 from benchlib.application.kept_panels import KeptPanels
+from benchlib.domain.distributions import compute_distribution_summary
 from benchlib.domain.metrics import (
     AttributeMean,
     compute_means_by_attribute,
@@ -28,14 +29,12 @@ from benchlib.domain.metrics import (
     compute_rating_histogram,
     compute_trait_category_histograms,
     compute_trait_category_summary,
-    filter_by_trait_category,
     summarise_rating_by,
 )
 from benchlib.domain.panels import compute_panel
 from benchlib.domain.significance import DEFAULT_ALPHA
 from benchlib.domain.styles import compute_missing_rates, compute_response_styles
 from benchlib.infrastructure.data_loader import LoadedRun
-from benchlib.infrastructure.storage import columns
 
 
 class AnswerPanels(KeptPanels):
@@ -46,15 +45,15 @@ class AnswerPanels(KeptPanels):
 
         def compute(loaded: LoadedRun) -> MetricsPanel:
             cells = loaded.cells(use_expected=use_expected)
-            frame = loaded.answers
+            basis = run_basis(loaded, use_expected=use_expected)
             return {
-                **run_basis(loaded, use_expected=use_expected),
-                "n": len(frame),
-                "n_personas": int(frame["persona_id"].nunique()),
-                "hist": compute_rating_histogram(frame),
+                **basis,
+                "n": basis["n_answers"],
+                "n_personas": loaded.grid.n_rated_personas,
+                "hist": compute_rating_histogram(loaded.grid),
                 "trait_categories": {
-                    "histograms": compute_trait_category_histograms(frame),
-                    "summary": compute_trait_category_summary(frame),
+                    "histograms": compute_trait_category_histograms(loaded.grid),
+                    "summary": compute_trait_category_summary(loaded.grid),
                 },
                 "attributes": {
                     name: summarise_rating_by(cells, name) for name in loaded.attributes
@@ -69,13 +68,13 @@ class AnswerPanels(KeptPanels):
 
         def compute(loaded: LoadedRun) -> OrderPanel:
             check_category(loaded, category)
-            frame = filter_by_trait_category(loaded.answers, category)
+            grid = loaded.grid.take_category(category)
             basis = run_basis(loaded, use_expected=False)
             return {
-                **compute_order_effect_metrics(frame),
+                **compute_order_effect_metrics(grid),
                 "ok": True,
                 "run_id": basis["run_id"],
-                "n": len(frame),
+                "n": grid.n_answers,
                 "n_answers": basis["n_answers"],
                 "missing": basis["missing"],
                 "failed": basis["failed"],
@@ -158,9 +157,7 @@ class AnswerPanels(KeptPanels):
 
         def compute(loaded: LoadedRun) -> DistributionsPanel:
             check_category(loaded, category)
-            with self._store.read() as session:
-                found = columns.fetch_distributions(session, run_id)
-            return describe_run_distributions(loaded, found, category)
+            return describe_run_distributions(loaded, category)
 
         return self._panel(run_id, "distributions", {"trait_category": category}, compute)
 
@@ -172,15 +169,14 @@ class AnswerPanels(KeptPanels):
 
         def compute(loaded: LoadedRun) -> StylesPanel:
             cells = loaded.cells(use_expected=use_expected)
-            styles = compute_response_styles(loaded.planned(), cells, alpha=alpha)
-            attempts, of_attempts = loaded.attempted()
+            styles = compute_response_styles(loaded.grid, cells, alpha=alpha)
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **styles,
                 "n": cells.n_ratings,
                 "n_personas": cells.n_personas,
                 "correction": correction_of(STYLE_FAMILY, "bh", styles["family_size"], alpha),
-                "missing_rates": compute_missing_rates(attempts, of_attempts, alpha=alpha),
+                "missing_rates": compute_missing_rates(loaded.grid, cells, alpha=alpha),
             }
 
         chosen = {"alpha": alpha, "use_expected": use_expected}
@@ -190,17 +186,17 @@ class AnswerPanels(KeptPanels):
         """Whether a run's numbers can be trusted: the banner shown wherever results are."""
 
         def compute(loaded: LoadedRun) -> HealthCheck:
-            frame = loaded.answers
+            basis = run_basis(loaded, use_expected=True)
             items = judge_health(
                 loaded.run,
-                compute_order_effect_metrics(frame),
-                compute_rating_histogram(frame)["counts"],
-                loaded.mass,
+                compute_order_effect_metrics(loaded.grid),
+                compute_rating_histogram(loaded.grid)["counts"],
+                compute_distribution_summary(loaded.distributions),
             )
             return {
-                **run_basis(loaded, use_expected=True),
-                "n": len(frame),
-                "n_personas": int(frame["persona_id"].nunique()),
+                **basis,
+                "n": basis["n_answers"],
+                "n_personas": loaded.grid.n_rated_personas,
                 "status": worst_status(items),
                 "items": items,
             }

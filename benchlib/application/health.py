@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from benchlib.application.analysis_payloads import HealthItem, HealthStatus, HealthTopic
+from benchlib.domain.distributions import DistributionSummary
 from benchlib.domain.order_effects import OrderEffectMetrics
 from benchlib.domain.results import RunRecord
 from benchlib.domain.run_state import ACTIVE
-from benchlib.infrastructure.storage.columns import MassSummary
 
 GOOD_KAPPA: Final = 0.6
 POOR_KAPPA: Final = 0.2
@@ -37,7 +37,10 @@ _LABELS: Final[Mapping[HealthTopic, str]] = {
 
 
 def judge_health(
-    run: RunRecord, order: OrderEffectMetrics, counts: Sequence[int], mass: MassSummary
+    run: RunRecord,
+    order: OrderEffectMetrics,
+    counts: Sequence[int],
+    distributions: DistributionSummary,
 ) -> list[HealthItem]:
     """All lines of the banner.
 
@@ -45,11 +48,11 @@ def judge_health(
         run: The run.
         order: Its order panel.
         counts: Answers per point of the scale, scale order undone.
-        mass: Probability of valid digits.
+        distributions: The distributions behind the answers, together.
     """
     return [
         _order_consistency(order),
-        _valid_mass(mass),
+        _valid_mass(distributions["mass"], distributions["low_mass_share"]),
         _missing(run),
         _failures(run),
         _scale_use(counts, order["digits"]["counts_in"], order["digits"]["counts_rev"]),
@@ -112,22 +115,21 @@ def _order_consistency(order: OrderEffectMetrics) -> HealthItem:
     return _item(topic, kappa, "ok", f"{told}.")
 
 
-def _valid_mass(mass: MassSummary) -> HealthItem:
+def _valid_mass(mass: float | None, low: float | None) -> HealthItem:
     topic: HealthTopic = "valid_mass"
-    if mass.mean is None or mass.n == 0:
+    if mass is None or low is None:
         return _item(topic, None, "ok", "Not measured: the answers came without probabilities.")
-    low = mass.n_low / mass.n
     told = (
-        f"On average {mass.mean:.1%} of the probability lies on valid ratings; "
+        f"On average {mass:.1%} of the probability lies on valid ratings; "
         f"{low:.1%} of the answers have less than 90 %"
     )
     if low > MANY_LOW_MASS:
         return _item(
-            topic, mass.mean, "bad", f"{told}: the model wants to say something else; read answers."
+            topic, mass, "bad", f"{told}: the model wants to say something else; read answers."
         )
     if low > FEW_LOW_MASS:
-        return _item(topic, mass.mean, "warn", f"{told}: it often wants to say something else.")
-    return _item(topic, mass.mean, "ok", f"{told}.")
+        return _item(topic, mass, "warn", f"{told}: it often wants to say something else.")
+    return _item(topic, mass, "ok", f"{told}.")
 
 
 def _missing(run: RunRecord) -> HealthItem:

@@ -1,15 +1,14 @@
 """What a model would have answered: the distribution over the five digits behind an answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, TypedDict
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypedDict
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from benchlib.domain.ratings import FloatArray, IntArray
-from benchlib.domain.significance import none_if_nan
 from benchlib.domain.vocabulary import N_POINTS
 
 LOW_MASS: Final = 0.9
@@ -41,6 +40,62 @@ class RatingDistributions:
     mode: IntArray
     p_extreme: FloatArray
     is_low_mass: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DistributionSums:
+    """What the distributions of G groups of answers add up to; sums can be added to sums.
+
+    Attributes:
+        n: (G,) answers with a defined distribution.
+        probabilities: (G, K) sum of the shares of each point.
+        expected: (G,) mean expected rating; 0 without any.
+        spread: (G,) sum of squared deviations from that mean.
+        variance: (G,) sum of the variances within answers.
+        entropy_norm: (G,) sum.
+        mode: (G,) sum of the probabilities of the most likely point.
+        n_mass: (G,) answers whose mass is known.
+        mass: (G,) sum of the masses.
+        n_low_mass: (G,) answers with a mass below LOW_MASS.
+    """
+
+    n: FloatArray
+    probabilities: FloatArray
+    expected: FloatArray
+    spread: FloatArray
+    variance: FloatArray
+    entropy_norm: FloatArray
+    mode: FloatArray
+    n_mass: FloatArray
+    mass: FloatArray
+    n_low_mass: FloatArray
+
+    def __add__(self, other: "DistributionSums") -> "DistributionSums":
+        """Group by group; spreads as in Chan, Golub & LeVeque (1979)."""
+        parts = {
+            part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)
+        }
+        n = np.maximum(parts["n"], 1)
+        gap = other.expected - self.expected
+        parts["spread"] += np.square(gap) * self.n * other.n / n
+        parts["expected"] = (self.expected * self.n + other.expected * other.n) / n
+        return DistributionSums(**parts)
+
+    def take(self, groups: ArrayLike) -> "DistributionSums":
+        """Some of the groups, by position or mask."""
+        return DistributionSums(
+            **{part.name: getattr(self, part.name)[groups] for part in fields(self)}
+        )
+
+    def together(self) -> "DistributionSums":
+        """All groups as one."""
+        whole = {
+            part.name: getattr(self, part.name).sum(axis=0, keepdims=True) for part in fields(self)
+        }
+        mean = (self.expected * self.n).sum() / np.maximum(whole["n"], 1)
+        whole["spread"] += (np.square(self.expected - mean) * self.n).sum()
+        whole["expected"] = mean
+        return DistributionSums(**whole)
 
 
 class DistributionSummary(TypedDict):
@@ -105,18 +160,60 @@ def describe_distributions(
     return _describe(table, known, reversed_order)
 
 
-def compute_distribution_summary(distributions: RatingDistributions) -> DistributionSummary:
+def compute_distribution_sums(
+    distributions: RatingDistributions, groups: IntArray | None = None, n_groups: int = 1
+) -> DistributionSums:
+    """Add up distributions by group, so that they need not be kept.
+
+    Args:
+        distributions: Of any answers; undefined rows are left out.
+        groups: (n,) group of each, 0..n_groups-1; None = all of one.
+        n_groups: G.
+    """
+    defined = ~np.isnan(distributions.expected)
+    group = np.zeros(len(defined), dtype=np.int64) if groups is None else groups
+    group = group[defined]
+    shares, expected = distributions.probabilities[defined], distributions.expected[defined]
+    mass = distributions.mass[defined]
+    known = ~np.isnan(mass)
+
+    def total(values: NDArray[Any], of: IntArray = group) -> FloatArray:
+        summed = np.bincount(of, weights=values, minlength=n_groups)
+        return np.asarray(summed, dtype=np.float64)  # without values it counts whole numbers
+
+    n = np.bincount(group, minlength=n_groups)
+    mean = total(expected) / np.maximum(n, 1)
+    return DistributionSums(
+        n=n.astype(np.float64),
+        probabilities=np.column_stack([total(share) for share in shares.T]),
+        expected=mean,
+        spread=total(np.square(expected - mean[group])),
+        variance=total(distributions.variance[defined]),
+        entropy_norm=total(distributions.entropy_norm[defined]),
+        mode=total(shares.max(axis=1, initial=0.0)),
+        n_mass=total(known.astype(np.float64)),
+        mass=total(mass[known], group[known]),
+        n_low_mass=total(mass < LOW_MASS),
+    )
+
+
+def compute_distribution_summary(
+    distributions: RatingDistributions | DistributionSums,
+) -> DistributionSummary:
     """Average the distributions of a panel.
 
     Args:
-        distributions: Of the answers of the panel; undefined rows are left out.
+        distributions: Of the answers of the panel, undefined rows are left out; or their sums,
+            whose groups count together.
 
     Returns:
         Means. Variance of a drawn digit = variance of the expected ratings + mean variance within
         answers. `mode_share` is the mean probability of the most likely point.
     """
-    defined = ~np.isnan(distributions.expected)
-    n = int(defined.sum())
+    if isinstance(distributions, RatingDistributions):
+        distributions = compute_distribution_sums(distributions)
+    sums = distributions.together()
+    n, n_mass = int(sums.n[0]), int(sums.n_mass[0])
     if n == 0:
         return {
             "n": 0,
@@ -130,22 +227,18 @@ def compute_distribution_summary(distributions: RatingDistributions) -> Distribu
             "low_mass_share": None,
             "mode_share": None,
         }
-    expected = distributions.expected[defined]
-    within = float(distributions.variance[defined].mean())
-    between = float(expected.var())
-    mass = distributions.mass[defined]
-    mass = mass[~np.isnan(mass)]
+    within, between = float(sums.variance[0]) / n, float(sums.spread[0]) / n
     return {
         "n": n,
-        "probabilities": distributions.probabilities[defined].mean(axis=0).tolist(),
-        "expected": float(expected.mean()),
+        "probabilities": (sums.probabilities[0] / n).tolist(),
+        "expected": float(sums.expected[0]),
         "variance": within + between,
         "variance_of_expected": between,
         "sampling_share": within / (within + between) if within + between > 0 else None,
-        "entropy_norm": float(distributions.entropy_norm[defined].mean()),
-        "mass": none_if_nan(mass.mean()) if len(mass) else None,
-        "low_mass_share": float((mass < LOW_MASS).mean()) if len(mass) else None,
-        "mode_share": float(distributions.probabilities[defined].max(axis=1).mean()),
+        "entropy_norm": float(sums.entropy_norm[0]) / n,
+        "mass": float(sums.mass[0]) / n_mass if n_mass else None,
+        "low_mass_share": float(sums.n_low_mass[0]) / n_mass if n_mass else None,
+        "mode_share": float(sums.mode[0]) / n,
     }
 
 

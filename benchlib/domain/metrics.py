@@ -1,16 +1,17 @@
 """Histograms and summaries of ratings: what was answered, how often, by whom.
 
-All functions take the long frame of a run, one row per stored answer, and count instead of
-grouping rows: a million answers cost milliseconds.
+All functions take the long frame of a run, one row per stored answer, or its grid, and count
+instead of grouping rows: a million answers cost milliseconds.
 """
 
 from collections.abc import Hashable
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchlib.domain.answer_grid import AnswerGrid
 from benchlib.domain.errors import RatingOutOfScale
 from benchlib.domain.one_sample import compute_one_sample
 from benchlib.domain.order_effects import compute_order_effect_metrics
@@ -128,12 +129,14 @@ def filter_by_trait_category(frame: pd.DataFrame, trait_category: str | None) ->
     return frame[wanted.to_numpy(dtype=bool, na_value=False)]
 
 
-def compute_rating_histogram(ratings: pd.DataFrame, n_points: int = N_POINTS) -> RatingHistogram:
+def compute_rating_histogram(
+    ratings: pd.DataFrame | AnswerGrid, n_points: int = N_POINTS
+) -> RatingHistogram:
     """Count answers on every point of the Likert scale.
 
     Args:
         ratings: One row per answer; reads `rating_pre_valence`, else `rating` (1..n_points, NaN =
-            unparsed).
+            unparsed). Or the grid of the answers.
         n_points: Scale length. A point nobody chose still gets a bin.
 
     Returns:
@@ -142,17 +145,20 @@ def compute_rating_histogram(ratings: pd.DataFrame, n_points: int = N_POINTS) ->
     Raises:
         RatingOutOfScale: An answer is no whole number in 1..n_points.
     """
+    if isinstance(ratings, AnswerGrid):
+        return _histogram(ratings.count_points().sum(axis=0))
     points, _ = _points_on_scale(ratings[_asked_column(ratings)], n_points)
     return _histogram(np.bincount(points, minlength=n_points))
 
 
 def compute_trait_category_histograms(
-    frame: pd.DataFrame, n_points: int = N_POINTS
+    frame: pd.DataFrame | AnswerGrid, n_points: int = N_POINTS
 ) -> list[TraitCategoryHistogram]:
     """Count answers on every point of the scale, for each trait category apart.
 
     Args:
-        frame: Long frame; reads `rating_pre_valence`, else `rating`, and `trait_category`.
+        frame: Long frame; reads `rating_pre_valence`, else `rating`, and `trait_category`. Or the
+            grid of the answers.
         n_points: Scale length.
 
     Returns:
@@ -162,14 +168,13 @@ def compute_trait_category_histograms(
     Raises:
         RatingOutOfScale: An answer is no whole number in 1..n_points.
     """
-    codes, labels = _trait_category_codes(frame)
-    table = _count_table(codes, len(labels), frame[_asked_column(frame)], n_points)
+    tables = _tables_by_category(frame, n_points)
     histograms: list[TraitCategoryHistogram] = []
-    for index in _present_in_order(codes, labels):
-        histogram = _histogram(table[index])
+    for index in tables.present:
+        histogram = _histogram(tables.asked[index])
         histograms.append(
             {
-                "category": labels[index],
+                "category": tables.labels[index],
                 "bins": histogram["bins"],
                 "counts": histogram["counts"],
                 "shares": histogram["shares"],
@@ -179,7 +184,7 @@ def compute_trait_category_histograms(
 
 
 def compute_trait_category_summary(
-    frame: pd.DataFrame, n_points: int = N_POINTS
+    frame: pd.DataFrame | AnswerGrid, n_points: int = N_POINTS
 ) -> list[TraitCategorySummary]:
     """Describe the level and the spread of the ratings of each trait category.
 
@@ -188,7 +193,7 @@ def compute_trait_category_summary(
     Args:
         frame: Long frame; reads `rating`, `trait_category` and, where present,
             `rating_pre_valence` (else `rating`) and `valence` (else every trait counts as
-            aligned).
+            aligned). Or the grid of the answers.
         n_points: Scale length.
 
     Returns:
@@ -199,17 +204,9 @@ def compute_trait_category_summary(
     Raises:
         RatingOutOfScale: An answer is no whole number in 1..n_points.
     """
-    codes, labels = _trait_category_codes(frame)
-    asked = _count_table(codes, len(labels), frame[_asked_column(frame)], n_points)
-    if "valence" in frame:
-        has_valence = frame["valence"].to_numpy() != 0
-        aligned = _count_table(
-            codes[has_valence], len(labels), frame["rating"][has_valence], n_points
-        )
-    else:
-        aligned = _count_table(codes, len(labels), frame["rating"], n_points)
+    labels, present, asked, aligned = _tables_by_category(frame, n_points)
     summary: list[TraitCategorySummary] = []
-    for index in _present_in_order(codes, labels):
+    for index in present:
         mean, std = _mean_and_sd(aligned[index])
         mean_asked, std_asked = _mean_and_sd(asked[index])
         summary.append(
@@ -401,6 +398,43 @@ def _count_table(codes: IntArray, n_codes: int, ratings: pd.Series, n_points: in
     kept = codes if rated is None else codes[rated]
     counts = np.bincount(kept * n_points + points, minlength=n_codes * n_points)
     return counts.reshape(n_codes, n_points).astype(np.int64)
+
+
+class _CategoryTables(NamedTuple):
+    """Answers by trait category; C categories, K points.
+
+    Attributes:
+        labels: Name of each category.
+        present: Categories that have answers, by name, the unknown one last.
+        asked: (C, K) counts before the valence is undone, of all traits.
+        aligned: (C, K) counts after it, of traits with a valence.
+    """
+
+    labels: list[str]
+    present: list[int]
+    asked: IntArray
+    aligned: IntArray
+
+
+def _tables_by_category(answers: pd.DataFrame | AnswerGrid, n_points: int) -> _CategoryTables:
+    if isinstance(answers, AnswerGrid):
+        codes, labels = _trait_category_codes(answers.traits)
+        has_valence = answers.traits["valence"].to_numpy() != 0
+        asked, aligned = np.zeros((2, len(labels), n_points), dtype=np.int64)
+        np.add.at(asked, codes, answers.count_points())
+        np.add.at(aligned, codes[has_valence], answers.count_points(aligned=True)[has_valence])
+        answered = np.repeat(np.arange(len(labels)), (asked.sum(axis=1) > 0).astype(np.int64))
+        return _CategoryTables(labels, _present_in_order(answered, labels), asked, aligned)
+    codes, labels = _trait_category_codes(answers)
+    asked = _count_table(codes, len(labels), answers[_asked_column(answers)], n_points)
+    if "valence" in answers:
+        has_valence = answers["valence"].to_numpy() != 0
+        aligned = _count_table(
+            codes[has_valence], len(labels), answers["rating"][has_valence], n_points
+        )
+    else:
+        aligned = _count_table(codes, len(labels), answers["rating"], n_points)
+    return _CategoryTables(labels, _present_in_order(codes, labels), asked, aligned)
 
 
 def _histogram(counts: IntArray) -> RatingHistogram:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchlib.domain.agreement import Agreement, compute_agreement, compute_persona_tables
+from benchlib.domain.answer_grid import AnswerGrid
 from benchlib.domain.errors import RatingOutOfScale
 from benchlib.domain.ratings import BoolArray, FloatArray, IntArray, is_reversed
 from benchlib.domain.significance import CONFIDENCE, LOW_N, Status, none_if_nan, t_quantile
@@ -218,12 +219,13 @@ class ClusterMean:
         )
 
 
-def compute_order_effect_metrics(frame: pd.DataFrame) -> OrderEffectMetrics:
+def compute_order_effect_metrics(frame: pd.DataFrame | AnswerGrid) -> OrderEffectMetrics:
     """Measure how well answers in both scale orders agree, and where they lean.
 
     Args:
         frame: Long frame; reads `persona_id`, `trait_id`, `scale_order`, `rating_raw` (1..5, NaN =
-            no answer), and where present `case_id`, `label`, `trait_category`.
+            no answer), and where present `case_id`, `label`, `trait_category`. Or the grid of the
+            answers.
 
     Returns:
         The order panel. All traits take part, neutral ones included. Rows by trait are sorted by
@@ -233,8 +235,13 @@ def compute_order_effect_metrics(frame: pd.DataFrame) -> OrderEffectMetrics:
         RatingOutOfScale: A raw rating lies outside 1..5.
         InvalidInput: A scale order is neither `in` nor `rev`.
     """
-    in_reverse = is_reversed(frame["scale_order"])
-    pairs = compute_order_pairs(frame, in_reverse)
+    if isinstance(frame, AnswerGrid):
+        pairs = compute_order_pairs(frame)
+        digits = _shown_digits(*frame.count_digits().sum(axis=1))
+    else:
+        in_reverse = is_reversed(frame["scale_order"])
+        pairs = compute_order_pairs(frame, in_reverse)
+        digits = _raw_digits(frame["rating_raw"], in_reverse)
     gap = pairs.difference
     bias = compute_cluster_mean(gap, pairs.personas)
     shift = bias.scaled(0.5)
@@ -289,19 +296,21 @@ def compute_order_effect_metrics(frame: pd.DataFrame) -> OrderEffectMetrics:
             "kendall": agreement["kendall"]["value"],
         },
         "agreement": agreement,
-        "digits": _raw_digits(frame["rating_raw"], in_reverse),
+        "digits": digits,
         "table": tables.sum(axis=0).astype(np.int64).tolist(),
         "by_case": _by_case(pairs),
         "by_trait_category": _by_trait_category(pairs),
     }
 
 
-def compute_order_pairs(frame: pd.DataFrame, in_reverse: BoolArray | None = None) -> OrderPairs:
+def compute_order_pairs(
+    frame: pd.DataFrame | AnswerGrid, in_reverse: BoolArray | None = None
+) -> OrderPairs:
     """Find the questions that were answered in both scale orders, in time linear in the rows.
 
     Args:
         frame: Long frame, as for `compute_order_effect_metrics`.
-        in_reverse: (rows,) True where the order is `rev`, if already known.
+        in_reverse: (rows,) True where the order is `rev`, if already known; not for a grid.
 
     Returns:
         The pairs, by persona and trait; none if no question was answered in both orders.
@@ -310,6 +319,8 @@ def compute_order_pairs(frame: pd.DataFrame, in_reverse: BoolArray | None = None
         RatingOutOfScale: A raw rating lies outside 1..5.
         InvalidInput: A scale order is neither `in` nor `rev`.
     """
+    if isinstance(frame, AnswerGrid):
+        return _pairs_of_grid(frame)
     if in_reverse is None:
         in_reverse = is_reversed(frame["scale_order"])
     raw = frame["rating_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -333,6 +344,20 @@ def compute_order_pairs(frame: pd.DataFrame, in_reverse: BoolArray | None = None
         shown_rev=sums[1][paired] / counts[1][paired],
         table=_trait_table(frame, trait, len(trait_ids)),
         n_duplicates=int(sum(np.maximum(count - 1, 0).sum() for count in counts)),
+    )
+
+
+def _pairs_of_grid(grid: AnswerGrid) -> OrderPairs:
+    persona, trait = np.nonzero(grid.rated.all(axis=0))
+    _, personas = np.unique(persona, return_inverse=True)
+    shown_in, shown_rev = grid.digits[:, persona, trait].astype(np.float64)
+    return OrderPairs(
+        personas=personas.astype(np.int64),
+        traits=trait,
+        shown_in=shown_in,
+        shown_rev=shown_rev,
+        table=grid.traits[["case_id", "label", "trait_category"]],
+        n_duplicates=0,
     )
 
 
@@ -412,10 +437,14 @@ def _raw_digits(rating_raw: pd.Series, in_reverse: BoolArray) -> RawDigits:
         np.bincount(raw[rows & ~np.isnan(raw)].astype(np.int64), minlength=N_POINTS + 1)[1:]
         for rows in (~in_reverse, in_reverse)
     ]
+    return _shown_digits(*counts)
+
+
+def _shown_digits(counts_in: IntArray, counts_rev: IntArray) -> RawDigits:
     return {
         "bins": [str(point) for point in range(1, N_POINTS + 1)],
-        "counts_in": counts[0].tolist(),
-        "counts_rev": counts[1].tolist(),
+        "counts_in": counts_in.tolist(),
+        "counts_rev": counts_rev.tolist(),
     }
 
 

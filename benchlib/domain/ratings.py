@@ -5,13 +5,14 @@ persona x trait reduction made here, and from the persona scores drawn from it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from benchlib.domain.answer_grid import AnswerGrid
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.vocabulary import (
     N_POINTS,
@@ -195,7 +196,7 @@ def align_valence(rating_pre_valence: ArrayLike, valence: ArrayLike) -> FloatArr
 
 
 def compute_cells(
-    ratings: pd.DataFrame, attributes: Sequence[str], *, use_expected: bool = True
+    ratings: pd.DataFrame | AnswerGrid, attributes: Sequence[str], *, use_expected: bool = True
 ) -> Cells:
     """Reduce the answers of a run to persona x trait cells, in time linear in the rows.
 
@@ -211,8 +212,9 @@ def compute_cells(
     Args:
         ratings: One row per answer; reads `persona_id`, `trait_id`, `case_id`, `label`,
             `trait_category`, `valence` (-1, 0, 1), `scale_order`, `rating` (aligned, 1..5, NaN =
-            no valid answer), `expected_raw` if present, and the attribute columns.
-        attributes: Names of the attribute columns.
+            no valid answer), `expected_raw` if present, and the attribute columns. Or the grid of
+            the answers, whose personas have no attributes yet.
+        attributes: Names of the attribute columns; none for a grid.
         use_expected: Whether expected ratings replace digits where they exist.
 
     Returns:
@@ -222,6 +224,8 @@ def compute_cells(
         InvalidInput: A column is missing, or a scale order is unknown.
         RatingOutOfScale: A rating lies outside 1..5.
     """
+    if isinstance(ratings, AnswerGrid):
+        return _cells_of_grid(ratings, use_expected=use_expected)
     _require_columns(ratings, attributes)
     persona_codes, persona_ids = pd.factorize(ratings["persona_id"].to_numpy(np.int64), sort=True)
     trait_codes, trait_ids = pd.factorize(ratings["trait_id"].to_numpy(np.int64), sort=True)
@@ -242,25 +246,94 @@ def compute_cells(
     by_order = (2, *shape)
     count = np.bincount(cell, minlength=2 * shape[0] * shape[1]).reshape(by_order)
     divisor = np.maximum(count, 1)
-    level = _sum_cells(cell, values, by_order) / divisor  # 0 where there is none
-    present = count > 0
-    mean = level.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
-    digit_level = _sum_cells(cell, digits, by_order) / divisor if known.any() else level
-    n_orders = present.sum(axis=0)
-    answered, divisor = n_orders > 0, np.maximum(n_orders, 1)
-    centred = np.where(present, level - mean[:, None], 0.0).sum(axis=0) / divisor
-    n_raters = answered.sum(axis=0)
-    trait_sum = (level.sum(axis=0) / divisor).sum(axis=0)
-    return Cells(
+    levels = _Levels(
+        level=_sum_cells(cell, values, by_order) / divisor,
+        digit_sum=(_sum_cells(cell, digits, by_order) / divisor).sum(axis=0),
+        n_answers=count,
+    )
+    return _reduce(
+        levels,
         persona_ids=persona_ids,
         trait_ids=trait_ids,
         traits=_trait_table(ratings, trait_codes, shape[1]),
         attributes=_attribute_table(ratings, attributes, persona_codes, shape[0]),
-        centred=np.where(answered, centred, np.nan),
-        half_points=np.rint(2 * digit_level.sum(axis=0) / divisor).astype(np.int8),
-        n_answers=count.sum(axis=0).astype(np.int16),
-        trait_means=np.where(n_raters > 0, trait_sum / np.maximum(n_raters, 1), np.nan),
         expected_by_trait=np.bincount(trait_codes[known], minlength=shape[1]).astype(np.int64),
+    )
+
+
+class _Levels(NamedTuple):
+    """Aligned answers of every persona, trait and scale order, made to be used up.
+
+    Attributes:
+        level: (2, P, T) mean aligned rating in each order; 0 where there is none.
+        digit_sum: (P, T) sum of the aligned digits of both orders.
+        n_answers: (2, P, T) answers.
+    """
+
+    level: FloatArray
+    digit_sum: NDArray[Any]
+    n_answers: NDArray[Any]
+
+
+def _cells_of_grid(grid: AnswerGrid, *, use_expected: bool) -> Cells:
+    present = grid.rated
+    valence = grid.traits["valence"].to_numpy(dtype=np.int8)
+    digits = np.where(present, grid.digits, np.int8(0))
+    np.subtract(N_POINTS + 1, digits[1], out=digits[1])
+    np.subtract(N_POINTS + 1, digits, out=digits, where=valence == -1)
+    digits *= present
+    level = digits.astype(np.float64)
+    known = np.zeros(len(valence), dtype=np.int64)
+    if use_expected and grid.expected is not None:
+        _check_scale(grid.expected)
+        told = present & ~np.isnan(grid.expected)
+        known = told.sum(axis=(0, 1), dtype=np.int64)
+        for order in (0, 1):
+            aligned = align_valence(reverse_scale(grid.expected[order], order == 1), valence)
+            np.copyto(level[order], aligned, where=told[order])
+    levels = _Levels(level, digits.sum(axis=0, dtype=np.int8), present)
+    return _reduce(
+        levels,
+        persona_ids=grid.persona_ids,
+        trait_ids=grid.trait_ids,
+        traits=grid.traits,
+        attributes=pd.DataFrame(index=pd.RangeIndex(len(grid.persona_ids))),
+        expected_by_trait=known,
+    )
+
+
+def _reduce(
+    levels: _Levels,
+    *,
+    persona_ids: IntArray,
+    trait_ids: IntArray,
+    traits: pd.DataFrame,
+    attributes: pd.DataFrame,
+    expected_by_trait: IntArray,
+) -> Cells:
+    """Centre and average over the orders; in place, because a level has 16 bytes per cell."""
+    level, digit_sum, count = levels
+    present = count > 0
+    n_orders = present.sum(axis=0, dtype=np.int8)
+    answered, divisor = n_orders > 0, np.maximum(n_orders, 1)
+    mean = level.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    n_raters = answered.sum(axis=0)
+    trait_sum = (level.sum(axis=0) / divisor).sum(axis=0)
+    level -= mean[:, None]
+    level *= present
+    centred = level.sum(axis=0)
+    centred /= divisor
+    centred[~answered] = np.nan
+    return Cells(
+        persona_ids=persona_ids,
+        trait_ids=trait_ids,
+        traits=traits,
+        attributes=attributes,
+        centred=centred,
+        half_points=np.rint(2.0 * digit_sum / divisor).astype(np.int8),
+        n_answers=count.sum(axis=0, dtype=np.int16),
+        trait_means=np.where(n_raters > 0, trait_sum / np.maximum(n_raters, 1), np.nan),
+        expected_by_trait=expected_by_trait,
     )
 
 
@@ -300,6 +373,21 @@ def take_traits(cells: Cells, keep: BoolArray) -> Cells:
         n_answers=cells.n_answers[:, keep],
         trait_means=cells.trait_means[keep],
         expected_by_trait=cells.expected_by_trait[keep],
+    )
+
+
+def take_personas(cells: Cells, keep: BoolArray) -> Cells:
+    """Keep the personas marked True in a (P,) mask; centring and trait means stay as they are."""
+    if keep.all():
+        return cells
+    attributes = cells.attributes[keep].reset_index(drop=True)
+    return replace(
+        cells,
+        persona_ids=cells.persona_ids[keep],
+        attributes=attributes.apply(lambda column: column.cat.remove_unused_categories()),
+        centred=cells.centred[keep],
+        half_points=cells.half_points[keep],
+        n_answers=cells.n_answers[keep],
     )
 
 

@@ -4,11 +4,13 @@ Each style is one number per persona; groups are compared on these by Welch's t,
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal, TypedDict, cast
+from typing import Any, Final, Literal, TypedDict, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from benchlib.domain.answer_grid import GIVEN_UP, AnswerGrid
 from benchlib.domain.one_sample import compute_one_sample
 from benchlib.domain.panels import Contrasts, correct_together, prepare_contrasts
 from benchlib.domain.ratings import (
@@ -17,6 +19,7 @@ from benchlib.domain.ratings import (
     Cells,
     FloatArray,
     PersonaScores,
+    take_personas,
 )
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
@@ -87,7 +90,7 @@ class Styles(TypedDict):
 
 
 def compute_response_styles(
-    answers: pd.DataFrame,
+    answers: pd.DataFrame | AnswerGrid,
     cells: Cells,
     *,
     baselines: Mapping[str, str] | None = None,
@@ -102,8 +105,9 @@ def compute_response_styles(
     trait means plus the grand mean, so that it does not depend on which traits were answered.
 
     Args:
-        answers: Long frame; reads `persona_id`, `trait_id`, `rating_raw` (1..5, NaN = none).
-        cells: `compute_cells` of the same frame.
+        answers: Long frame; reads `persona_id`, `trait_id`, `rating_raw` (1..5, NaN = none). Or
+            the grid of the answers.
+        cells: `compute_cells` of the same answers.
         baselines: The category to compare against, by attribute; default as in deltas.
         alpha: Level of `significant`, against `q_value`.
 
@@ -115,16 +119,14 @@ def compute_response_styles(
     Raises:
         InvalidInput: A chosen baseline does not exist.
     """
-    raw = answers["rating_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
-    rated = ~np.isnan(raw)
-    extreme = _persona_shares(answers, cells, (raw == 1) | (raw == N_POINTS), rated)
-    midpoint = _persona_shares(answers, cells, raw == (N_POINTS + 1) / 2, rated)
+    extreme = _persona_shares(*_count_hits(answers, cells, (1, N_POINTS)))
+    midpoint = _persona_shares(*_count_hits(answers, cells, ((N_POINTS + 1) // 2,)))
     values = np.column_stack([_acquiescence(cells), extreme, midpoint])
     return _compare(cells, RESPONSE_STYLES, values, ~np.isnan(extreme), baselines, alpha)
 
 
 def compute_missing_rates(
-    attempts: pd.DataFrame,
+    attempts: pd.DataFrame | AnswerGrid,
     cells: Cells,
     *,
     baselines: Mapping[str, str] | None = None,
@@ -134,8 +136,8 @@ def compute_missing_rates(
 
     Args:
         attempts: One row per question that was asked or planned, in the columns of the long
-            frame; `rating` is NaN where no rating came.
-        cells: `compute_cells` of the same frame.
+            frame; `rating` is NaN where no rating came. Or the grid of the answers.
+        cells: `compute_cells` of the same questions.
         baselines: The category to compare against, by attribute; default: most personas.
         alpha: Level of `significant`, against `q_value`.
 
@@ -146,9 +148,14 @@ def compute_missing_rates(
     Raises:
         InvalidInput: A chosen baseline does not exist.
     """
-    codes, _ = pd.factorize(attempts["persona_id"], sort=True)
-    asked = np.bincount(codes, minlength=cells.n_personas)
-    lost = np.bincount(codes, weights=attempts["rating"].isna(), minlength=cells.n_personas)
+    if isinstance(attempts, AnswerGrid):
+        asked = (attempts.digits != 0).sum(axis=(0, 2))
+        lost = (attempts.digits == GIVEN_UP).sum(axis=(0, 2))
+        cells, lost, asked = take_personas(cells, asked > 0), lost[asked > 0], asked[asked > 0]
+    else:
+        codes, _ = pd.factorize(attempts["persona_id"], sort=True)
+        asked = np.bincount(codes, minlength=cells.n_personas)
+        lost = np.bincount(codes, weights=attempts["rating"].isna(), minlength=cells.n_personas)
     shares = (lost / np.maximum(asked, 1))[:, None]
     return _compare(cells, ("missing",), shares, asked > 0, baselines, alpha)
 
@@ -173,17 +180,27 @@ def _acquiescence(cells: Cells) -> FloatArray:
     return np.asarray((halves[0] - halves[1] + levels[0] - levels[1]) / 2)
 
 
-def _persona_shares(
-    answers: pd.DataFrame, cells: Cells, hits: BoolArray, rated: BoolArray
-) -> FloatArray:
-    """(P,) share of hits among a persona's answers, centred by trait; NaN = does not enter."""
+def _count_hits(
+    answers: pd.DataFrame | AnswerGrid, cells: Cells, points: tuple[int, ...]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(P, T) answers, and those on one of the points."""
+    if isinstance(answers, AnswerGrid):
+        hits = np.isin(answers.digits, points)
+        return answers.rated.sum(axis=0, dtype=np.int8), hits.sum(axis=0, dtype=np.int8)
+    raw = answers["rating_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
+    rated = ~np.isnan(raw)
     persona, _ = pd.factorize(answers["persona_id"], sort=True)
     trait, _ = pd.factorize(answers["trait_id"], sort=True)
     shape = (cells.n_personas, cells.n_traits)
     where = (persona.astype(np.int64) * shape[1] + trait)[rated]
     size = shape[0] * shape[1]
     count = np.bincount(where, minlength=size).reshape(shape)
-    hit = np.bincount(where, weights=hits[rated], minlength=size).reshape(shape)
+    hit = np.bincount(where, weights=np.isin(raw, points)[rated], minlength=size).reshape(shape)
+    return count, hit
+
+
+def _persona_shares(count: NDArray[Any], hit: NDArray[Any]) -> FloatArray:
+    """(P,) share of hits among a persona's answers, centred by trait; NaN = does not enter."""
     answered = count > 0
     share = hit / np.maximum(count, 1)
     n_raters = answered.sum(axis=0)
@@ -192,7 +209,7 @@ def _persona_shares(
     deviation = np.where(answered, share - level, 0.0).sum(axis=1) / np.maximum(n_traits, 1)
     used = n_raters > 0
     if not used.any():
-        return np.full(shape[0], np.nan)
+        return np.full(len(count), np.nan)
     enters = n_traits >= MIN_RATED_SHARE * used.sum()
     return np.where(enters, level[used].mean() + deviation, np.nan)
 

@@ -1,4 +1,4 @@
-"""A run's answers as one frame: live while it runs, kept in memory and on disk once it is final."""
+"""A run's answers in memory: live while it runs, kept in memory and on disk once it is final."""
 
 import logging
 import threading
@@ -11,10 +11,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchlib.domain.answer_grid import AnswerGrid
+from benchlib.domain.distributions import DistributionSums
 from benchlib.domain.ratings import Cells, compute_cells
 from benchlib.domain.results import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_CATEGORY
+from benchlib.infrastructure.answer_reader import mark_given_up, read_answers
 from benchlib.infrastructure.snapshots import (
     Snapshot,
     load_snapshot,
@@ -22,15 +25,15 @@ from benchlib.infrastructure.snapshots import (
     write_snapshot,
 )
 from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs, traits
-from benchlib.infrastructure.storage.columns import GivenUp, MassSummary, RatingColumns
+from benchlib.infrastructure.storage.columns import GivenUp
 from benchlib.infrastructure.storage.engine import Store
 
 _log = logging.getLogger(__name__)
 
 _KEPT_DATASETS: Final = 8
 _KEPT_RUNS: Final = 4
-_KEPT_ANSWERS: Final = 4_000_000
-"""Most answers kept in memory, over all kept runs (about 45 bytes each)."""
+_KEPT_PLACES: Final = 8_000_000
+"""Most places of grids kept in memory, over all kept runs (about 20 bytes each, cells included)."""
 
 _ORDER_TYPE: Final = pd.CategoricalDtype(list(SCALE_ORDERS))
 _PERSONA_COLUMNS: Final = frozenset({"persona_id", "uuid", "age"})
@@ -47,26 +50,24 @@ _PERSONAS_LOCK: Final = threading.Lock()  # a dataset is read by one thread, onc
 
 @dataclass(eq=False)
 class LoadedRun:
-    """A run's answers in memory; frames handed out are shared, whoever gets one never changes it.
+    """A run's answers in memory; parts handed out are shared, whoever gets one never changes it.
 
     Attributes:
         run: The run at the moment of reading.
-        answers: One row per rating; see `load_run_df`, without the attributes.
+        grid: Its answers, over all personas and traits of the run.
         personas: `persona_id` and one categorical column per attribute, in the order of the
             dataset; all personas of the run, answered or not.
         asked: The traits of the run, in its order.
-        mass: Probability of valid digits.
-        given_up: Questions that were given up.
+        distributions: The distributions behind the answers, a group per trait of the grid.
     """
 
     run: RunRecord
-    answers: pd.DataFrame
+    grid: AnswerGrid
     personas: pd.DataFrame
     asked: Sequence[TraitRecord]
-    mass: MassSummary
-    given_up: GivenUp
+    distributions: DistributionSums
     _cells: dict[bool, Cells] = field(default_factory=dict)
-    # The cells of a frame are computed once, by whoever comes first, and shared by its copies.
+    # The cells of a run are computed once, by whoever comes first, and shared by its copies.
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -77,7 +78,7 @@ class LoadedRun:
     @property
     def has_expected(self) -> bool:
         """Whether any answer has a distribution."""
-        return bool(self.answers["expected_raw"].notna().any())
+        return self.grid.expected is not None
 
     def cells(self, *, use_expected: bool = True) -> Cells:
         """The persona x trait reduction over all personas and traits of the run.
@@ -87,65 +88,10 @@ class LoadedRun:
         use_expected = use_expected and self.has_expected
         with self._lock:
             if use_expected not in self._cells:
-                cells = compute_cells(self.planned(), [], use_expected=use_expected)
+                cells = compute_cells(self.grid, [], use_expected=use_expected)
                 table = _attribute_table(self.personas, cells.persona_ids)
                 self._cells[use_expected] = replace(cells, attributes=table)
             return self._cells[use_expected]
-
-    def planned(self) -> pd.DataFrame:
-        """The answers, with a row without rating for each persona and trait that has none."""
-        personas = self.personas["persona_id"].to_numpy(np.int64)
-        asked = np.array([trait.id for trait in self.asked], dtype=np.int64)
-        if not len(personas) or not len(asked):
-            return self.answers
-        silent = np.setdiff1d(personas, _runs_of(self.answers["persona_id"].to_numpy(np.int64)))
-        unrated = np.setdiff1d(asked, self.answers["trait_id"].unique())
-        if not len(silent) and not len(unrated):
-            return self.answers
-        size = max(len(silent), len(unrated))
-        return self._with_unrated(
-            np.resize(silent if len(silent) else personas[:1], size),
-            np.resize(unrated if len(unrated) else asked[:1], size),
-            np.zeros(size, dtype=np.int8),
-        )
-
-    def attempted(self) -> tuple[pd.DataFrame, Cells]:
-        """The answers, with a row without rating for each question given up; and their cells."""
-        attempts = self._attempts()
-        if attempts is self.answers and self.planned() is self.answers:
-            return attempts, self.cells()
-        cells = compute_cells(attempts, [])
-        return attempts, replace(
-            cells, attributes=_attribute_table(self.personas, cells.persona_ids)
-        )
-
-    def _attempts(self) -> pd.DataFrame:
-        if not len(self.given_up.persona_id):
-            return self.answers
-        keys = _packed(self.given_up.persona_id, self.given_up.trait_id, self.given_up.scale_order)
-        rated = _packed(
-            self.answers["persona_id"].to_numpy(np.int64),
-            self.answers["trait_id"].to_numpy(np.int64),
-            self.answers["scale_order"].cat.codes.to_numpy(np.int64),
-        )
-        lost = ~np.isin(keys, rated)
-        known = np.isin(self.given_up.trait_id, [trait.id for trait in self.asked])
-        known &= np.isin(self.given_up.persona_id, self.personas["persona_id"])
-        if not (lost & known).any():
-            return self.answers
-        persona, trait, order = (column[lost & known] for column in self.given_up)
-        return self._with_unrated(persona, trait, order.astype(np.int8))
-
-    def _with_unrated(
-        self,
-        persona_id: np.ndarray[Any, Any],
-        trait_id: np.ndarray[Any, Any],
-        order: np.ndarray[Any, Any],
-    ) -> pd.DataFrame:
-        """The answers and, after them, rows whose ratings are NaN."""
-        nothing = np.full(len(persona_id), np.nan)
-        rows = _frame(self.run, self.asked, persona_id, trait_id, order, nothing, nothing)
-        return pd.concat([self.answers, rows], ignore_index=True)
 
 
 def load_run_df(store: Store, run: RunRecord) -> pd.DataFrame:
@@ -174,15 +120,15 @@ def df_for_read(store: Store, run: RunRecord, folder: Path | None = None) -> pd.
 
 
 def with_attributes(loaded: LoadedRun) -> pd.DataFrame:
-    """The answers with a column per persona attribute."""
+    """The answers, a row each, with a column per persona attribute."""
+    answers = _frame(loaded.grid)
     ids = loaded.personas["persona_id"].to_numpy(np.int64)
-    rows = pd.Index(ids).get_indexer(pd.Index(loaded.answers["persona_id"]))
-    index = loaded.answers.index
+    rows = pd.Index(ids).get_indexer(pd.Index(answers["persona_id"]))
     spread = {
-        column: pd.Series(_spread(pd.Categorical(loaded.personas[name]), rows), index=index)
+        column: pd.Series(_spread(pd.Categorical(loaded.personas[name]), rows), index=answers.index)
         for name, column in attribute_columns(loaded.attributes).items()
     }
-    return pd.concat([loaded.answers, pd.DataFrame(spread, index=index)], axis=1)
+    return pd.concat([answers, pd.DataFrame(spread, index=answers.index)], axis=1)
 
 
 def attribute_columns(attributes: Sequence[str]) -> dict[str, str]:
@@ -242,7 +188,7 @@ class _Memory:
             self._runs[name] = loaded
             while len(self._runs) > 1 and (
                 len(self._runs) > _KEPT_RUNS
-                or sum(len(run.answers) for run in self._runs.values()) > _KEPT_ANSWERS
+                or sum(run.grid.digits.size for run in self._runs.values()) > _KEPT_PLACES
             ):
                 gone, _ = self._runs.popitem(last=False)
                 self._loading.pop(gone, None)
@@ -332,77 +278,56 @@ def _fetch(store: Store, run_id: int) -> _Fetched:
     """Read a run from the store; its record is read again, to be of the same moment."""
     with store.read() as session:
         run = runs.get_run(session, run_id)
-        ratings = columns.fetch_ratings(session, run_id)
-        mass = MassSummary(0, None, 0)
-        if ratings.expected_raw is not None:
-            mass = columns.fetch_mass(session, run_id)
+        personas = load_personas_cached(store, run.dataset_id)
+        ids = personas["persona_id"].to_numpy(np.int64)
+        answers = read_answers(session, run_id, ids, run.config.trait_ids)
         given_up = columns.fetch_given_up(session, run_id)
         asked = traits.get_traits(session, run.config.trait_ids)
-    personas = load_personas_cached(store, run.dataset_id)
     kept = personas[["persona_id", *attribute_names(personas)]]
-    return _Fetched(run, asked, given_up, Snapshot(ratings, kept, mass))
+    return _Fetched(run, asked, given_up, Snapshot(answers, kept))
 
 
 def _loaded(fetched: _Fetched) -> LoadedRun:
-    run, asked, given_up, snapshot = fetched
-    packed, expected = snapshot.ratings.packed, snapshot.ratings.expected_raw
-    if expected is None:
-        expected = np.full(len(packed), np.nan)
-    ratings = RatingColumns(packed, expected)
-    trait_id = ratings.trait_id
-    strangers = ~_among(trait_id, [trait.id for trait in asked])
-    if strangers.any():
-        _log.warning("run %d: %d ratings of other traits left out", run.id, strangers.sum())
-        expected = expected[~strangers]
-        ratings = RatingColumns(packed[~strangers], expected)
-        trait_id = ratings.trait_id
-    answers = _frame(
-        run,
-        asked,
-        ratings.persona_id,
-        trait_id,
-        ratings.scale_order,
-        ratings.rating_raw,
-        expected,
-    )
-    return LoadedRun(run, answers, snapshot.personas, asked, snapshot.mass, given_up)
-
-
-def _among(values: np.ndarray[Any, Any], few: Sequence[int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which values are one of a few."""
-    if not len(few):
-        return np.zeros(len(values), dtype=bool)
-    known = np.sort(np.array(few, dtype=np.int64))
-    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    return np.asarray(known[place] == values)
-
-
-def _frame(
-    run: RunRecord,
-    asked: Sequence[TraitRecord],
-    persona_id: np.ndarray[Any, Any],
-    trait_id: np.ndarray[Any, Any],
-    order: np.ndarray[Any, Any],
-    raw: np.ndarray[Any, Any],
-    expected: np.ndarray[Any, Any],
-) -> pd.DataFrame:
+    run, asked, given_up, (answers, personas) = fetched
+    if answers.n_strangers:
+        _log.warning("run %d: %d ratings of other traits left out", run.id, answers.n_strangers)
+    mark_given_up(answers, given_up, personas["persona_id"].to_numpy(np.int64))
     by_id = sorted(asked, key=lambda trait: trait.id)
-    row_of_trait = np.searchsorted(np.array([trait.id for trait in by_id]), trait_id)
-    valence = np.array([trait.valence for trait in by_id], dtype=np.int8)[row_of_trait]
+    names = [trait.adjective.get(run.config.language, trait.case_id) for trait in by_id]
+    grid = AnswerGrid(
+        persona_ids=answers.persona_ids,
+        trait_ids=answers.trait_ids,
+        traits=pd.DataFrame(
+            {
+                "case_id": pd.Categorical([trait.case_id for trait in by_id]),
+                "label": pd.Categorical(names),
+                "trait_category": pd.Categorical([trait.category for trait in by_id]),
+                "valence": np.array([trait.valence for trait in by_id], dtype=np.int8),
+            }
+        ),
+        digits=answers.digits,
+        expected=answers.expected,
+    )
+    return LoadedRun(run, grid, personas, asked, answers.distributions)
+
+
+def _frame(grid: AnswerGrid) -> pd.DataFrame:
+    """One row per rating, by persona, trait and scale order."""
+    persona, trait, order = np.nonzero(grid.rated.transpose(1, 2, 0))
+    raw = grid.digits[order, persona, trait]
+    valence = grid.traits["valence"].to_numpy()[trait]
     normal = np.where(order == 0, raw, N_POINTS + 1 - raw).astype(raw.dtype)
-    of_trait = {
-        "case_id": [trait.case_id for trait in by_id],
-        "label": [trait.adjective.get(run.config.language, trait.case_id) for trait in by_id],
-        "trait_category": [trait.category for trait in by_id],
-    }
+    texts = ("case_id", "label", "trait_category")
     columns_: Mapping[str, Any] = {
-        "persona_id": persona_id,
-        "trait_id": trait_id,
-        **{name: _spread(pd.Categorical(texts), row_of_trait) for name, texts in of_trait.items()},
+        "persona_id": grid.persona_ids[persona],
+        "trait_id": grid.trait_ids[trait],
+        **{name: _spread(pd.Categorical(grid.traits[name]), trait) for name in texts},
         "valence": valence,
         "scale_order": pd.Categorical.from_codes(order, dtype=_ORDER_TYPE),
         "rating_raw": raw,
-        "expected_raw": expected,
+        "expected_raw": np.full(len(raw), np.nan)
+        if grid.expected is None
+        else grid.expected[order, persona, trait],
         "rating_pre_valence": normal,
         "rating": np.where(valence < 0, N_POINTS + 1 - normal, normal).astype(raw.dtype),
     }
@@ -426,19 +351,6 @@ def _attribute_table(personas: pd.DataFrame, ids: np.ndarray[Any, Any]) -> pd.Da
 def _content(run: RunRecord) -> tuple[object, ...]:
     """What a run's answers depend on. Moments tell a replaced database apart."""
     return (run.data_version, run.done, run.failed, run.created_at, run.started_at)
-
-
-def _packed(
-    persona_id: np.ndarray[Any, Any], trait_id: np.ndarray[Any, Any], order: np.ndarray[Any, Any]
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    return np.asarray((persona_id << 21) | (trait_id << 1) | order)
-
-
-def _runs_of(ascending: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The distinct values of an ascending array."""
-    if not len(ascending):
-        return ascending
-    return np.asarray(ascending[np.append(True, ascending[1:] != ascending[:-1])])
 
 
 def _spread(values: "pd.Categorical[Any]", rows: np.ndarray[Any, Any]) -> "pd.Categorical[Any]":

@@ -1,4 +1,4 @@
-"""A finished run's ratings as columns in a file, so that opening it again costs no query.
+"""A finished run's answers as a grid in a file, so that opening it again costs no query.
 
 A snapshot is a hint: whatever is wrong with it, the store answers instead. Its name holds
 everything its content depends on, so one that is found is never stale.
@@ -10,9 +10,9 @@ import os
 import zipfile
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -20,12 +20,13 @@ import orjson
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchlib.domain.distributions import DistributionSums
 from benchlib.domain.results import RunRecord
-from benchlib.infrastructure.storage.columns import MassSummary, RatingColumns
+from benchlib.infrastructure.answer_reader import StoredAnswers
 
 _log = logging.getLogger(__name__)
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _ABANDONED_SECONDS: Final = 3_600
 
 
@@ -51,13 +52,11 @@ class SnapshotKey:
         return self.folder / f"{self.store}-{self.run_id}-{self.content}.npz"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
-    """What a snapshot holds: the ratings, and the personas' ids and attributes."""
+class Snapshot(NamedTuple):
+    """What a snapshot holds: the answers, and the personas' ids and attributes."""
 
-    ratings: RatingColumns
+    answers: StoredAnswers
     personas: pd.DataFrame
-    mass: MassSummary
 
 
 def snapshot_key(folder: Path, database: str, run: RunRecord, n_rows: int) -> SnapshotKey:
@@ -87,18 +86,26 @@ def load_snapshot(key: SnapshotKey, n_rows: int) -> Snapshot | None:
     try:
         with key.path.open("rb") as source, np.load(source, allow_pickle=False) as file:
             head = orjson.loads(file["head"].tobytes())
-            packed = file["packed"]
-            expected = file["expected"] if head["has_expected"] else None
+            answers = StoredAnswers(
+                persona_ids=file["persona_ids"],
+                trait_ids=file["trait_ids"],
+                digits=file["digits"],
+                expected=file["expected"] if head["has_expected"] else None,
+                distributions=DistributionSums(
+                    **{part.name: file[f"sum_{part.name}"] for part in fields(DistributionSums)}
+                ),
+                n_strangers=head["n_strangers"],
+            )
             personas = _personas(file["persona_id"], file["codes"], head["attributes"])
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
         _log.warning("snapshot %s cannot be read (%s); reading the store", key.path.name, problem)
         return None
-    if len(packed) != n_rows or (expected is not None and len(expected) != n_rows):
+    if answers.n_rows != n_rows:
         _log.warning("snapshot %s has another length; reading the store", key.path.name)
         return None
-    return Snapshot(RatingColumns(packed, expected), personas, MassSummary(*head["mass"]))
+    return Snapshot(answers, personas)
 
 
 def write_snapshot(key: SnapshotKey, snapshot: Snapshot, known_runs: Collection[int]) -> None:
@@ -111,25 +118,32 @@ def write_snapshot(key: SnapshotKey, snapshot: Snapshot, known_runs: Collection[
     """
     names = [str(name) for name in snapshot.personas.columns if name != "persona_id"]
     columns = [snapshot.personas[name].cat for name in names]
+    answers = snapshot.answers
     head = {
         "attributes": [
             [name, [str(category) for category in column.categories]]
             for name, column in zip(names, columns, strict=True)
         ],
-        "has_expected": snapshot.ratings.expected_raw is not None,
-        "mass": list(snapshot.mass),
+        "has_expected": answers.expected is not None,
+        "n_strangers": answers.n_strangers,
     }
     codes = np.zeros((len(names), len(snapshot.personas)), dtype=np.int32)
     for place, column in enumerate(columns):
         codes[place] = column.codes
     arrays: dict[str, NDArray[Any]] = {
         "head": np.frombuffer(orjson.dumps(head), dtype=np.uint8),
-        "packed": snapshot.ratings.packed,
+        "persona_ids": answers.persona_ids,
+        "trait_ids": answers.trait_ids,
+        "digits": answers.digits,
+        **{
+            f"sum_{part.name}": getattr(answers.distributions, part.name)
+            for part in fields(DistributionSums)
+        },
         "persona_id": snapshot.personas["persona_id"].to_numpy(np.int64),
         "codes": codes,
     }
-    if snapshot.ratings.expected_raw is not None:
-        arrays["expected"] = snapshot.ratings.expected_raw
+    if answers.expected is not None:
+        arrays["expected"] = answers.expected
     draft = key.folder / f"{key.path.stem}.{uuid4().hex}.draft"
     try:
         key.folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from benchlib.domain.answer_grid import GIVEN_UP
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure import data_loader, snapshots
 from benchlib.infrastructure.storage import columns, datasets, runs
@@ -77,7 +78,10 @@ def test_an_empty_run_gives_the_same_columns(any_store):
     assert list(empty.columns) == list(full.columns)
 
 
-def test_columns_of_the_database_are_fetched_whole(any_store):
+@pytest.mark.parametrize("block", [3, 64_000])
+def test_answers_are_read_block_by_block(any_store, monkeypatch, block):
+    monkeypatch.setattr(columns, "_CHUNK", block)
+    monkeypatch.setattr(columns, "_BLOCK_CHUNKS", 2)  # blocks of 6 answers end within a persona
     run_id = add_rated_run(
         any_store,
         lambda i, t, order: None if (i, t) == (1, 1) else digit(i, t, order),
@@ -85,18 +89,32 @@ def test_columns_of_the_database_are_fetched_whole(any_store):
         shares=lambda i, t, order: [0.2, 0.2, 0.2, 0.2, 0.2, 0.8 if i else 0.95],
         failed=[(1, 1)],
     )
-    with any_store.read() as session:
-        found = columns.fetch_distributions(session, run_id)
-        mass = columns.fetch_mass(session, run_id)
-        given_up = columns.fetch_given_up(session, run_id)
-        ratings = columns.fetch_ratings(session, run_id)
-    assert found.probabilities == pytest.approx(np.full((11, 5), 0.2))
-    assert sorted(found.valid_mass.tolist()) == pytest.approx([0.8] * 7 + [0.95] * 4)
-    assert (mass.n, mass.n_low) == (11, 7)
-    assert mass.mean == pytest.approx((7 * 0.8 + 4 * 0.95) / 11)
-    assert [len(column) for column in given_up] == [1, 1, 1]
-    assert ratings.expected_raw == pytest.approx(np.full(11, 3.0))
-    assert (np.diff(ratings.packed) > 0).all()
+    loaded = data_loader.load_run_cached(any_store, get_run(any_store, run_id))
+    # 1 + (i + 2 t) % 5 in order `in`; persona 1 gave none for trait 1, which was given up
+    assert loaded.grid.digits[0].tolist() == [[1, 3, 5, 2], [2, -1, 1, 3], [3, 5, 2, 4]]
+    assert not loaded.grid.digits[1].any()
+    assert loaded.grid.expected[0][loaded.grid.rated[0]] == pytest.approx(np.full(11, 3.0))
+    assert np.isnan(loaded.grid.expected).sum() == 13
+    sums = loaded.distributions
+    assert sums.n.tolist() == [3, 2, 3, 3]
+    assert sums.probabilities == pytest.approx(np.outer([3, 2, 3, 3], [0.2] * 5))
+    assert sums.n_low_mass.tolist() == [2, 1, 2, 2]
+    assert sums.mass.sum() == pytest.approx(7 * 0.8 + 4 * 0.95)
+
+
+def test_a_persona_that_is_not_in_the_dataset_counts_as_unknown(store, run_id):
+    other = add_rated_run(store, digit, personas=people(9, gender=("f", "m")), name="other")
+    stranger = data_loader.load_run_df(store, get_run(store, other))["persona_id"].max()
+    trait = get_run(store, run_id).config.trait_ids[0]
+    execute_sql(
+        store,
+        "INSERT INTO benchmarkresult (run_id, persona_id, trait_id, scale_order, rating_raw, "
+        f"attempt, latency_ms, answered_at) VALUES ({run_id}, {stranger}, {trait}, 0, 5, 1, 0, 0)",
+    )
+    loaded = data_loader.load_run_cached(store, get_run(store, run_id))
+    assert loaded.grid.n_answers == 49
+    assert loaded.grid.digits[0, -1].tolist() == [5, 0, 0, 0]
+    assert loaded.cells().attributes["gender"].tolist() == ["f", "m"] * 3 + ["Unknown"]
 
 
 def test_attributes_with_names_of_columns_break_nothing(store, folder):
@@ -124,8 +142,8 @@ def test_personas_and_traits_without_answers_take_part_as_missing(store):
     cells = loaded.cells()
     assert (cells.n_personas, cells.n_traits) == (4, 4)
     assert (cells.n_ratings, cells.n_missing) == (9, 7)
-    assert len(loaded.planned()) == 9 + 1
-    assert len(loaded.answers) == 9
+    assert loaded.grid.n_answers == 9
+    assert loaded.grid.n_rated_personas == 3
 
 
 def test_questions_that_were_given_up_are_attempts(store):
@@ -136,11 +154,9 @@ def test_questions_that_were_given_up_are_attempts(store):
         status=RunStatus.PARTIAL,
         failed=[(1, 3), (3, 3)],
     )
-    attempts, cells = data_loader.load_run_cached(store, get_run(store, run_id)).attempted()
-    assert len(attempts) == 16
-    assert attempts["rating"].isna().sum() == 2
-    assert cells.n_personas == 4
-    assert list(cells.attributes.columns) == ["gender"]
+    grid = data_loader.load_run_cached(store, get_run(store, run_id)).grid
+    assert (grid.digits[0] == GIVEN_UP).sum(axis=0).tolist() == [0, 0, 0, 2]
+    assert grid.n_answers == 14
 
 
 def test_a_running_run_is_read_live_and_leaves_no_snapshot(store, folder):
@@ -163,16 +179,16 @@ def test_the_same_content_is_read_once(store, folder, run_id):
     run = get_run(store, run_id)
     first = data_loader.load_run_cached(store, run, folder)
     again = data_loader.load_run_cached(store, run, folder)
-    assert again.answers is first.answers
+    assert again.grid is first.grid
     assert again.cells() is first.cells(use_expected=False)  # there are no distributions
     data_loader.forget_run(store, run_id)
-    assert data_loader.load_run_cached(store, run, folder).answers is not first.answers
+    assert data_loader.load_run_cached(store, run, folder).grid is not first.grid
 
 
 def test_threads_read_a_run_once(store, folder, run_id, monkeypatch):
     reads = []
-    fetch = columns.fetch_ratings
-    monkeypatch.setattr(columns, "fetch_ratings", lambda *a: reads.append(1) or fetch(*a))
+    read = columns.iter_answers
+    monkeypatch.setattr(columns, "iter_answers", lambda *a: reads.append(1) or read(*a))
     run = get_run(store, run_id)
     threads = [
         threading.Thread(target=data_loader.load_run_cached, args=(store, run, folder))
@@ -195,7 +211,7 @@ def test_memory_holds_few_runs(store, folder, monkeypatch):
     for run_id in ids[1:]:
         data_loader.load_run_cached(store, get_run(store, run_id), folder)
     again = data_loader.load_run_cached(store, get_run(store, ids[0]), folder)
-    assert again.answers is not first.answers
+    assert again.grid is not first.grid
 
 
 def test_a_snapshot_gives_the_same_frame(store, folder):
@@ -216,8 +232,8 @@ def test_a_snapshot_gives_the_same_frame(store, folder):
     again = data_loader.load_run_df_cached(store, run, folder)
     assert_frame_equal(first, live)
     assert_frame_equal(again, live)
-    mass = data_loader.load_run_cached(store, run, folder).mass
-    assert mass.mean == pytest.approx(0.9)
+    sums = data_loader.load_run_cached(store, run, folder).distributions.together()
+    assert sums.mass / sums.n_mass == pytest.approx([0.9])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "another length", "no archive"])
@@ -231,17 +247,14 @@ def test_a_damaged_snapshot_is_a_logged_miss(store, folder, run_id, damage, capl
         path.write_bytes(content[: len(content) // 2])
     elif damage == "flipped":
         with zipfile.ZipFile(path) as file:
-            start = file.getinfo("packed.npy").header_offset
-        place = start + 30 + len("packed.npy") + 20 + 200
+            start = file.getinfo("digits.npy").header_offset
+        place = start + 30 + len("digits.npy") + 20 + 128
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
     elif damage == "another length":
         other = snapshots.load_snapshot(snapshots.snapshot_key(folder, store.database, run, 48), 48)
-        short = columns.RatingColumns(other.ratings.packed[:5], None)
-        snapshots.write_snapshot(
-            snapshots.snapshot_key(folder, store.database, run, 48),
-            snapshots.Snapshot(short, other.personas, other.mass),
-            {run_id},
-        )
+        other.answers.digits[:, 0] = 0
+        key = snapshots.snapshot_key(folder, store.database, run, 48)
+        snapshots.write_snapshot(key, other, {run_id})
     else:
         path.write_bytes(b"something else")
     with caplog.at_level(logging.WARNING):
