@@ -154,8 +154,8 @@ def describe_distributions(
         reversed_order: As in `compute_rating_distributions`.
     """
     table = np.asarray(probabilities, dtype=np.float64).reshape(-1, N_POINTS)
-    total = table.sum(axis=1, keepdims=True)
-    table = np.divide(table, total, out=np.full(table.shape, np.nan), where=total > 0)
+    total = (table @ np.ones(N_POINTS))[:, None]
+    table = table / np.where(total > 0, total, np.nan)
     known = np.full(len(table), np.nan) if mass is None else np.asarray(mass, dtype=np.float64)
     return _describe(table, known, reversed_order)
 
@@ -172,9 +172,12 @@ def compute_distribution_sums(
     """
     defined = ~np.isnan(distributions.expected)
     group = np.zeros(len(defined), dtype=np.int64) if groups is None else groups
-    group = group[defined]
-    shares, expected = distributions.probabilities[defined], distributions.expected[defined]
-    mass = distributions.mass[defined]
+    shares, expected = distributions.probabilities, distributions.expected
+    variance, entropy = distributions.variance, distributions.entropy_norm
+    mass = distributions.mass
+    if not defined.all():
+        group, shares, expected = group[defined], shares[defined], expected[defined]
+        variance, entropy, mass = variance[defined], entropy[defined], mass[defined]
     known = ~np.isnan(mass)
 
     def total(values: NDArray[Any], of: IntArray = group) -> FloatArray:
@@ -188,9 +191,9 @@ def compute_distribution_sums(
         probabilities=np.column_stack([total(share) for share in shares.T]),
         expected=mean,
         spread=total(np.square(expected - mean[group])),
-        variance=total(distributions.variance[defined]),
-        entropy_norm=total(distributions.entropy_norm[defined]),
-        mode=total(shares.max(axis=1, initial=0.0)),
+        variance=total(variance),
+        entropy_norm=total(entropy),
+        mode=total(np.maximum.reduce(list(shares.T))),
         n_mass=total(known.astype(np.float64)),
         mass=total(mass[known], group[known]),
         n_low_mass=total(mass < LOW_MASS),
@@ -248,18 +251,16 @@ def _describe(
     in_reverse = np.broadcast_to(np.asarray(reversed_order, dtype=bool), len(probabilities))
     shares = np.where(in_reverse[:, None], probabilities[:, ::-1], probabilities)
     points = np.arange(1.0, N_POINTS + 1)
+    middle = (N_POINTS + 1) / 2  # squares around it are small, so that their difference is exact
     expected = shares @ points
-    variance = (shares * np.square(points - expected[:, None])).sum(axis=1)
-    defined = ~np.isnan(expected)
-    entropy = np.full(len(shares), np.nan)
-    entropy[defined] = scipy.stats.entropy(shares[defined], axis=1)
-    mode = np.zeros(len(shares), dtype=np.int64)
-    mode[defined] = shares[defined].argmax(axis=1) + 1
+    variance = shares @ np.square(points - middle) - np.square(expected - middle)
+    entropy = scipy.special.entr(shares) @ np.ones(N_POINTS)
+    mode = np.where(np.isnan(expected), 0, shares.argmax(axis=1) + 1)
     return RatingDistributions(
         probabilities=shares,
         mass=mass,
         expected=expected,
-        variance=variance,
+        variance=np.maximum(variance, 0.0),
         entropy=entropy,
         entropy_norm=entropy / np.log(N_POINTS),
         mode=mode,

@@ -87,19 +87,20 @@ def iter_answers(session: Session, run_id: int) -> Iterator[AnswerBlock]:
     query = f"SELECT {', '.join(_PACKED)} FROM benchmarkresult WHERE run_id = {run_id:d}"
     for table in _iter_tables(session, query, len(_PACKED)):
         key, *packed = np.ascontiguousarray(table.T)
-        has_shares = (packed[0] >= 0) & (packed[1] >= 0) & (packed[2] >= 0)
-        shares = np.zeros((len(key), 6), dtype=np.int64)
+        has_shares = np.minimum.reduce(packed) >= 0
+        shares = np.empty((6, len(key)), dtype=np.int64)
         for place, numbers in enumerate(packed):
-            np.right_shift(numbers, _SHARE_BITS, out=shares[:, 2 * place], where=has_shares)
-            np.bitwise_and(numbers, _SHARE_MASK, out=shares[:, 2 * place + 1], where=has_shares)
+            np.right_shift(numbers, _SHARE_BITS, out=shares[2 * place])
+            np.bitwise_and(numbers, _SHARE_MASK, out=shares[2 * place + 1])
+        shares *= has_shares
         yield AnswerBlock(
             persona_id=key >> 24,
             trait_id=(key >> 4) & 0xFFFFF,
             scale_order=((key >> 3) & 1).astype(np.int8),
             rating_raw=(key & 7).astype(np.int8),
             has_shares=has_shares,
-            shares=shares[:, :5],
-            valid_mass=shares[:, 5] - 1,
+            shares=shares[:5].T,
+            valid_mass=shares[5] - 1,
         )
 
 
