@@ -1,10 +1,20 @@
 """Everything that is set from outside: environment variables and the secrets file."""
 
+from collections.abc import Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,8 +23,19 @@ from pydantic_settings import (
 )
 
 from benchlib.domain.errors import InvalidSetting
+from benchlib.domain.users import EVERYBODY, Role, RoleRules
 
 DEFAULT_VLLM_URL = "http://localhost:8000"
+
+
+class Login(BaseModel):
+    """The provider of `st.login`, as Streamlit reads it from the section [auth]."""
+
+    redirect_uri: str
+    cookie_secret: SecretStr = Field(min_length=32)
+    client_id: str
+    client_secret: SecretStr
+    server_metadata_url: str
 
 
 class Settings(BaseSettings):
@@ -60,6 +81,20 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = Field(default=None, min_length=16)
     """Who sends it may write over the API from anywhere; without one only this machine may."""
 
+    auth: Login | None = None
+    """Where people log in; None where the dashboard has one private user."""
+
+    role_claim: str | None = None
+    """The claim of the provider's token that names roles."""
+
+    admins: str = ""
+    """E-mail addresses, separated by commas; so are researchers and viewers."""
+
+    researchers: str = ""
+
+    viewers: str = ""
+    """`*` lets everybody look whom the provider lets log in."""
+
     request_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
     """How long one request to an engine may take."""
 
@@ -75,6 +110,44 @@ class Settings(BaseSettings):
         if self.db_url is not None:
             return self.db_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'benchlib.db'}"
+
+    @field_validator("admins", "researchers")
+    @classmethod
+    def _names_people(cls, text: str) -> str:
+        if EVERYBODY in _listed(text):
+            raise ValueError("* is for viewers only; name e-mail addresses")
+        return text
+
+    @model_validator(mode="after")
+    def _users_are_whole(self) -> "Settings":
+        rules = self.role_rules
+        gives_roles = rules.claim is not None or any(rules.members.values())
+        if self.auth is None and gives_roles:
+            raise InvalidSetting(
+                "Roles are set, but nobody can log in: .streamlit/secrets.toml has no section "
+                "[auth]. Add it, or unset BENCHLIB_ROLE_CLAIM, BENCHLIB_ADMINS, "
+                "BENCHLIB_RESEARCHERS and BENCHLIB_VIEWERS."
+            )
+        if self.auth is not None and not gives_roles:
+            raise InvalidSetting(
+                ".streamlit/secrets.toml has a section [auth], but nobody would get a role; set "
+                "BENCHLIB_ADMINS or BENCHLIB_ROLE_CLAIM."
+            )
+        if self.auth is not None and find_spec("authlib") is None:
+            raise InvalidSetting("Logging in needs Authlib: pip install 'benchlib[users]'.")
+        return self
+
+    @property
+    def role_rules(self) -> RoleRules:
+        """How a login gets its role."""
+        members: Mapping[Role, str] = {
+            Role.ADMIN: self.admins,
+            Role.RESEARCHER: self.researchers,
+            Role.VIEWER: self.viewers,
+        }
+        return RoleRules(
+            self.role_claim or None, {role: _listed(text) for role, text in members.items()}
+        )
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
@@ -100,6 +173,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
+def _listed(text: str) -> frozenset[str]:
+    """The names of a comma-separated list, in lower case."""
+    return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+
+
 def split_addresses(text: str) -> tuple[str, ...]:
     """The addresses of a comma-separated list, without blanks and trailing slashes."""
     return tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
@@ -117,7 +195,9 @@ def get_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        if not name.startswith("VLLM_"):
+        if first["loc"][0] == "auth":
+            name = f"{first['loc'][-1]} in the section [auth]"
+        elif not name.startswith("VLLM_"):
             name = f"BENCHLIB_{name.removeprefix('BENCHLIB_')}"
         raise InvalidSetting(f"The setting {name} is wrong: {first['msg']}.") from None
     except ValueError as error:

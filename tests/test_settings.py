@@ -3,7 +3,9 @@ import sys
 
 import pytest
 
+from benchlib import settings as settings_module
 from benchlib.domain.errors import InvalidSetting
+from benchlib.domain.users import Role
 from benchlib.settings import get_settings, split_addresses
 
 
@@ -38,7 +40,7 @@ def test_the_environment_names_store_and_engines(monkeypatch):
 def test_secrets_may_lie_in_streamlits_file_and_the_environment_wins(tmp_path, monkeypatch):
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "secrets.toml").write_text(
-        'db_url = "sqlite:///x.db"\nvllm_api_key = "from-file"\n[auth]\ncookie_secret = "c"\n'
+        'db_url = "sqlite:///x.db"\nvllm_api_key = "from-file"\n[theme]\nx = 1\n'
     )
     assert get_settings().store_url == "sqlite:///x.db"
     assert get_settings().vllm_api_key.get_secret_value() == "from-file"
@@ -58,6 +60,76 @@ def test_secrets_may_lie_in_streamlits_file_and_the_environment_wins(tmp_path, m
 def test_an_invalid_setting_is_named_in_one_sentence(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(InvalidSetting, match=f"The setting {name} is wrong: Input should be"):
+        get_settings()
+
+
+LOGIN = """
+[auth]
+redirect_uri = "http://localhost:8501/oauth2callback"
+cookie_secret = "a-secret-of-tests-0123456789abcdef"
+client_id = "benchlib"
+client_secret = "secret-of-the-client"
+server_metadata_url = "https://id.example.org/.well-known/openid-configuration"
+"""
+
+
+def write_secrets(folder, text):
+    (folder / ".streamlit").mkdir(exist_ok=True)
+    (folder / ".streamlit" / "secrets.toml").write_text(text)
+
+
+def test_a_login_and_who_gets_which_role(tmp_path, monkeypatch):
+    write_secrets(tmp_path, 'role_claim = "roles"\n' + LOGIN)
+    monkeypatch.setenv("BENCHLIB_ADMINS", " Ada@Example.org,,bob@example.org ")
+    monkeypatch.setenv("BENCHLIB_VIEWERS", "*")
+    settings = get_settings()
+    assert settings.auth.client_id == "benchlib"
+    assert "0123456789" not in repr(settings)
+    assert "secret-of-the-client" not in repr(settings)
+    assert settings.role_rules.claim == "roles"
+    assert settings.role_rules.members == {
+        Role.ADMIN: {"ada@example.org", "bob@example.org"},
+        Role.RESEARCHER: frozenset(),
+        Role.VIEWER: {"*"},
+    }
+
+
+def test_without_a_section_auth_there_are_no_users():
+    assert get_settings().auth is None
+
+
+@pytest.mark.parametrize(
+    ("secrets", "environment", "sentence"),
+    [
+        (LOGIN, {}, "nobody would get a role; set BENCHLIB_ADMINS"),
+        ("", {"BENCHLIB_ADMINS": "ada@example.org"}, r"no section \[auth\]"),
+        ("", {"BENCHLIB_ROLE_CLAIM": "roles"}, r"no section \[auth\]"),
+        (LOGIN, {"BENCHLIB_ADMINS": "*"}, r"BENCHLIB_ADMINS is wrong: .*\* is for viewers only"),
+        (
+            LOGIN.replace("a-secret-of-tests-0123456789abcdef", "short"),
+            {"BENCHLIB_ADMINS": "ada@example.org"},
+            r"cookie_secret in the section \[auth\] is wrong: .* at least 32",
+        ),
+        (
+            LOGIN.replace("client_id", "client"),
+            {"BENCHLIB_ADMINS": "ada@example.org"},
+            r"client_id in the section \[auth\] is wrong: Field required",
+        ),
+    ],
+)
+def test_half_a_login_stops_the_start(tmp_path, monkeypatch, secrets, environment, sentence):
+    write_secrets(tmp_path, secrets)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSetting, match=sentence):
+        get_settings()
+
+
+def test_a_login_without_authlib_says_what_to_install(tmp_path, monkeypatch):
+    write_secrets(tmp_path, LOGIN)
+    monkeypatch.setenv("BENCHLIB_ADMINS", "ada@example.org")
+    monkeypatch.setattr(settings_module, "find_spec", lambda _name: None)
+    with pytest.raises(InvalidSetting, match=r"pip install 'benchlib\[users\]'"):
         get_settings()
 
 
