@@ -236,3 +236,17 @@ class BenchCache(SQLModel, table=True):
     panel: str
     payload: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     created_at: datetime = _time(nullable=False)
+
+
+class AuditEntry(SQLModel, table=True):
+    """Who did what, when. Rows are only ever added; what they tell of may be gone."""
+
+    __table_args__ = (Index("ix_auditentry_object", "kind", "object_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime = _time(nullable=False)
+    user_name: str
+    action: str
+    kind: str
+    object_id: int | None = None
+    detail: str
