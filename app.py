@@ -10,13 +10,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import streamlit as st
 from starlette.routing import Mount
 
-from benchlib.bootstrap import check_start, get_service, lifespan
+from benchlib.bootstrap import check_start, get_api_service, lifespan
 from benchlib.presentation.api.guard import Guard
 from benchlib.presentation.api.routes import create_api
 from benchlib.settings import get_settings
 
 check_start()  # a wrong setting or store ends the start with one sentence, not a traceback
 
-token = get_settings().api_token
-api = Guard(create_api(get_service), token.get_secret_value() if token else None)
+settings = get_settings()
+token = settings.api_token.get_secret_value() if settings.api_token else None
+api = Guard(create_api(get_api_service), token, has_users=settings.auth is not None)
 app = st.App("pages/navigation.py", lifespan=lifespan, routes=[Mount("/api", app=api)])

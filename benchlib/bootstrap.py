@@ -16,6 +16,7 @@ import benchlib
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.dataset_service import DatasetService
 from benchlib.domain.errors import BenchlibError
+from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
 from benchlib.infrastructure.execution.executor import Worksite
 from benchlib.infrastructure.execution.worker import Worker, process_name
@@ -46,12 +47,25 @@ def check_start() -> None:
 
 
 def get_service() -> BenchmarkService:
-    """The process's benchmark service; built at the first call."""
+    """The process's benchmark service; built at the first call.
+
+    Where there are users, it acts for nobody until `acting_as` names one.
+    """
     return get_parts().service
 
 
+def get_api_service() -> BenchmarkService:
+    """The benchmark service for the API, acting for the token where one is set.
+
+    The guard in front of the API lets nobody write without a token that is set, and nobody read
+    where there are users.
+    """
+    service = get_service()
+    return service if get_settings().api_token is None else service.acting_as(API_TOKEN)
+
+
 def get_dataset_service() -> DatasetService:
-    """The process's dataset service."""
+    """The process's dataset service; acts as that of `get_service`."""
     return get_parts().datasets
 
 
@@ -71,10 +85,11 @@ def get_parts() -> Parts:
 def build(settings: Settings) -> Parts:
     """Build the parts; whoever calls this must `close` them."""
     store = open_store(settings.store_url)
-    datasets = DatasetService(store, read_only=settings.read_only)
+    user = OWNER if settings.auth is None else NOBODY
+    datasets = DatasetService(store, read_only=settings.read_only, user=user)
     worker = None
     if not settings.read_only:
-        datasets.load_sample_data()
+        datasets.acting_as(DASHBOARD).load_sample_data()
         worker = Worker(
             Worksite(
                 store=store,
@@ -87,9 +102,9 @@ def build(settings: Settings) -> Parts:
             ),
             auto_resume=settings.auto_resume,
         )
-    service = BenchmarkService(store, worker, settings)
+    service = BenchmarkService(store, worker, settings, user)
     if worker is not None:
-        worker.after_run = service.start_warm_cache
+        worker.after_run = service.acting_as(DASHBOARD).start_warm_cache
         worker.start()
     return Parts(store, worker, service, datasets)
 
@@ -99,8 +114,7 @@ def close(parts: Parts) -> None:
     if parts.worker is not None:
         parts.worker.stop()
     stop_warm_cache_jobs()
-    parts.service.stop_server()
-    parts.store.close()
+    parts.service.close()
 
 
 @asynccontextmanager

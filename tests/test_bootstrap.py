@@ -5,6 +5,7 @@ import pytest
 
 from benchlib import bootstrap
 from benchlib.application.commands import start_benchmark
+from benchlib.domain.errors import NotAllowed
 from benchlib.settings import Settings
 from tests.samples import get_run
 
@@ -60,6 +61,33 @@ def test_a_read_only_dashboard_has_no_worker(tmp_path):
     assert parts.worker is None
     assert parts.service.read_only
     bootstrap.close(parts)
+
+
+LOGIN = {
+    "redirect_uri": "http://localhost:8501/oauth2callback",
+    "cookie_secret": "a-secret-of-tests-0123456789abcdef",
+    "client_id": "benchlib",
+    "client_secret": "secret",
+    "server_metadata_url": "https://id.example.org/.well-known/openid-configuration",
+}
+
+
+def test_where_people_log_in_services_act_for_nobody_until_told(tmp_path, monkeypatch):
+    settings = Settings(data_dir=tmp_path, auth=LOGIN, admins="a@b.c", api_token="t" * 16)
+    parts = bootstrap.build(settings)
+    command = start_benchmark(dataset_id=1, llm="simulated", simulated_items_per_second=1)
+    try:
+        with pytest.raises(NotAllowed, match="log in first"):
+            parts.service.start_benchmark(command)
+        with pytest.raises(NotAllowed, match="log in first"):
+            parts.datasets.delete_dataset(1)
+        assert parts.datasets.list_datasets()  # the dashboard loads its samples all the same
+        monkeypatch.setattr(bootstrap, "get_service", lambda: parts.service)
+        monkeypatch.setattr(bootstrap, "get_settings", lambda: settings)
+        run_id = bootstrap.get_api_service().start_benchmark(command)
+        assert parts.service.get_run(run_id)["launched_by"] == "api token"
+    finally:
+        bootstrap.close(parts)
 
 
 def test_the_start_loads_no_part_that_only_some_statistics_need():

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any, Literal
 
 import benchlib
+from benchlib.application.acting import needs
 from benchlib.application.commands import StartBenchmark
 from benchlib.application.engines import EngineChoice, EngineConnection, EngineService, ServerState
 from benchlib.application.payloads import (
@@ -30,13 +31,14 @@ from benchlib.domain.results import (
     WorkItem,
 )
 from benchlib.domain.run_state import ACTIVE, RESUMABLE
+from benchlib.domain.users import OWNER, AuditRecord, Role, User
 from benchlib.domain.vocabulary import SCALE_ORDERS, RunStatus, ScaleOrder
 from benchlib.domain.work_plan import count_items, work_plan
 from benchlib.infrastructure.execution import progress_tracker
 from benchlib.infrastructure.execution.progress_tracker import ProgressStatus
 from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME
 from benchlib.infrastructure.execution.worker import Worker
-from benchlib.infrastructure.storage import datasets, results, runs, traits
+from benchlib.infrastructure.storage import audit, datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store, open_store
 from benchlib.settings import Settings, get_settings
 
@@ -48,6 +50,7 @@ class BenchmarkService(RunAnalysis):
         store: Where runs lie; None opens the one the settings name.
         worker: The process's background thread; None where another process executes.
         settings: None reads the environment.
+        user: For whom it acts.
     """
 
     def __init__(
@@ -55,19 +58,16 @@ class BenchmarkService(RunAnalysis):
         store: Store | None = None,
         worker: Worker | None = None,
         settings: Settings | None = None,
+        user: User = OWNER,
     ) -> None:
         settings = settings or get_settings()
-        super().__init__(store or open_store(settings.store_url), settings)
+        super().__init__(store or open_store(settings.store_url), settings, user)
         self._worker = worker
         self._engines = EngineService(self._settings)
 
-    @property
-    def read_only(self) -> bool:
-        """Whether every write is refused."""
-        return self._settings.read_only
-
     def close(self) -> None:
-        """Give back the store's connections; for a service that was built without one."""
+        """Stop the local server, if one was started, and give back the store's connections."""
+        self._engines.stop_server()
         self._store.close()
 
     # -- runs ---------------------------------------------------------------------------------
@@ -86,8 +86,10 @@ class BenchmarkService(RunAnalysis):
         with self._store.read() as session:
             run = runs.get_run(session, run_id)
             asked = traits.get_traits(session, run.config.trait_ids)
+            launched_by = audit.launched_by(session, run_id)
         return {
             **_summary(run),
+            "launched_by": launched_by,
             "dataset": {"id": run.dataset_id, "name": run.dataset_name, "kind": run.dataset_kind},
             "config": _public_config(run.config),
             "manifest": dict(run.manifest),
@@ -101,6 +103,7 @@ class BenchmarkService(RunAnalysis):
         with self._store.read() as session:
             return runs.list_models(session)
 
+    @needs(Role.RESEARCHER, "launch or resume runs")
     def start_benchmark(self, command: StartBenchmark) -> int:
         """Queue a run, or put one that is not complete back into the queue; returns at once.
 
@@ -111,7 +114,6 @@ class BenchmarkService(RunAnalysis):
             InvalidInput: Something chosen does not exist or does not fit.
             WrongState: The run to resume is complete or active.
         """
-        self._refuse_when_read_only()
         if command.resume_run_id is not None:
             run_id = self._resume(command)
         else:
@@ -119,7 +121,10 @@ class BenchmarkService(RunAnalysis):
             with self._store.write() as session:
                 n_personas = datasets.get_dataset(session, config.dataset_id).n_personas
                 total = count_items(n_personas, len(config.trait_ids), config.dual_fraction)
-                run_id = runs.add_run(session, config, total, datetime.now(UTC))
+                now = datetime.now(UTC)
+                run_id = runs.add_run(session, config, total, now)
+                words = _in_words(runs.get_run(session, run_id))
+                self._record(session, "launched", "run", run_id, words, now)
         if self._worker is not None:
             key = command.vllm_api_key
             self._worker.remember_key(run_id, key.get_secret_value() if key else None)
@@ -149,38 +154,45 @@ class BenchmarkService(RunAnalysis):
             "error": status["error"],
         }
 
+    @needs(Role.RESEARCHER, "cancel runs")
     def cancel_benchmark(self, run_id: int) -> None:
         """Cancel a queued run at once; ask a running one to stop. What is rated is kept.
 
         Raises:
             WrongState: The run has ended.
         """
-        self._refuse_when_read_only()
+        now = datetime.now(UTC)
         with self._store.write() as session:
-            runs.request_cancel(session, run_id, datetime.now(UTC))
+            runs.request_cancel(session, run_id, now)
+            words = _in_words(runs.get_run(session, run_id))
+            self._record(session, "cancelled", "run", run_id, words, now)
 
+    @needs(Role.RESEARCHER, "tag runs and write notes")
     def annotate_run(self, run_id: int, *, note: str, tags: Sequence[str]) -> None:
         """Write a note and tags, for people to find the run again."""
-        self._refuse_when_read_only()
         kept = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
         if len(note) > 10_000 or any(len(tag) > 50 for tag in kept):
             raise InvalidInput("A note has at most 10,000 characters, a tag 50; shorten it.")
         with self._store.write() as session:
             runs.annotate(session, run_id, note=note, tags=kept)
+            words = f"Tags: {', '.join(kept) or 'none'}"
+            self._record(session, "tagged", "run", run_id, words, datetime.now(UTC))
 
+    @needs(Role.ADMIN, "delete runs")
     def delete_run(self, run_id: int) -> int:
         """Delete a run with all its results; return how many results went.
 
         Raises:
             WrongState: It is queued or running.
         """
-        self._refuse_when_read_only()
         with self._store.write() as session:
             run = runs.get_run(session, run_id)
             if run.status in ACTIVE:
                 raise WrongState(f"Run {run_id} is {run.status}; cancel it first.")
             deleted = runs.delete_run(session, run_id)
-        self.forget_run(run_id)
+            words = f"{_in_words(run)}, {deleted:,} answers"
+            self._record(session, "deleted", "run", run_id, words, datetime.now(UTC))
+        self._forget_run(run_id)
         return deleted
 
     # -- before a run -------------------------------------------------------------------------
@@ -230,6 +242,7 @@ class BenchmarkService(RunAnalysis):
 
     # -- engines ------------------------------------------------------------------------------
 
+    @needs(Role.RESEARCHER, "test connections", writes=False)
     def test_connection(
         self, base_url: str | None = None, api_key: str | None = None
     ) -> list[EngineConnection]:
@@ -240,17 +253,27 @@ class BenchmarkService(RunAnalysis):
         """What a form opens with: the server that answers, else the simulated rater."""
         return self._engines.default_engine()
 
+    @needs(Role.ADMIN, "start the local server")
     def start_server(self, model: str) -> ServerState:
         """Start a local vLLM server for a model name or folder."""
-        return self._engines.start_server(model)
+        state = self._engines.start_server(model)
+        with self._store.write() as session:
+            self._record(session, "started", "server", None, model, datetime.now(UTC))
+        return state
 
     def server_state(self) -> ServerState | None:
         """Where the local server stands; None if none was started."""
         return self._engines.server_state()
 
+    @needs(Role.ADMIN, "stop the local server")
     def stop_server(self) -> None:
-        """Stop the local server."""
+        """Stop the local server; does nothing where none was started."""
+        state = self._engines.server_state()
+        if state is None:
+            return
         self._engines.stop_server()
+        with self._store.write() as session:
+            self._record(session, "stopped", "server", None, state["model"], datetime.now(UTC))
 
     # -- what a run found ---------------------------------------------------------------------
 
@@ -315,6 +338,20 @@ class BenchmarkService(RunAnalysis):
             system_prompt=run.config.system_prompt,
         )
         return book.question(WorkItem(persona, trait, answer.scale_order), answer.attempt)
+
+    # -- who did what -------------------------------------------------------------------------
+
+    @needs(Role.ADMIN, "see who did what", writes=False)
+    def list_activity(self, *, limit: int = 50, offset: int = 0) -> list[AuditRecord]:
+        """One page of who did what, newest first."""
+        with self._store.read() as session:
+            return audit.list_entries(session, limit=limit, offset=offset)
+
+    @needs(Role.ADMIN, "see who did what", writes=False)
+    def count_activity(self) -> int:
+        """How many deeds are recorded."""
+        with self._store.read() as session:
+            return audit.count_entries(session)
 
     # -- the process --------------------------------------------------------------------------
 
@@ -404,7 +441,13 @@ class BenchmarkService(RunAnalysis):
                     {**_stored_config(run.config), "vllm_base_url": command.vllm_base_url}
                 )
             runs.requeue(session, run_id, config)
+            self._record(session, "resumed", "run", run_id, _in_words(run), datetime.now(UTC))
         return run_id
+
+
+def _in_words(run: RunRecord) -> str:
+    """What still tells which run it was when it is gone."""
+    return f"{run.model_name} on {run.dataset_name}"
 
 
 def _stored_config(config: RunConfig) -> dict[str, Any]:

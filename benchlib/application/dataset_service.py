@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from benchlib.application.acting import Acting, needs
 from benchlib.application.composition import Composition as Composition
 from benchlib.application.composition import dataset_composition, table_composition
 from benchlib.application.designs import (
@@ -17,7 +18,7 @@ from benchlib.application.designs import (
     design_personas,
 )
 from benchlib.application.sample_data import load_sample_data
-from benchlib.domain.errors import InvalidInput, ReadOnly
+from benchlib.domain.errors import InvalidInput
 from benchlib.domain.personas import (
     PersonaDraft,
     check_personas,
@@ -34,6 +35,7 @@ from benchlib.domain.traits import (
     same_wording,
     trait_row,
 )
+from benchlib.domain.users import OWNER, Role, User
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.table_files import read_table, write_csv, write_parquet
@@ -89,21 +91,29 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class DatasetService:
-    """The door to personas, datasets and traits for pages, API, CLI and notebooks."""
+class DatasetService(Acting):
+    """The door to personas, datasets and traits for pages, API, CLI and notebooks.
+
+    Every method that writes raises ReadOnly or NotAllowed where the user may not, and records what
+    was done.
+    """
 
     def __init__(
-        self, store: Store, read_only: bool = False, now: Callable[[], datetime] = _utc_now
+        self,
+        store: Store,
+        read_only: bool = False,
+        now: Callable[[], datetime] = _utc_now,
+        user: User = OWNER,
     ) -> None:
+        super().__init__(user, read_only)
         self._store = store
         self._now = now
-        self.read_only: Final = read_only
         self._compositions: OrderedDict[tuple[int, str], Composition] = OrderedDict()
         self._lock = threading.Lock()  # compositions and their order of use change together
 
+    @needs(Role.ADMIN, "load sample data")
     def load_sample_data(self) -> None:
         """Fill an empty store with sample data; does nothing where there is data."""
-        self._refuse_if_read_only()
         load_sample_data(self._store, self._now())
 
     def list_datasets(self) -> list[DatasetRecord]:
@@ -198,6 +208,7 @@ class DatasetService:
                 break
         return PersonaPreview(file.form, table_composition(table), tuple(first), table.warnings)
 
+    @needs(Role.RESEARCHER, "import datasets")
     def import_personas(
         self,
         content: bytes,
@@ -220,11 +231,9 @@ class DatasetService:
             The id of the dataset.
 
         Raises:
-            ReadOnly: Nothing may be written.
             InvalidInput: The file breaks a rule; the text names rows, columns, what is allowed.
             WrongState: The name is taken.
         """
-        self._refuse_if_read_only()
         name, note = _check_name(name), _check_note(note)
         file = read_table(content, encoding)
         table = check_personas(file.frame)
@@ -234,25 +243,24 @@ class DatasetService:
             "sha256": hashlib.sha256(content).hexdigest(),
         }
         kind = "counterfactual" if table.has_links else "imported"
-        dataset_id = self._add(name, kind, table.drafts(), parameters, note)
+        dataset_id = self._add("imported", name, kind, table.drafts(), parameters, note)
         self._remember(self.get_dataset(dataset_id), table_composition(table))
         return dataset_id
 
+    @needs(Role.RESEARCHER, "build datasets")
     def build_dataset(self, design: Design, name: str, note: str = "") -> int:
         """Make a dataset by design and return its id.
 
         Raises:
-            ReadOnly: Nothing may be written.
             InvalidInput: The design cannot be met; the text says what can.
             NotFound: One of its datasets does not exist.
             WrongState: The name is taken.
         """
-        self._refuse_if_read_only()
         name, note = _check_name(name), _check_note(note)
         with self._store.read() as session:
             drafts = design_personas(session, design)
             parameters = design_parameters(session, design)
-        return self._add(name, design_kind(design), drafts, parameters, note)
+        return self._add("built", name, design_kind(design), drafts, parameters, note)
 
     def export_personas(self, dataset_id: int, file_format: FileFormat = "csv") -> bytes:
         """A dataset as a file that `import_personas` reads back to the same personas.
@@ -265,17 +273,18 @@ class DatasetService:
         drafts = datasets.iter_drafts(self._store, dataset_id)
         return _write(file_format, columns, persona_rows(drafts, columns))
 
+    @needs(Role.ADMIN, "delete datasets")
     def delete_dataset(self, dataset_id: int) -> None:
         """Delete a dataset and the personas that are in no other one.
 
         Raises:
-            ReadOnly: Nothing may be written.
             NotFound: There is no such dataset.
             WrongState: Runs were made on it.
         """
-        self._refuse_if_read_only()
         with self._store.write() as session:
+            name = datasets.get_dataset(session, dataset_id).name
             datasets.delete_dataset(session, dataset_id)
+            self._record(session, "deleted", "dataset", dataset_id, name, self._now())
 
     def list_traits(self, *, active_only: bool = False) -> list[TraitRecord]:
         """The catalogue, in the order in which traits first came."""
@@ -306,6 +315,7 @@ class DatasetService:
             file.form, tuple(groups["new"]), tuple(groups["changed"]), tuple(groups["unchanged"])
         )
 
+    @needs(Role.RESEARCHER, "import traits")
     def import_traits(self, content: bytes, encoding: str | None = None) -> list[int]:
         """Bring a CSV or Parquet file of traits into the catalogue, all of it or nothing.
 
@@ -315,22 +325,23 @@ class DatasetService:
             The ids of the traits, in the order of the file.
 
         Raises:
-            ReadOnly: Nothing may be written.
             InvalidInput: The file breaks a rule; the text names rows, columns, what is allowed.
         """
-        self._refuse_if_read_only()
         drafts = check_traits(read_table(content, encoding).frame)
         with self._store.write() as session:
-            return traits.add_traits(session, drafts, now=self._now())
+            ids = traits.add_traits(session, drafts, now=self._now())
+            names = ", ".join(draft.case_id for draft in drafts)
+            words = f"{len(drafts)} in a file: {names}"
+            self._record(session, "imported", "trait", None, words, self._now())
+            return ids
 
+    @needs(Role.RESEARCHER, "add traits")
     def add_trait(self, draft: TraitDraft) -> int:
         """Bring a new trait into the catalogue and return its id.
 
         Raises:
-            ReadOnly: Nothing may be written.
             InvalidInput: The draft breaks a rule, or the catalogue has this case_id.
         """
-        self._refuse_if_read_only()
         checked = check_trait(draft)
         with self._store.write() as session:
             if checked.case_id in {trait.case_id for trait in traits.list_traits(session)}:
@@ -338,33 +349,38 @@ class DatasetService:
                     f"The catalogue has a trait {shorten(checked.case_id)}; edit that one, or "
                     "choose another name."
                 )
-            return traits.add_traits(session, [checked], now=self._now())[0]
+            (trait_id,) = traits.add_traits(session, [checked], now=self._now())
+            self._record(session, "added", "trait", trait_id, checked.case_id, self._now())
+            return trait_id
 
+    @needs(Role.RESEARCHER, "edit traits")
     def edit_trait(self, trait_id: int, draft: TraitDraft) -> int:
         """Give a trait new words; old runs keep the old ones. Returns the id of the new version.
 
         Raises:
-            ReadOnly: Nothing may be written.
             NotFound: There is no such trait.
             InvalidInput: The draft breaks a rule.
             WrongState: Somebody else edited the trait meanwhile.
         """
-        self._refuse_if_read_only()
         checked = check_trait(draft)
         with self._store.write() as session:
-            return traits.edit_trait(session, trait_id, checked, now=self._now())
+            new_id = traits.edit_trait(session, trait_id, checked, now=self._now())
+            self._record(session, "edited", "trait", new_id, checked.case_id, self._now())
+            return new_id
 
+    @needs(Role.RESEARCHER, "switch traits on and off")
     def set_trait_active(self, trait_id: int, active: bool) -> None:
         """Offer a trait for new runs, or no longer.
 
         Raises:
-            ReadOnly: Nothing may be written.
             NotFound: There is no such trait.
             WrongState: This version was replaced by a newer one.
         """
-        self._refuse_if_read_only()
         with self._store.write() as session:
             traits.set_trait_active(session, trait_id, active)
+            name = traits.get_traits(session, [trait_id])[0].case_id
+            action = "activated" if active else "deactivated"
+            self._record(session, action, "trait", trait_id, name, self._now())
 
     def export_traits(self, file_format: FileFormat = "csv") -> bytes:
         """The catalogue as a file that `import_traits` reads back."""
@@ -376,12 +392,9 @@ class DatasetService:
             while len(self._compositions) > _KEPT_COMPOSITIONS:
                 self._compositions.popitem(last=False)
 
-    def _refuse_if_read_only(self) -> None:
-        if self.read_only:
-            raise ReadOnly()
-
     def _add(
         self,
+        action: str,
         name: str,
         kind: str,
         drafts: Iterable[PersonaDraft],
@@ -389,9 +402,11 @@ class DatasetService:
         note: str,
     ) -> int:
         with self._store.write() as session:
-            return datasets.add_dataset(
+            dataset_id = datasets.add_dataset(
                 session, name, kind, drafts, parameters=parameters, note=note, now=self._now()
             )
+            self._record(session, action, "dataset", dataset_id, name, self._now())
+            return dataset_id
 
 
 def _check_name(name: str) -> str:

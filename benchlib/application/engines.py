@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Literal, TypedDict
 
-from benchlib.domain.errors import BenchlibError, InvalidInput, ReadOnly
+from benchlib.domain.errors import BenchlibError, InvalidInput
 from benchlib.infrastructure.execution.engine_hosts import checked_addresses, normalise_address
 from benchlib.infrastructure.execution.engine_http import EngineHttp, open_session
 from benchlib.infrastructure.execution.engine_identity import EngineRefusal, choose_model, identify
@@ -110,11 +110,8 @@ class EngineService:
         """Start vLLM for a model name or folder, or keep the one that serves it already.
 
         Raises:
-            ReadOnly: This dashboard only shows.
             BenchlibError: No model is named, or the interpreter has no vLLM.
         """
-        if self._settings.read_only:
-            raise ReadOnly
         python = self._settings.vllm_python
         self._server = VllmServer.start(
             model,

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from benchlib.application.acting import Acting, needs
 from benchlib.application.analysis_payloads import (
     CacheCleared,
 )
-from benchlib.domain.errors import ReadOnly
 from benchlib.domain.results import RunRecord
 from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.users import OWNER, Role, User
 from benchlib.infrastructure import data_loader, snapshots
 from benchlib.infrastructure.cache_warming import (
     WarmJob,
@@ -30,10 +31,11 @@ from benchlib.settings import Settings
 _Panel = TypeVar("_Panel")
 
 
-class KeptPanels:
+class KeptPanels(Acting):
     """Reads the store; writes kept panels and snapshots, and nothing where it is read-only."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, user: User = OWNER) -> None:
+        super().__init__(user, settings.read_only)
         self._store = store
         self._settings = settings
         self._computing = _OneAtATime()
@@ -43,18 +45,14 @@ class KeptPanels:
         self._current(run_id)
         return warm_job_snapshot(run_id, store=self._store.database)
 
+    @needs(Role.RESEARCHER, "clear what is kept of a run")
     def clear_cache(self, run_id: int) -> CacheCleared:
-        """Forget every kept panel and snapshot of a run; they come back when asked for.
-
-        Raises:
-            ReadOnly: This dashboard changes nothing.
-        """
-        self._refuse_when_read_only()
+        """Forget every kept panel and snapshot of a run; they come back when asked for."""
         self._current(run_id)
         deleted = benchmark_cache.clear_cached(self._store, run_id)
-        return {"ok": True, "deleted": deleted, "snapshots": self.forget_run(run_id)}
+        return {"ok": True, "deleted": deleted, "snapshots": self._forget_run(run_id)}
 
-    def forget_run(self, run_id: int) -> int:
+    def _forget_run(self, run_id: int) -> int:
         """Drop a run from memory and its snapshots from disk; return how many those were."""
         data_loader.forget_run(self._store, run_id)
         return snapshots.delete_snapshots(self._snapshot_folder, self._store.database, run_id)
@@ -72,7 +70,7 @@ class KeptPanels:
         return data_loader.attribute_names(personas)
 
     def _load(self, run: RunRecord) -> LoadedRun:
-        write = not self._settings.read_only
+        write = not self.read_only
         return data_loader.load_run_cached(self._store, run, self._snapshot_folder, write=write)
 
     def _panel(
@@ -88,7 +86,7 @@ class KeptPanels:
             digest = columns.fetch_trait_digest(session, run.config.trait_ids)
         if run.status in ACTIVE:
             return compute(self._load(run))
-        keep = not self._settings.read_only
+        keep = not self.read_only
         n_rows = benchmark_cache.result_row_count(self._store, run, keep=keep)
         key = benchmark_cache.cache_key(run, panel, parameters, n_rows, digest)
         kept = benchmark_cache.get_cached(self._store, key)
@@ -106,10 +104,6 @@ class KeptPanels:
                     self._store, key, run_id, panel, value, datetime.now(UTC)
                 )
             return value
-
-    def _refuse_when_read_only(self) -> None:
-        if self._settings.read_only:
-            raise ReadOnly
 
 
 class _OneAtATime:

@@ -49,9 +49,12 @@ class RunDataset(TypedDict):
 class RunDetail(RunSummary):
     """One run with its configuration, manifest, counts so far and attribute names.
 
+    `launched_by` is None for runs from before there was a record of it.
+
     `tally`: {"in": [n1..n5], "rev": [n1..n5], "failures": {kind: attempts}, "latest": [...]}.
     """
 
+    launched_by: str | None
     dataset: RunDataset
     config: dict[str, Any]
     manifest: dict[str, Any]

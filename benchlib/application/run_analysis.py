@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from benchlib.application.acting import needs
 from benchlib.application.analysis_payloads import (
     AdjustedPanel,
     ComponentsPanel,
@@ -30,6 +31,7 @@ from benchlib.domain.panels import compute_panel
 from benchlib.domain.permutation import DEFAULT_N_PERM
 from benchlib.domain.results import RunRecord, TraitRecord
 from benchlib.domain.significance import DEFAULT_ALPHA
+from benchlib.domain.users import Role
 from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.cache_warming import (
     Step,
@@ -177,13 +179,9 @@ class RunAnalysis(AnswerPanels, GroupPanels):
         names = data_loader.attribute_names(personas)
         return plan_run(design, personas, names, n_traits, spread)
 
+    @needs(Role.RESEARCHER, "warm up a run")
     def start_warm_cache(self, run_id: int) -> WarmJob:
-        """Compute the default panels of a run in the background; returns at once.
-
-        Raises:
-            ReadOnly: This dashboard keeps nothing.
-        """
-        self._refuse_when_read_only()
+        """Compute the default panels of a run in the background; returns at once."""
         with self._store.read() as session:
             run = runs.get_run(session, run_id)
             asked = traits.get_traits(session, run.config.trait_ids)

@@ -31,6 +31,10 @@ class ReadOnly(BenchlibError):
         super().__init__("This dashboard is read-only; unset BENCHLIB_READ_ONLY to change things.")
 
 
+class NotAllowed(BenchlibError):
+    """The user's role does not reach for what was asked; the text names the one that does."""
+
+
 class StoreError(BenchlibError):
     """The store cannot be opened or written; the text says why and what to do."""
 

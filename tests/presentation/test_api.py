@@ -2,6 +2,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.domain.users import Role, User
 from benchlib.presentation.api.routes import create_api
 from benchlib.settings import Settings
 from tests.samples import add_dataset, add_run, add_traits
@@ -140,6 +141,14 @@ def test_read_only_refuses_writes(store, tmp_path, finished_run):
     with TestClient(create_api(lambda: service)) as client:
         assert "read-only" in body(client.delete(f"/runs/{finished_run}"), 403)["error"]
         assert body(client.get(f"/runs/{finished_run}/metrics"))["ok"]
+
+
+def test_a_role_that_does_not_reach_is_refused(service, finished_run):
+    viewer = service.acting_as(User("vera@example.org", Role.VIEWER))
+    with TestClient(create_api(lambda: viewer)) as client:
+        refused = body(client.delete(f"/runs/{finished_run}"), 403)
+        assert refused["error"] == "Only admins may delete runs; your role is viewer, so ask one."
+        assert body(client.get(f"/runs/{finished_run}"))["n_results"] == 36
 
 
 def test_a_fault_of_the_program_shows_no_trace(client, service, monkeypatch):

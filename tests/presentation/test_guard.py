@@ -4,6 +4,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
@@ -23,8 +25,8 @@ def connect(store, tmp_path):
     add_traits(store)
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path))
 
-    def make(token=None, at="http://127.0.0.1:8501", peer="127.0.0.1"):
-        guarded = Guard(create_api(lambda: service), token)
+    def make(token=None, at="http://127.0.0.1:8501", peer="127.0.0.1", **options):
+        guarded = Guard(create_api(lambda: service), token, **options)
         return TestClient(guarded, base_url=at, client=(peer, 50_000))
 
     return make
@@ -79,6 +81,26 @@ def test_with_a_token_set_every_write_needs_it(connect):
     far.headers["Authorization"] = f"Bearer {TOKEN}"
     assert answer(far.post("/benchmarks/start", json=START), 200)["run_id"] == 1
     assert answer(far.get("/runs"), 200)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+@pytest.mark.parametrize("root", ["", "/api"])
+def test_where_people_log_in_strangers_read_only_the_health(connect, token, root):
+    client = connect(token, has_users=True)  # from this very machine
+    if root:
+        client = TestClient(
+            Starlette(routes=[Mount(root, app=client.app)]),
+            base_url="http://127.0.0.1:8501",
+            client=("127.0.0.1", 50_000),
+        )
+    assert answer(client.get(f"{root}/health"), 200)
+    for path in ("/runs", "/runs/1", "/openapi.json", "/docs", "/nowhere", "/health/", "/healthy"):
+        assert "BENCHLIB_API_TOKEN" in answer(client.get(root + path), 401)["error"]
+    assert answer(client.post(f"{root}/benchmarks/start", json=START), 401)
+    if token:
+        known = {"Authorization": f"Bearer {token}"}
+        assert answer(client.get(f"{root}/runs", headers=known), 200) == []
+        assert answer(client.post(f"{root}/benchmarks/start", json=START, headers=known), 200)
 
 
 def test_a_name_of_a_stranger_that_was_pointed_here_reads_nothing(connect):

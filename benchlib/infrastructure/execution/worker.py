@@ -13,9 +13,10 @@ from typing import Final
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.results import RunRecord
 from benchlib.domain.run_state import is_stale
+from benchlib.domain.users import DASHBOARD
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.executor import Worksite, execute_benchmark_run
-from benchlib.infrastructure.storage import runs
+from benchlib.infrastructure.storage import audit, runs
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +129,10 @@ class Worker:
         with self.site.store.write() as session:
             for run in runs.list_runs(session, statuses=[RunStatus.INTERRUPTED]):
                 runs.requeue(session, run.id)
+                words = f"{run.model_name} on {run.dataset_name}, by BENCHLIB_AUTO_RESUME"
+                audit.add_entry(
+                    session, DASHBOARD.name, "resumed", "run", run.id, words, self.site.now()
+                )
                 _log.info("run %d: resumed by itself", run.id)
 
     def _work(self) -> None:

@@ -28,16 +28,19 @@ class Guard:
     - Without it, the name it was sent to must be this machine's or an address, so that nobody can
       point a name of theirs here (DNS rebinding); only this machine may write, and only while no
       token is set.
+    - Where people log in, nobody but the token reads or writes; only the health is told to all.
     - A write comes from no other web page (Origin), and a body is JSON of at most LARGEST_BODY.
 
     Args:
         api: The application behind.
         token: BENCHLIB_API_TOKEN; None if none is set.
+        has_users: Whether people log in to the dashboard.
     """
 
-    def __init__(self, api: App, token: str | None) -> None:
+    def __init__(self, api: App, token: str | None, *, has_users: bool = False) -> None:
         self._api = api
         self._token = token
+        self._has_users = has_users
         self._names = {"localhost", socket.gethostname().lower()}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -81,6 +84,12 @@ class Guard:
         if not known and not (host in self._names or _is_address(host)):
             return 403, (
                 "This name is not known to the dashboard; use its address, or set "
+                "BENCHLIB_API_TOKEN and send it as Authorization: Bearer."
+            )
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if self._has_users and not known and path != "/health":
+            return 401, (
+                "People log in to this dashboard, so the API needs the token; set "
                 "BENCHLIB_API_TOKEN and send it as Authorization: Bearer."
             )
         if scope["method"] in _READS:

@@ -27,6 +27,7 @@ from benchlib.domain.errors import (
     BenchlibError,
     EngineNotReachable,
     InvalidInput,
+    NotAllowed,
     NotFound,
     ReadOnly,
     StoreError,
@@ -41,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 _STATUS: Final[dict[type[BenchlibError], int]] = {
     InvalidInput: 400,
+    NotAllowed: 403,
     ReadOnly: 403,
     NotFound: 404,
     WrongState: 409,
@@ -52,7 +54,7 @@ _STATUS: Final[dict[type[BenchlibError], int]] = {
 _WHY: Final[dict[int | str, str]] = {
     400: "Something asked for does not exist in the run, or a number is out of range.",
     401: "The token is missing or wrong.",
-    403: "Read-only, or a caller that may not.",
+    403: "Read-only, or a caller or role that may not.",
     404: "There is no such run or dataset.",
     409: "The run is in the wrong state for this.",
     413: "The body is too large.",
