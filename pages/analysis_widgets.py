@@ -7,14 +7,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from benchlib import bootstrap
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.presentation import exports
 from benchlib.presentation.figures.notes import Provenance, mark_simulated
-from pages import widgets, words
+from pages import access, widgets, words
 
 PAGES = (
     ("metrics.py", "Metrics", ":material/bar_chart:"),
@@ -61,7 +60,7 @@ class Options(NamedTuple):
 
 def open_run(title: str) -> tuple[BenchmarkService, RunDetail]:
     """Title, run picker, badges and the health banner; stops the page without answers."""
-    service = bootstrap.get_service()
+    service = access.get_service()
     st.title(title)
     run = service.get_run(widgets.pick_run(service.list_runs()))
     widgets.run_badges(run, results=True)
@@ -154,7 +153,7 @@ def pick_options(*, with_sesoi: bool = True, with_correction: bool = True) -> Op
 
 def categories_of(run: RunDetail, attribute: str) -> list[str]:
     """The categories of an attribute in the run's dataset that can be compared."""
-    composition = bootstrap.get_dataset_service().get_composition(run["dataset_id"])
+    composition = access.get_dataset_service().get_composition(run["dataset_id"])
     return [
         value["category"]
         for found in composition["attributes"]

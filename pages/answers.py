@@ -4,11 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from benchlib.application.payloads import RunDetail
-from benchlib.bootstrap import get_dataset_service, get_service
 from benchlib.domain.results import AnswerFilter, StoredAnswer
 from benchlib.presentation.figures.histogram import answer_distribution_figure
 from pages import analysis_widgets as analysis
 from pages import widgets, words
+from pages.access import get_dataset_service, get_service
 
 PAGE_SIZE = 50
 TABS = ("Answers", "Failures", "Missing")

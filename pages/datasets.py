@@ -4,9 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from benchlib.application.dataset_service import Composition
-from benchlib.bootstrap import get_dataset_service
 from benchlib.domain.results import DatasetRecord
 from pages import dataset_designs, dataset_forms, dataset_words, widgets, words
+from pages.access import get_dataset_service
 
 PAGE_SIZE = 50
 TABS = ["Browse", "Import", "Build"]
@@ -180,7 +180,7 @@ def browse(known: list[DatasetRecord]) -> None:
         st.text(dataset.note)
     with st.container(horizontal=True):
         show_downloads(dataset)
-        if not service.read_only:
+        if service.may("delete_dataset"):
             show_delete(dataset)
     st.subheader("Composition")
     show_composition(composition)
@@ -193,7 +193,7 @@ def browse(known: list[DatasetRecord]) -> None:
 st.title("Datasets")
 dataset_forms.go_where_asked()
 known = service.list_datasets()
-if service.read_only:
+if not service.may("import_personas"):
     browse(known)
 else:
     tabs = st.tabs(TABS, key="datasets_tab", on_change="rerun", bind="query-params")

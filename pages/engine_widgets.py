@@ -83,7 +83,7 @@ def managed_server(service: BenchmarkService) -> None:
         "Start server",
         key="server_start",
         icon=":material/power:",
-        disabled=runs or not model.strip() or service.read_only,
+        disabled=runs or not model.strip() or not service.may("start_server"),
         width="stretch",
     ):
         widgets.act(lambda: service.start_server(model.strip()))
@@ -91,7 +91,7 @@ def managed_server(service: BenchmarkService) -> None:
         "Stop server",
         key="server_stop",
         icon=":material/power_off:",
-        disabled=not runs or service.read_only,
+        disabled=not runs or not service.may("stop_server"),
         width="stretch",
     ):
         widgets.act(service.stop_server)

@@ -3,7 +3,6 @@
 import pandas as pd
 import streamlit as st
 
-from benchlib.bootstrap import get_service
 from benchlib.domain.metrics import AttributeMean, TraitCategorySummary
 from benchlib.presentation.exports import provenance_of
 from benchlib.presentation.figures.histogram import rating_histogram_figure, trait_category_figure
@@ -11,6 +10,7 @@ from benchlib.presentation.figures.means import means_figure
 from benchlib.presentation.tables import histogram_rows, trait_category_rows
 from pages import analysis_widgets as analysis
 from pages import widgets
+from pages.access import get_service
 
 
 def show_summary(summary: list[TraitCategorySummary]) -> None:

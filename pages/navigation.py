@@ -2,9 +2,8 @@
 
 import streamlit as st
 
-from benchlib.bootstrap import get_service
 from benchlib.domain.errors import BenchlibError
-from pages import widgets
+from pages import access, widgets
 
 st.set_page_config(page_title="benchlib", page_icon=":material/balance:", layout="wide")
 
@@ -30,9 +29,15 @@ PAGES = {
     ],
 }
 
-page = st.navigation(PAGES, expanded=True)
+ACTIVITY = st.Page("activity.py", title="Activity", icon=":material/history:")
+
+admitted = access.is_admitted()
 try:
-    if get_service().read_only:
+    if admitted and access.get_service().may("list_activity"):
+        PAGES["Materials"].append(ACTIVITY)
+    page = st.navigation(PAGES, expanded=True, position="sidebar" if admitted else "hidden")
+    access.admit()
+    if access.get_service().read_only:
         st.info("Read-only: everything can be seen, nothing changed.", icon=":material/lock:")
     page.run()
 except BenchlibError as error:

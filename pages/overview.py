@@ -3,11 +3,11 @@
 import streamlit as st
 
 from benchlib.application.payloads import RunSummary
-from benchlib.bootstrap import get_dataset_service, get_service
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.presentation.figures.histogram import tally_figure
 from pages import widgets, words
+from pages.access import get_dataset_service, get_service
 
 NEEDS_ATTENTION = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.PARTIAL)
 SHOWN = 5
@@ -57,7 +57,7 @@ if not runs:
         "server answers, a simulated rater shows how everything works.",
         icon=":material/waving_hand:",
     )
-if not service.read_only and st.button(
+if service.may("start_benchmark") and st.button(
     "Start a run" if runs else "Start the first run",
     key="overview_start",
     type="primary",

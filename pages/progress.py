@@ -3,12 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from benchlib.bootstrap import get_service
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.presentation.figures.histogram import tally_figure
 from pages import widgets, words
+from pages.access import get_service
 
 service = get_service()
 st.title("Progress")
@@ -85,10 +85,10 @@ def _show_latest(latest: list[dict[str, object]]) -> None:
 widgets.run_badges(run)
 widgets.run_facts(run)
 with st.container(horizontal=True):
-    if is_active and not service.read_only:
+    if is_active and service.may("cancel_benchmark"):
         if st.button("Cancel run", key="progress_cancel", icon=":material/cancel:"):
             widgets.act(lambda: service.cancel_benchmark(run_id))
-    elif run["resumable"] and not service.read_only:
+    elif run["resumable"] and service.may("start_benchmark"):
         widgets.resume_button(service, run)
 if not is_active:
     look = words.STATUS[RunStatus(run["status"])]

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from benchlib.application.payloads import RunDetail, RunSummary
-from benchlib.bootstrap import get_service
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
 from pages import widgets, words
+from pages.access import get_service
 
 SORTS = {
     "Newest": lambda run: -run["id"],
@@ -99,38 +99,43 @@ def delete(run_id: int) -> None:
 
 
 def show_actions(run: RunDetail) -> None:
-    """Cancel, resume or delete, as fits the status."""
+    """Cancel, resume or delete, as fits the status and the user."""
     with st.container(horizontal=True):
         if run["status"] in ACTIVE:
-            if st.button("Cancel run", key="runs_cancel", icon=":material/cancel:"):
+            if service.may("cancel_benchmark") and st.button(
+                "Cancel run", key="runs_cancel", icon=":material/cancel:"
+            ):
                 widgets.act(lambda: service.cancel_benchmark(run["id"]))
             return
-        if run["resumable"]:
+        if run["resumable"] and service.may("start_benchmark"):
             widgets.resume_button(service, run)
-        if st.button("Delete run", key="runs_delete", icon=":material/delete:"):
+        if service.may("delete_run") and st.button(
+            "Delete run", key="runs_delete", icon=":material/delete:"
+        ):
             ask_to_delete(run)
 
 
 def show_notes(run: RunDetail, known_tags: list[str]) -> None:
     """Tags and note, for people to find the run again."""
+    may_write = service.may("annotate_run")
     tags = st.multiselect(
         "Tags",
         sorted({*known_tags, *run["tags"]}),
         default=run["tags"],
         accept_new_options=True,
         key=f"runs_tags_{run['id']}",
-        disabled=service.read_only,
+        disabled=not may_write,
         help="Short words to find this run by; type a new one and press Enter.",
     )
     note = st.text_area(
         "Note",
         run["note"],
         key=f"runs_note_{run['id']}",
-        disabled=service.read_only,
+        disabled=not may_write,
         help="What this run was for, what you saw. Up to 10,000 characters.",
     )
     changed = tags != run["tags"] or note != run["note"]
-    if not service.read_only and st.button(
+    if may_write and st.button(
         "Save tags and note", key="runs_save", icon=":material/save:", disabled=not changed
     ):
         widgets.act(lambda: service.annotate_run(run["id"], note=note, tags=tags))
@@ -180,8 +185,7 @@ widgets.run_facts(run)
 if run["error"]:
     widgets.foreign_text(run["error"])
 widgets.run_links(run["id"], without="runs.py")
-if not service.read_only:
-    show_actions(run)
+show_actions(run)
 notes, files = st.columns(2, gap="large")
 with notes:
     show_notes(run, known_tags)

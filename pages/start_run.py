@@ -9,10 +9,10 @@ import streamlit as st
 from benchlib.application.commands import StartBenchmark, start_benchmark
 from benchlib.application.engines import EngineChoice
 from benchlib.application.run_design import RunDesign
-from benchlib.bootstrap import get_dataset_service, get_service
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.results import DatasetRecord, TraitRecord
 from pages import engine_widgets, widgets, words
+from pages.access import get_dataset_service, get_service
 
 # What is typed survives a look at another page.
 KEEP: Any = {"persist_state": "session"}
@@ -132,7 +132,9 @@ def pick_managed() -> tuple[dict[str, Any], str | None]:
 def pick_server(choice: EngineChoice) -> dict[str, Any]:
     """Address, key and model of a running server."""
     address, key = engine_widgets.address_and_key("start")
-    if st.button("Test connection", key="start_test", icon=":material/wifi_tethering:"):
+    if service.may("test_connection") and st.button(
+        "Test connection", key="start_test", icon=":material/wifi_tethering:"
+    ):
         with st.spinner("Asking the server…"):
             st.session_state["start_found"] = service.test_connection(address, key)
         served = engine_widgets.served_models(st.session_state["start_found"])
@@ -294,12 +296,15 @@ def show_preflight(command: StartBenchmark, obstacle: str | None) -> None:
         st.caption("The time is unknown until the first answers come in.")
     if obstacle:
         st.info(obstacle, icon=":material/info:")
+    may_launch = service.may("start_benchmark")
+    if not may_launch and not service.read_only:
+        st.info("Launching needs the role researcher.", icon=":material/lock:")
     if st.button(
         "Launch",
         key="start_launch",
         type="primary",
         icon=":material/rocket_launch:",
-        disabled=service.read_only or obstacle is not None,
+        disabled=not may_launch or obstacle is not None,
         width="stretch",
     ):
         run_id = service.start_benchmark(command)

@@ -3,10 +3,10 @@
 import streamlit as st
 
 from benchlib.application.dataset_service import TraitPreview
-from benchlib.bootstrap import get_dataset_service
 from benchlib.domain.results import TraitRecord
 from benchlib.domain.traits import DEFAULT_QUESTIONS, TraitDraft
 from pages import dataset_forms, dataset_words, widgets, words
+from pages.access import get_dataset_service
 
 TABS = ["Catalogue", "Add", "Import"]
 
@@ -213,16 +213,16 @@ def catalogue() -> None:
     ]
     chosen = show_table(shown)
     st.caption(f"{len(shown)} of {words.counted(len(traits), 'trait')}")
-    if not service.read_only:
+    if service.may("set_trait_active"):
         show_switches(chosen)
     show_downloads()
-    if shown and not service.read_only:
+    if shown and service.may("edit_trait"):
         st.subheader("Edit")
         edit_form(pick_trait(shown))
 
 
 st.title("Traits")
-if service.read_only:
+if not service.may("import_traits"):
     catalogue()
 else:
     tabs = st.tabs(TABS, key="traits_tab", on_change="rerun", bind="query-params")

@@ -15,6 +15,7 @@ from benchlib.domain.errors import BenchlibError
 from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.results import Question
 from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.users import OWNER
 from benchlib.domain.vocabulary import RunStatus
 from pages import words
 
@@ -143,6 +144,9 @@ def run_facts(run: RunSummary | RunDetail) -> None:
         st.caption(f"Started {words.moment(run['started_at'], zone)}")
     else:
         st.caption(f"Queued {words.moment(run['created_at'], zone)}")
+    launched_by = run.get("launched_by")
+    if launched_by not in (None, OWNER.name):
+        st.text(f"Launched by {launched_by}")
 
 
 def numbers(values: Mapping[str, tuple[str, str]]) -> None:

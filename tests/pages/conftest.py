@@ -1,6 +1,7 @@
 """Pages over a real store in a folder of the test; runs are executed when a test says so."""
 
 import json
+import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,9 +18,11 @@ from benchlib.application.dataset_service import DatasetService
 from benchlib.infrastructure.execution.executor import Worksite, execute_benchmark_run
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.settings import Settings
+from pages import access
 from tests.samples import add_dataset, add_traits, claim
 
 NAVIGATION = Path(__file__).parents[2] / "pages" / "navigation.py"
+PAGES = re.findall(r'st\.Page\(\s*"(\w+)\.py"', NAVIGATION.read_text())
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -76,6 +79,7 @@ def make_house(store, tmp_path, monkeypatch):
         )
         monkeypatch.setattr(bootstrap, "get_service", lambda: house.service)
         monkeypatch.setattr(bootstrap, "get_dataset_service", lambda: house.datasets)
+        monkeypatch.setattr(access, "get_settings", lambda: chosen)
         return house
 
     return make
@@ -88,11 +92,16 @@ def house(make_house):
 
 @pytest.fixture
 def open_page():
-    """Gives `open_page("metrics", run=1) -> AppTest`, run once, without an exception."""
+    """Gives `open_page("metrics", run=1) -> AppTest`, run once, without an exception.
 
-    def open_page(name, **query):
+    `claims` are what a provider says of who has logged in.
+    """
+
+    def open_page(name, claims=None, **query):
         at = AppTest.from_file(NAVIGATION, default_timeout=60)
         at.switch_page(f"{name}.py")
+        if claims is not None:
+            at.user = claims
         for key, value in query.items():
             at.query_params[key] = str(value) if not isinstance(value, list) else value
         return settled(at.run())

@@ -1,0 +1,75 @@
+"""Who looks at a page: the login, and services that act for that person."""
+
+from typing import Any
+
+import streamlit as st
+
+from benchlib import bootstrap
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.application.dataset_service import DatasetService
+from benchlib.domain.users import NOBODY, OWNER, User, identify
+from benchlib.settings import get_settings
+
+
+def get_service() -> BenchmarkService:
+    """The benchmark service, acting for whoever looks at this page.
+
+    Raises:
+        NotAllowed: Nobody is logged in, or somebody without a role.
+    """
+    return bootstrap.get_service().acting_as(current_user())
+
+
+def get_dataset_service() -> DatasetService:
+    """The dataset service, acting for whoever looks at this page.
+
+    Raises:
+        NotAllowed: Nobody is logged in, or somebody without a role.
+    """
+    return bootstrap.get_dataset_service().acting_as(current_user())
+
+
+def current_user() -> User:
+    """Whoever looks at this page."""
+    settings = get_settings()
+    if settings.auth is None:
+        return OWNER
+    claims = _claims()
+    return identify(claims, settings.role_rules) if claims.get("is_logged_in") is True else NOBODY
+
+
+def is_admitted() -> bool:
+    """Whether this person may look."""
+    return current_user().role is not None
+
+
+def admit() -> None:
+    """Offer the login and stop the page for whoever may not look; else say who is logged in."""
+    if get_settings().auth is None:
+        return
+    if _claims().get("is_logged_in") is not True:
+        st.title("benchlib")
+        st.text("This dashboard is for people who log in.")
+        st.button(
+            "Log in", key="log_in", type="primary", icon=":material/login:", on_click=st.login
+        )
+        st.stop()
+    user = current_user()
+    with st.sidebar:
+        st.caption("Logged in as")
+        st.text(user.name)
+        if user.role is not None:
+            st.badge(user.role.label, icon=":material/person:", color="gray")
+        st.button("Log out", key="log_out", icon=":material/logout:", on_click=st.logout)
+    if user.role is None:
+        st.title("benchlib")
+        st.error(
+            "You are logged in, but have no role on this dashboard. Ask one of its admins for "
+            "one, with the name that is shown beside.",
+            icon=":material/lock:",
+        )
+        st.stop()
+
+
+def _claims() -> dict[str, Any]:
+    return st.user.to_dict()

@@ -1,0 +1,44 @@
+"""Who did what, newest first."""
+
+import pandas as pd
+import streamlit as st
+
+from pages import widgets, words
+from pages.access import get_service
+
+PAGE_SIZE = 50
+
+service = get_service()
+st.title("Activity")
+st.write("Who launched, changed or deleted something. Deeds stay listed when their object is gone.")
+total = service.count_activity()
+if not total:
+    st.info("Nothing was done yet since this is recorded.", icon=":material/info:")
+    st.stop()
+_, deeds = widgets.paged("page", total, PAGE_SIZE, service.list_activity)
+st.dataframe(
+    pd.DataFrame(
+        {
+            "at": pd.to_datetime([deed.at for deed in deeds], utc=True),
+            "user": [deed.user_name for deed in deeds],
+            "action": [deed.action for deed in deeds],
+            "kind": [deed.kind for deed in deeds],
+            "number": pd.array([deed.object_id for deed in deeds], dtype="Int64"),
+            "detail": [deed.detail for deed in deeds],
+        }
+    ),
+    key="activity_table",
+    hide_index=True,
+    column_config={
+        "at": st.column_config.DatetimeColumn(
+            "Time", format="YYYY-MM-DD HH:mm:ss", timezone=st.context.timezone
+        ),
+        "user": st.column_config.TextColumn("Who"),
+        "action": st.column_config.TextColumn("Did"),
+        "kind": st.column_config.TextColumn("To"),
+        "number": st.column_config.NumberColumn("Number", width="small"),
+        "detail": st.column_config.TextColumn("Detail", width="large"),
+    },
+    alt="Who did what",
+)
+st.caption(words.counted(total, "deed"))
