@@ -34,10 +34,14 @@ IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 
 class App:
-    """The dashboard as a child process; the store stays when it is killed or stopped."""
+    """The dashboard as a child process; the store stays when it is killed or stopped.
 
-    def __init__(self, folder, **environment):
+    `place` is the folder it is started in, where Streamlit looks for `.streamlit`.
+    """
+
+    def __init__(self, folder, place=ROOT, **environment):
         self.folder = Path(folder)
+        self.place = Path(place)
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = []
@@ -60,11 +64,11 @@ class App:
     def start(self):
         """Start the process; return when it answers."""
         listening = threading.Event()
-        command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
         options = ["--server.port", str(self.port), "--server.headless", "true"]
         self._process = subprocess.Popen(
             [*command, *options],
-            cwd=ROOT,
+            cwd=self.place,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
