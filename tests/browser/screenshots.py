@@ -33,6 +33,7 @@ PAGES = {
     "datasets": "/datasets",
     "traits": "/traits",
     "engines": "/engines",
+    "activity": "/activity",
 }
 THEMES = ("light", "dark")
 WIDTHS = (1400, 420)
