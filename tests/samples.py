@@ -14,6 +14,16 @@ from benchlib.settings import Settings
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+LOGIN = {
+    "redirect_uri": "http://localhost:8501/oauth2callback",
+    "cookie_secret": "a-secret-of-tests-0123456789abcdef",
+    "client_id": "benchlib",
+    "client_secret": "secret",
+    "server_metadata_url": "https://id.example.org/.well-known/openid-configuration",
+}
+"""A section [auth], of a provider that is never asked."""
+
+
 class Clock:
     """Time that moves only when a test says so."""
 

@@ -7,7 +7,7 @@ from benchlib import bootstrap
 from benchlib.application.commands import start_benchmark
 from benchlib.domain.errors import NotAllowed
 from benchlib.settings import Settings
-from tests.samples import get_run
+from tests.samples import LOGIN, get_run
 
 
 @pytest.fixture
@@ -61,15 +61,6 @@ def test_a_read_only_dashboard_has_no_worker(tmp_path):
     assert parts.worker is None
     assert parts.service.read_only
     bootstrap.close(parts)
-
-
-LOGIN = {
-    "redirect_uri": "http://localhost:8501/oauth2callback",
-    "cookie_secret": "a-secret-of-tests-0123456789abcdef",
-    "client_id": "benchlib",
-    "client_secret": "secret",
-    "server_metadata_url": "https://id.example.org/.well-known/openid-configuration",
-}
 
 
 def test_where_people_log_in_services_act_for_nobody_until_told(tmp_path, monkeypatch):

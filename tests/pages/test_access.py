@@ -3,14 +3,8 @@
 import pytest
 
 from tests.pages.conftest import PAGES, settled, texts
+from tests.samples import LOGIN
 
-LOGIN = {
-    "redirect_uri": "http://localhost:8501/oauth2callback",
-    "cookie_secret": "a-secret-of-tests-0123456789abcdef",
-    "client_id": "benchlib",
-    "client_secret": "secret",
-    "server_metadata_url": "https://id.example.org/.well-known/openid-configuration",
-}
 WITH_RUN_BUTTONS = ("progress", "runs")
 STRANGER = {"is_logged_in": False}
 
