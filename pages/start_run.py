@@ -260,12 +260,13 @@ def pick_more() -> dict[str, Any]:
             **KEEP,
         ),
         "batch_size": right.number_input(
-            "Requests in flight",
+            "Requests in flight at most",
             1,
             1024,
-            8,
+            32,
             key="start_in_flight",
-            help="More keep a fast server busy; fewer are kinder to a shared one.",
+            help="At each address. How many there are adapts to the engine, up to this number; a "
+            "low one is kinder to a shared server.",
             **KEEP,
         ),
         "max_new_tokens": left.number_input(
