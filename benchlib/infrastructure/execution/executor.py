@@ -226,8 +226,10 @@ class _Execution:
             )
             await self._work_through(most_requests)
         finally:
-            await self._drain()
-            await self.client.close()
+            try:
+                await self._drain()
+            finally:
+                await self.client.close()
         return self._verdict(run)
 
     async def _connect(self, run: RunRecord, api_key: str | None) -> ModelClient | None:

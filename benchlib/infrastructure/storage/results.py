@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from benchlib.domain.results import (
     StoredAnswer,
     StoredFailure,
 )
-from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
+from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, FailureKind
 from benchlib.domain.work_plan import CompletedKeys
 from benchlib.infrastructure.storage.models import (
     PPB,
@@ -31,6 +33,9 @@ from benchlib.infrastructure.storage.runs import empty_tally
 
 _SHORT_ANSWER: Final = 16
 """Raw answers up to this length lie in the result row; longer ones apart."""
+
+_ROWS_AT_ONCE: Final = 256
+"""A power of two; rows x columns are parameters, of which SQLite takes 32,766 in a statement."""
 
 SNIPPET: Final = 500
 """Characters of an answer or prompt kept with a failure."""
@@ -67,35 +72,50 @@ class FailedAttempt:
 
 
 def add_results(session: Session, run_id: int, rated: Sequence[Rated]) -> None:
-    """Write ratings in one statement.
+    """Write ratings, few statements for many rows.
 
     Raises:
         IntegrityError: A key is there already; nothing of the batch is written.
     """
     rows, texts = [], []
+    moment, milliseconds = None, 0
     for (item, _, _, attempt), answer, answered_at in rated:
-        order = SCALE_ORDERS.index(item.scale_order)
-        key = (run_id, item.persona.id, item.trait.id, order)
-        shares = answer.probabilities or (None,) * 5
-        short = len(answer.raw_answer) <= _SHORT_ANSWER
+        if answered_at is not moment:  # answers of one request share theirs
+            moment, milliseconds = answered_at, round(answered_at.timestamp() * 1000)
+        key = (run_id, item.persona.id, item.trait.id, SCALE_ORDERS.index(item.scale_order))
+        raw_answer = answer.raw_answer.replace("\x00", "�")
+        short = len(raw_answer) <= _SHORT_ANSWER
         rows.append(
             (
                 *key,
                 answer.rating_raw,
-                *(None if share is None else round(share * PPB) for share in shares),
+                *_parts_per_billion(answer.probabilities),
                 None if answer.valid_mass is None else round(answer.valid_mass * PPB),
                 attempt,
                 answer.latency_ms,
                 answer.prompt_tokens,
                 answer.completion_tokens,
-                round(answered_at.timestamp() * 1000),
-                answer.raw_answer.replace("\x00", "�") if short else None,
+                milliseconds,
+                raw_answer if short else None,
             )
         )
         if not short:
-            texts.append((*key, answer.raw_answer.replace("\x00", "�")))
+            texts.append((*key, raw_answer))
     _insert(session, "benchmarkresult", _RESULT_COLUMNS, rows)
     _insert(session, "answertext", _TEXT_COLUMNS, texts)
+
+
+def _parts_per_billion(shares: Sequence[float] | None) -> tuple[int | None, ...]:
+    if shares is None:
+        return (None,) * N_POINTS
+    one, two, three, four, five = shares
+    return (
+        round(one * PPB),
+        round(two * PPB),
+        round(three * PPB),
+        round(four * PPB),
+        round(five * PPB),
+    )
 
 
 def add_failures(session: Session, run_id: int, failures: Iterable[FailedAttempt]) -> None:
@@ -241,17 +261,30 @@ def list_failures(
 
 
 def _insert(
-    session: Session, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    session: Session, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Hand rows to the driver as they are: the hot path of a run."""
-    if not rows:
-        return
     connection = session.connection()
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    connection.exec_driver_sql(
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})",
-        list(rows),
-    )
+    if connection.dialect.name != "sqlite":
+        if rows:
+            connection.exec_driver_sql(_insert_statement(table, columns, 1, "%s"), list(rows))
+        return
+    # Many rows a statement: the driver takes the interpreter's lock again after each, and waits
+    # for it as long as the other threads please.
+    begin, size = 0, _ROWS_AT_ONCE
+    while begin < len(rows):
+        if size > len(rows) - begin:
+            size //= 2
+            continue
+        values = tuple(chain.from_iterable(rows[begin : begin + size]))
+        connection.exec_driver_sql(_insert_statement(table, columns, size, "?"), values)
+        begin += size
+
+
+@lru_cache(maxsize=64)
+def _insert_statement(table: str, columns: tuple[str, ...], n_rows: int, mark: str) -> str:
+    row = f"({', '.join([mark] * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * n_rows)}"
 
 
 def _clean(snippet: str) -> str:
