@@ -62,7 +62,8 @@ class Measured(TypedDict):
     """What one execution took.
 
     `seconds` from the claim to the end; `cpu` seconds of the process, all its threads;
-    `first_request` seconds from the claim; `idle` and `peak` resident MB, before it and at most.
+    `first_request` seconds from the claim; `idle`, `half` and `peak` resident MB: before it, after
+    half of what was to be asked before a stop, and at most.
     """
 
     items: int
@@ -70,6 +71,7 @@ class Measured(TypedDict):
     cpu: float
     first_request: float
     idle: float
+    half: float
     peak: float
 
 
@@ -124,10 +126,11 @@ def plan() -> None:
     with fake_vllm_process() as address, store_file() as url:
         found = run_once(url, 100_000, address, stop_after=200_000, with_app=True)
     grown = found["peak"] - found["idle"]
+    later = max(0.0, found["peak"] - found["half"])
     print(
         f"\nplan of 10,000,000 items: first request after {found['first_request']:.2f} s (goal 2); "
         f"first {found['items']:,} items: {found['idle']:.0f} MB idle, {grown:.0f} MB more at most "
-        "(goal 300)"
+        f"(goal 300), {later:.1f} of them in the second half"
     )
 
 
@@ -147,12 +150,12 @@ def resume() -> None:
 
 def addresses() -> None:
     """Two servers of equal speed beside one."""
-    limits = ("--latency", "0.1", "--set", "slots=4")
+    limits = ("--latency", "0.2", "--set", "slots=4")
     rates = []
     for count in (1, 2):
         with ExitStack() as stack, store_file() as url:
             fakes = [stack.enter_context(fake_vllm_process(*limits)) for _ in range(count)]
-            found = run_once(url, 200 * count, ",".join(fakes))
+            found = run_once(url, 100 * count, ",".join(fakes))
             rates.append(found["items"] / found["seconds"])
     print(
         f"\naddresses: one {rates[0]:,.0f} items/s, two {rates[1]:,.0f}: "
@@ -166,14 +169,14 @@ def workers() -> None:
     if initdb is None:
         print("\nworkers: PostgreSQL is missing")
         return
-    limits = ("--latency", "0.1", "--set", "slots=4")
+    limits = ("--latency", "0.2", "--set", "slots=4")
     rates = []
     with postgres_cluster(initdb, fsync=True) as server, ExitStack() as stack:
         fakes = [stack.enter_context(fake_vllm_process(*limits)) for _ in range(2)]
         for count in (1, 2):
             url = fresh_database(server)
             store = open_store(url)
-            ids = [add_run(store, 250, fake, name=fake) for fake in fakes]
+            ids = [add_run(store, 200, fake, name=fake) for fake in fakes]
             began = monotonic()
             with working(url, count):
                 while any(_status(store, run_id) != "done" for run_id in ids):
@@ -258,6 +261,7 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
     store = open_store(url)
     stop = threading.Event()
     asked: list[float] = []
+    half: list[float] = []
     n_answered = 0
 
     async def make_client(*chosen: Any) -> Any:
@@ -270,6 +274,8 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
                 asked.append(perf_counter())
             outcomes = await ask(questions)
             n_answered += len(outcomes)
+            if stop_after is not None and n_answered >= stop_after / 2 and not half:
+                half.append(_resident())
             if stop_after is not None and n_answered >= stop_after:
                 stop.set()
             return outcomes
@@ -298,13 +304,14 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
         counted = session.connection().exec_driver_sql("SELECT COUNT(*) FROM benchmarkresult")
         assert counted.scalar() == run.done
     store.close()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return Measured(
         items=run.done,
         seconds=seconds,
         cpu=cpu,
         first_request=asked[0] - began,
         idle=idle,
+        half=half[0] if half else peak,
         peak=peak,
     )
 

@@ -13,11 +13,12 @@ FIRST_REQUESTS: Final = 4
 _FIRST_ITEMS: Final = 8
 _SHORT_REQUEST_SECONDS: Final = 1.0
 _LONG_REQUEST_SECONDS: Final = 8.0
-_WINDOW_SECONDS: Final = 0.25
-_WORTHWHILE: Final = 1.1
-"""Growth of the rate that shows a step of requests to have paid; less may be chance."""
+_WINDOW_SECONDS: Final = 0.4
+_WORTHWHILE: Final = 1.05
+"""Growth of the rate that shows a step of requests to have paid. To keep a step that did not costs
+less than to go back from one that did."""
 
-_HELD_WINDOWS: Final = 20
+_HELD_WINDOWS: Final = 10
 """Windows without a step after one that did not pay; then the engine may have changed."""
 
 _BUSY_SHARE: Final = 0.75

@@ -47,6 +47,7 @@ _RESULT_COLUMNS: Final = (
     *("prompt_tokens", "completion_tokens", "answered_at", "raw_answer"),
 )
 _TEXT_COLUMNS: Final = (*_KEY, "text")
+_TEXTS: Final = frozenset({"raw_answer", "text"})
 
 
 class Rated(NamedTuple):
@@ -263,27 +264,47 @@ def list_failures(
 def _insert(
     session: Session, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> None:
-    """Hand rows to the driver as they are: the hot path of a run."""
+    """Hand rows to the driver, many with a statement: the hot path of a run."""
     connection = session.connection()
-    if connection.dialect.name != "sqlite":
-        if rows:
-            connection.exec_driver_sql(_insert_statement(table, columns, 1, "%s"), list(rows))
+    if not rows:
         return
-    # Many rows a statement: the driver takes the interpreter's lock again after each, and waits
-    # for it as long as the other threads please.
+    if connection.dialect.name != "sqlite":
+        # An array per column: a statement of one shape for any number of rows.
+        arrays = tuple(_array_literal(column) for column in zip(*rows, strict=True))
+        kinds = (f"CAST(%s AS {'TEXT' if name in _TEXTS else 'BIGINT'}[])" for name in columns)
+        connection.exec_driver_sql(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM UNNEST({', '.join(kinds)})",
+            arrays,
+        )
+        return
+    # Not executemany: between rows the driver lets go of the interpreter's lock, and waits to have
+    # it again for as long as the other threads please.
     begin, size = 0, _ROWS_AT_ONCE
     while begin < len(rows):
         if size > len(rows) - begin:
             size //= 2
             continue
         values = tuple(chain.from_iterable(rows[begin : begin + size]))
-        connection.exec_driver_sql(_insert_statement(table, columns, size, "?"), values)
+        connection.exec_driver_sql(_insert_statement(table, columns, size), values)
         begin += size
 
 
+def _array_literal(column: Sequence[int | str | None]) -> str:
+    """A column as PostgreSQL writes arrays."""
+    return "{" + ",".join([_element(value) for value in column]) + "}"
+
+
+def _element(value: int | str | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 @lru_cache(maxsize=64)
-def _insert_statement(table: str, columns: tuple[str, ...], n_rows: int, mark: str) -> str:
-    row = f"({', '.join([mark] * len(columns))})"
+def _insert_statement(table: str, columns: tuple[str, ...], n_rows: int) -> str:
+    row = f"({', '.join('?' * len(columns))})"
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * n_rows)}"
 
 
