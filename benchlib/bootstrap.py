@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import DEVNULL, CalledProcessError, run
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import benchlib
 from benchlib.application.benchmark_service import BenchmarkService
@@ -19,7 +19,10 @@ from benchlib.domain.errors import BenchlibError
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
 from benchlib.infrastructure.execution.executor import Worksite
+from benchlib.infrastructure.execution.run_watch import RunWatch
 from benchlib.infrastructure.execution.worker import Worker, process_name
+from benchlib.infrastructure.logs import set_up_logs
+from benchlib.infrastructure.notifications import Notifier
 from benchlib.infrastructure.storage.engine import Store, open_store
 from benchlib.settings import Settings, get_settings
 
@@ -32,7 +35,13 @@ class Parts:
     worker: Worker | None
     service: BenchmarkService
     datasets: DatasetService
+    notifier: Notifier
 
+
+_LAST_WORDS_SECONDS: Final = 3.0
+"""How long a stop waits for notifications under way."""
+
+_log = logging.getLogger(__name__)
 
 _LOCK = threading.Lock()  # there is at most one set of parts, and so one worker, in a process
 _parts: list[Parts] = []
@@ -41,6 +50,7 @@ _parts: list[Parts] = []
 def check_start() -> None:
     """End the process with one sentence if a setting is wrong or the store cannot be opened."""
     try:
+        Notifier(get_settings())
         open_store(get_settings().store_url).close()
     except BenchlibError as problem:
         sys.exit(f"benchlib cannot start. {problem}")
@@ -84,6 +94,7 @@ def get_parts() -> Parts:
 
 def build(settings: Settings) -> Parts:
     """Build the parts; whoever calls this must `close` them."""
+    notifier = Notifier(settings)
     store = open_store(settings.store_url)
     user = OWNER if settings.auth is None else NOBODY
     datasets = DatasetService(store, read_only=settings.read_only, user=user)
@@ -99,6 +110,7 @@ def build(settings: Settings) -> Parts:
                 now=lambda: datetime.now(UTC),
                 monotonic=monotonic,
                 git_commit=_git_commit(),
+                watch=RunWatch(notifier.tell, settings.stall_seconds),
             ),
             auto_resume=settings.auto_resume,
         )
@@ -106,13 +118,14 @@ def build(settings: Settings) -> Parts:
     if worker is not None:
         worker.after_run = service.acting_as(DASHBOARD).start_warm_cache
         worker.start()
-    return Parts(store, worker, service, datasets)
+    return Parts(store, worker, service, datasets, notifier)
 
 
 def close(parts: Parts) -> None:
     """Stop the worker, leaving its run resumable; stop what it started; close the store."""
     if parts.worker is not None:
         parts.worker.stop()
+        parts.notifier.close(_LAST_WORDS_SECONDS)
     stop_warm_cache_jobs()
     parts.service.close()
 
@@ -120,14 +133,23 @@ def close(parts: Parts) -> None:
 @asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[None]:
     """Own the parts for as long as the app runs; also entered on SIGTERM to leave in order."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    get_parts()
+    set_up_logs(get_settings().log_format)
+    parts = get_parts()
+    _log.info(
+        "dashboard started",
+        extra={
+            "version": benchlib.__version__,
+            "store": parts.store.dialect,
+            "read_only": parts.service.read_only,
+        },
+    )
     try:
         yield
     finally:
         with _LOCK:
             while _parts:
                 close(_parts.pop())
+        _log.info("dashboard stopped")
 
 
 def _git_commit() -> str | None:

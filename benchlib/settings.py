@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AliasChoices,
@@ -103,6 +103,19 @@ class Settings(BaseSettings):
 
     lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 20
     """A worker that was silent for so long counts as gone."""
+
+    log_format: Literal["json", "text"] | None = None
+    """`json` is one object a line; default is text on a terminal, else JSON."""
+
+    notify_urls: SecretStr | None = None
+    """Who is told when a run ends or stalls: addresses as apprise writes them, separated by blanks
+    or commas. They hold tokens."""
+
+    public_url: Annotated[str, Field(pattern="^https?://")] | None = None
+    """Where people reach the dashboard; makes links in notifications."""
+
+    stall_seconds: Annotated[float, Field(gt=0)] = 600
+    """A running run without an answer for so long is told as stalled."""
 
     @property
     def store_url(self) -> str:

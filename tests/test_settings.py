@@ -40,10 +40,13 @@ def test_the_environment_names_store_and_engines(monkeypatch):
 def test_secrets_may_lie_in_streamlits_file_and_the_environment_wins(tmp_path, monkeypatch):
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "secrets.toml").write_text(
-        'db_url = "sqlite:///x.db"\nvllm_api_key = "from-file"\n[theme]\nx = 1\n'
+        'db_url = "sqlite:///x.db"\nvllm_api_key = "from-file"\nnotify_urls = "json://h/token"\n'
+        "[theme]\nx = 1\n"
     )
     assert get_settings().store_url == "sqlite:///x.db"
     assert get_settings().vllm_api_key.get_secret_value() == "from-file"
+    assert get_settings().notify_urls.get_secret_value() == "json://h/token"
+    assert "//h" not in repr(get_settings())
     get_settings.cache_clear()
     monkeypatch.setenv("VLLM_API_KEY", "from-environment")
     assert get_settings().vllm_api_key.get_secret_value() == "from-environment"
@@ -54,6 +57,8 @@ def test_secrets_may_lie_in_streamlits_file_and_the_environment_wins(tmp_path, m
     [
         ("BENCHLIB_READ_ONLY", "perhaps"),
         ("BENCHLIB_LEASE_SECONDS", "0"),
+        ("BENCHLIB_LOG_FORMAT", "xml"),
+        ("BENCHLIB_STALL_SECONDS", "0"),
         ("BENCHLIB_ENGINE_PATIENCE_SECONDS", "long"),
     ],
 )

@@ -1,5 +1,6 @@
 """The one door for pages, JSON, shell and notebooks: a method per question asked."""
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import monotonic
@@ -41,6 +42,8 @@ from benchlib.infrastructure.execution.worker import Worker
 from benchlib.infrastructure.storage import audit, datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store, open_store
 from benchlib.settings import Settings, get_settings
+
+_log = logging.getLogger(__name__)
 
 
 class BenchmarkService(RunAnalysis):
@@ -129,6 +132,8 @@ class BenchmarkService(RunAnalysis):
             key = command.vllm_api_key
             self._worker.remember_key(run_id, key.get_secret_value() if key else None)
             self._worker.wake()
+        resumed = command.resume_run_id is not None
+        _log.info("run queued", extra={"run_id": run_id, "resumed": resumed})
         return run_id
 
     def bench_status(self, run_id: int) -> ProgressStatus:
@@ -166,6 +171,7 @@ class BenchmarkService(RunAnalysis):
             runs.request_cancel(session, run_id, now)
             words = _in_words(runs.get_run(session, run_id))
             self._record(session, "cancelled", "run", run_id, words, now)
+        _log.info("cancel requested", extra={"run_id": run_id})
 
     @needs(Role.RESEARCHER, "tag runs and write notes")
     def annotate_run(self, run_id: int, *, note: str, tags: Sequence[str]) -> None:
@@ -193,6 +199,7 @@ class BenchmarkService(RunAnalysis):
             words = f"{_in_words(run)}, {deleted:,} answers"
             self._record(session, "deleted", "run", run_id, words, datetime.now(UTC))
         self._forget_run(run_id)
+        _log.info("run deleted", extra={"run_id": run_id, "ratings": deleted})
         return deleted
 
     # -- before a run -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from random import uniform
@@ -33,6 +33,7 @@ from benchlib.infrastructure.execution.engine_hosts import checked_addresses
 from benchlib.infrastructure.execution.ledger import Entry, Ledger
 from benchlib.infrastructure.execution.manifest import make_manifest
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_pace
+from benchlib.infrastructure.execution.run_watch import RunWatch
 from benchlib.infrastructure.execution.simulated import SimulatedClient
 from benchlib.infrastructure.execution.vllm_client import VllmClient
 from benchlib.infrastructure.storage import datasets, results, runs, traits
@@ -117,6 +118,7 @@ class Worksite:
         stop: Set when the process is to end; the run is then left resumable.
         now: Wall clock, aware. monotonic: seconds for durations.
         git_commit: Of the code in use, if known; goes into the manifest.
+        watch: Hears of what happens to runs.
     """
 
     store: Store
@@ -127,6 +129,7 @@ class Worksite:
     monotonic: Callable[[], float]
     make_client: ClientFactory = create_client
     git_commit: str | None = None
+    watch: RunWatch = field(default_factory=RunWatch)
 
 
 def execute_benchmark_run(
@@ -148,12 +151,27 @@ def execute_benchmark_run(
     try:
         status, error = asyncio.run(execution.run(api_key))
     except LeaseLost:
+        _log.warning("lease lost", extra={"run_id": run_id})
+        site.watch.left(run_id)
         return RunStatus.INTERRUPTED
     except BenchlibError as problem:
         status, error = RunStatus.FAILED, str(problem)
+        kind = type(problem).__name__
+        _log.warning("run cannot go on", extra={"run_id": run_id, "problem": kind})
+    return finish_run(site, run_id, status, error)
+
+
+def finish_run(site: Worksite, run_id: int, status: RunStatus, error: str | None) -> RunStatus:
+    """End the execution of a run; `interrupted` if it no longer is `site.owner`'s."""
     with site.store.write() as session:
         owned = runs.finish(session, run_id, site.owner, status, error, site.now())
-    return status if owned else RunStatus.INTERRUPTED
+        run = runs.get_run(session, run_id) if owned else None
+    if run is None:
+        _log.warning("lease lost", extra={"run_id": run_id})
+        site.watch.left(run_id)
+        return RunStatus.INTERRUPTED
+    site.watch.ended(run)
+    return status
 
 
 @dataclass
@@ -185,6 +203,7 @@ class _Execution:
             asked = traits.get_traits(session, run.config.trait_ids)
             dataset = datasets.get_dataset(session, run.dataset_id)
             self.ledger.tally = results.tally_of(session, self.run_id)
+        self.row = run
         completed = get_completed_keys(self.site.store, self.run_id)
         self.ledger.done = len(completed)
         self.began = self.last_answer = self.last_beat = self.site.monotonic()
@@ -194,6 +213,7 @@ class _Execution:
         if client is None:
             return self._verdict(run)
         self.client = client
+        self.site.watch.connected(self.run_id, client)
         try:
             most_requests = run.config.batch_size * max(1, len(client.report.addresses))
             manifest = make_manifest(
@@ -355,6 +375,8 @@ class _Execution:
         self.cancelled = await self._write_patiently(entry)
         self.committing = 0
         self.committed_at = asyncio.get_running_loop().time()
+        self.row = replace(self.row, **entry.values)
+        self.site.watch.committed(self.row)
         note_pace(self.run_id, self.site.monotonic(), entry.values["done"] + entry.values["failed"])
         if self.last_beat - self.last_housekeeping > self.site.settings.lease_seconds / 5:
             self.last_housekeeping = self.last_beat
@@ -372,7 +394,8 @@ class _Execution:
                     self.ledger.give_back(entry)
                     self.committing = 0
                     raise
-                _log.warning("run %d: waiting for the store: %s", self.run_id, problem)
+                extra = {"run_id": self.run_id, "problem": str(problem)}
+                _log.warning("waiting for the store", extra=extra)
                 await self._pause(_STORE_PAUSE_SECONDS)
 
     def _write(self, entry: Entry) -> bool:

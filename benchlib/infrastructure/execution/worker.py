@@ -15,7 +15,11 @@ from benchlib.domain.results import RunRecord
 from benchlib.domain.run_state import is_stale
 from benchlib.domain.users import DASHBOARD
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure.execution.executor import Worksite, execute_benchmark_run
+from benchlib.infrastructure.execution.executor import (
+    Worksite,
+    execute_benchmark_run,
+    finish_run,
+)
 from benchlib.infrastructure.storage import audit, runs
 
 _log = logging.getLogger(__name__)
@@ -122,8 +126,11 @@ class Worker:
     def _interrupt(self, run: RunRecord) -> None:
         reason = "The process that executed the run went away; resume to go on."
         with self.site.store.write() as session:
-            if runs.mark_interrupted(session, run, self.site.now(), reason):
-                _log.warning("run %d: its worker is gone, marked as interrupted", run.id)
+            if not runs.mark_interrupted(session, run, self.site.now(), reason):
+                return
+            run = runs.get_run(session, run.id)
+        _log.warning("the worker of the run is gone", extra={"run_id": run.id})
+        self.site.watch.ended(run)
 
     def _requeue_interrupted(self) -> None:
         with self.site.store.write() as session:
@@ -133,7 +140,7 @@ class Worker:
                 audit.add_entry(
                     session, DASHBOARD.name, "resumed", "run", run.id, words, self.site.now()
                 )
-                _log.info("run %d: resumed by itself", run.id)
+                _log.info("run resumed by itself", extra={"run_id": run.id})
 
     def _work(self) -> None:
         while not self.site.stop.is_set():
@@ -144,7 +151,7 @@ class Worker:
                     self._execute(run_id)
                     continue
             except BenchlibError as problem:  # the store is away: say so, try again
-                _log.error("worker: %s", problem)
+                _log.error("the worker tries again", extra={"problem": str(problem)})
             self._wake.wait(_LOOK_SECONDS)
             self._wake.clear()
 
@@ -156,7 +163,7 @@ class Worker:
             return runs.claim_next(session, self.site.owner, self.site.now())
 
     def _execute(self, run_id: int) -> None:
-        _log.info("run %d: executing", run_id)
+        _log.info("run claimed", extra={"run_id": run_id})
         self._executing = run_id
         try:
             status = execute_benchmark_run(
@@ -165,21 +172,16 @@ class Worker:
         except BenchlibError:
             raise
         except Exception as problem:  # noqa: BLE001
-            _log.exception("run %d: ended by a fault of the program", run_id)
-            status = RunStatus.FAILED
-            with self.site.store.write() as session:
-                runs.finish(
-                    session,
-                    run_id,
-                    self.site.owner,
-                    status,
-                    f"A fault of the program ended the run ({type(problem).__name__}); what is "
-                    "rated is kept. Resume to go on, and report it with the log.",
-                    self.site.now(),
-                )
+            _log.exception("a fault of the program ended the run", extra={"run_id": run_id})
+            status = finish_run(
+                self.site,
+                run_id,
+                RunStatus.FAILED,
+                f"A fault of the program ended the run ({type(problem).__name__}); what is rated "
+                "is kept. Resume to go on, and report it with the log.",
+            )
         finally:
             self._executing = None
-        _log.info("run %d: %s", run_id, status)
         if status is not RunStatus.INTERRUPTED:
             self.keys.pop(run_id, None)
         if self.after_run is not None and not self.site.stop.is_set():

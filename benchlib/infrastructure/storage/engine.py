@@ -80,7 +80,9 @@ def open_store(url: str) -> Store:
         if parsed.get_backend_name() == "sqlite":
             engine = _sqlite_engine(parsed.database)
         else:
-            engine = create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=40)
+            engine = create_engine(
+                parsed, pool_pre_ping=True, pool_size=10, max_overflow=40, hide_parameters=True
+            )
     except (ArgumentError, ValueError):  # ValueError: the port is no number
         raise StoreError(
             "BENCHLIB_DB_URL is no database URL; write sqlite:///path or "
@@ -110,6 +112,7 @@ def _sqlite_engine(database: str | None) -> Engine:
         f"sqlite:///{database}",
         pool_size=10,
         max_overflow=40,
+        hide_parameters=True,  # what is stored has no place in a message or log
         connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000},
     )
 

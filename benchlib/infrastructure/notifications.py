@@ -1,0 +1,148 @@
+"""Telling people that a run ended or stalls, by whatever apprise can reach.
+
+A message is sent once, from a thread of its own: who receives it may be away, slow or silent, and
+no run, page or stop waits for that. Its text holds facts and figures of the run, nothing that a
+persona, trait or model says.
+"""
+
+import logging
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from benchlib.domain.errors import InvalidSetting
+from benchlib.domain.vocabulary import RunStatus
+from benchlib.infrastructure.execution.run_watch import RunNews
+from benchlib.settings import Settings
+
+if TYPE_CHECKING:
+    from apprise import Apprise
+
+_MOST_UNDER_WAY: Final = 16
+"""Messages being sent at once; more are let go, which takes a receiver that hangs."""
+
+_log = logging.getLogger(__name__)
+
+
+class Notifier:
+    """Sends to every address of BENCHLIB_NOTIFY_URLS; without one it does nothing.
+
+    Raises:
+        InvalidSetting: An address is none, or apprise is missing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._receivers: Final = _receivers(settings)
+        self._public_url: Final = settings.public_url
+        self._lock = threading.Lock()  # the threads that are counted are those that send
+        self._sending: set[threading.Thread] = set()
+
+    def tell(self, news: RunNews) -> None:
+        """Send news of a run; returns at once."""
+        title, text = describe(news, self._public_url)
+        for number, receiver in enumerate(self._receivers, 1):
+            self._start(receiver, number, news, title, text)
+
+    def close(self, seconds: float) -> None:
+        """Wait for messages under way, but no longer than this."""
+        last = monotonic() + seconds
+        with self._lock:
+            sending = list(self._sending)
+        for thread in sending:
+            thread.join(max(0.0, last - monotonic()))
+
+    def _start(
+        self, receiver: "Apprise", number: int, news: RunNews, title: str, text: str
+    ) -> None:
+        extra = {"run_id": news.run.id, "what": news.what, "receiver": number}
+
+        def send() -> None:
+            try:
+                sent = bool(receiver.notify(text, title, body_format="text"))
+            except Exception:  # noqa: BLE001
+                sent = False  # whatever was raised may quote the address
+            if sent:
+                _log.info("notification sent", extra=extra)
+            else:
+                _log.warning("notification failed", extra=extra)
+            with self._lock:
+                self._sending.discard(thread)
+
+        thread = threading.Thread(target=send, name="benchlib-notify", daemon=True)
+        with self._lock:
+            if len(self._sending) >= _MOST_UNDER_WAY:
+                _log.warning("notification let go: too many are under way", extra=extra)
+                return
+            self._sending.add(thread)
+            try:
+                thread.start()
+            except RuntimeError:  # no thread is to be had, or the process ends
+                self._sending.discard(thread)
+                _log.warning("notification let go: no thread for it", extra=extra)
+
+
+def describe(news: RunNews, public_url: str | None) -> tuple[str, str]:
+    """Title and text of a message."""
+    run = news.run
+    word = run.status.value if news.what == "ended" else news.what
+    made_up = ", simulated" if run.simulated else ""
+    lines = [
+        f"{_sentence(news)}",
+        f"Model: {' '.join(run.model_name.split())[:200]}{made_up}",
+        f"Rated: {run.done:,} of {run.total:,}",
+        f"Failed: {run.failed:,}",
+        f"Time spent: {_minutes(run.seconds_active)}",
+    ]
+    if public_url:
+        lines.append(f"{public_url.rstrip('/')}/progress?run={run.id}")
+    return f"benchlib: run {run.id} {word}", "\n".join(lines)
+
+
+_ENDS: Final = {
+    RunStatus.DONE: "Every planned answer is there.",
+    RunStatus.PARTIAL: "Some questions got no usable answer; resume it to ask them again.",
+    RunStatus.CANCELLED: "Somebody cancelled the run; what was rated is kept.",
+    RunStatus.FAILED: "The run could not go on; its page says why. What was rated is kept.",
+    RunStatus.INTERRUPTED: "The run stopped midway; resume it to ask what is missing.",
+}
+
+
+def _sentence(news: RunNews) -> str:
+    if news.what == "ended":
+        return _ENDS[news.run.status]
+    quiet = _minutes(news.quiet_seconds)
+    if news.what == "stalled":
+        return f"No answer for {quiet}; the run waits and goes on by itself when answers come."
+    return f"Answers come again, after {quiet}."
+
+
+def _minutes(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _receivers(settings: Settings) -> list["Apprise"]:
+    urls = settings.notify_urls.get_secret_value().strip() if settings.notify_urls else ""
+    if not urls:
+        return []
+    try:
+        from apprise import Apprise, AppriseAsset
+    except ImportError:
+        raise InvalidSetting(
+            "BENCHLIB_NOTIFY_URLS needs apprise: pip install 'benchlib[notify]'."
+        ) from None
+    # Its log quotes addresses, which hold tokens; what came of a message is logged here.
+    quiet = logging.getLogger("apprise")
+    quiet.propagate = False
+    quiet.addHandler(logging.NullHandler())
+    # No limit of apprise's own: it keeps one by threads that the end of the process waits for.
+    asset = AppriseAsset(app_id="benchlib", async_mode=False, service_timeout=0)
+    everyone = Apprise(asset=asset)
+    if not everyone.add(urls):
+        raise InvalidSetting(
+            "BENCHLIB_NOTIFY_URLS holds an address that apprise does not know; its documentation "
+            "says how they are written."
+        )
+    return [Apprise(receiver, asset=asset) for receiver in everyone]

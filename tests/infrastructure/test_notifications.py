@@ -1,0 +1,204 @@
+"""Messages to a receiver of this machine: what they say, and that nothing waits for them."""
+
+import asyncio
+import io
+import json
+import logging
+import sys
+import threading
+from dataclasses import replace
+from time import monotonic
+
+import pytest
+
+from benchlib import bootstrap
+from benchlib.domain.errors import EngineNotReachable, InvalidSetting
+from benchlib.domain.vocabulary import RunStatus
+from benchlib.infrastructure.execution.executor import execute_benchmark_run
+from benchlib.infrastructure.execution.run_watch import RunNews, RunWatch
+from benchlib.infrastructure.logs import LogFormatter
+from benchlib.infrastructure.notifications import Notifier, describe
+from benchlib.settings import Settings
+from tests.receiver import Receiver
+from tests.samples import add_run, claim, get_run, worksite
+from tests.scripted_client import ScriptedClient
+
+# apprise imports all that it knows, also a module that Python 3.11 and 3.12 call deprecated
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+TOKEN = "token-9c1e-of-tests"
+
+
+@pytest.fixture
+def log():
+    """The lines that the process would write, from whatever logger."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LogFormatter("json"))
+    root, own = logging.getLogger(), logging.getLogger("benchlib")
+    before = own.level
+    root.addHandler(handler)
+    own.setLevel(logging.INFO)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    own.setLevel(before)
+    root.removeHandler(handler)
+
+
+def notifier(*addresses, **settings):
+    return Notifier(Settings(notify_urls=" , ".join(addresses), **settings))
+
+
+def execute(store, run_id, told, client=None):
+    claim(store)
+    site = worksite(store, client or ScriptedClient())
+    return execute_benchmark_run(replace(site, watch=RunWatch(told.tell)), run_id)
+
+
+def test_the_end_of_a_run_is_told_with_its_figures(store):
+    run_id = add_run(store)
+    with Receiver() as receiver:
+        told = notifier(receiver.address, public_url="https://bias.example/app/")
+        execute(store, run_id, told)
+        title, text = receiver.next()
+        told.close(10)
+        assert receiver.messages.empty()
+    assert title == "benchlib: run 1 done"
+    assert text.splitlines() == [
+        "Every planned answer is there.",
+        "Model: scripted",
+        "Rated: 36 of 36",
+        "Failed: 0",
+        "Time spent: 0 s",
+        "https://bias.example/app/progress?run=1",
+    ]
+
+
+def test_a_failure_is_told_without_what_the_server_said(store):
+    run_id = add_run(store)
+    client = ScriptedClient()
+
+    async def refuse(*_):
+        raise EngineNotReachable("The server says: SECRET")
+
+    client.factory = refuse
+    with Receiver() as receiver:
+        told = notifier(receiver.address)
+        execute(store, run_id, told, client)
+        title, text = receiver.next()
+    assert title == "benchlib: run 1 failed"
+    assert text.startswith("The run could not go on; its page says why.")
+    assert "SECRET" in get_run(store, run_id).error
+    assert "SECRET" not in text
+
+
+def test_a_run_without_answers_is_told_while_it_waits_and_when_it_goes_on(store):
+    run_id = add_run(store)
+    claim(store)
+    stalled = threading.Event()
+
+    class Silent(ScriptedClient):
+        async def ask(self, questions):
+            await asyncio.to_thread(stalled.wait)
+            return await super().ask(questions)
+
+    with Receiver() as receiver:
+        told = notifier(receiver.address)
+
+        def tell(news):
+            told.tell(news)
+            stalled.set()
+
+        site = worksite(store, Silent(), lease_seconds=1)
+        site = replace(site, monotonic=monotonic, watch=RunWatch(tell, stall_seconds=0.3))
+        assert execute_benchmark_run(site, run_id) == "done"
+        titles = [receiver.next()[0] for _ in range(3)]
+        told.close(10)
+        assert receiver.messages.empty()
+    assert titles[0] == "benchlib: run 1 stalled"
+    assert set(titles[1:]) == {"benchlib: run 1 recovered", "benchlib: run 1 done"}
+
+
+def test_a_stall_and_its_end_are_told_in_words(store):
+    add_run(store, llm="simulated")
+    run = get_run(store, 1)
+    title, text = describe(RunNews("stalled", run, 600), None)
+    assert title == "benchlib: run 1 stalled"
+    assert text.startswith("No answer for 10 min; the run waits and goes on by itself")
+    assert "Model: scripted, simulated" in text
+    assert "http" not in text
+    title, text = describe(RunNews("recovered", run, 7_260), None)
+    assert title == "benchlib: run 1 recovered"
+    assert text.startswith("Answers come again, after 2 h 1 min.")
+
+
+@pytest.mark.parametrize("behaviour", ["hangs", "trickles", "refuses", "down"])
+def test_a_receiver_that_is_down_or_hangs_does_not_matter_to_a_run(store, behaviour, log):
+    run_id = add_run(store)
+    with Receiver("takes" if behaviour == "down" else behaviour) as bad, Receiver() as good:
+        address = "json://127.0.0.1:9" if behaviour == "down" else bad.address
+        told = notifier(f"{address}/{TOKEN}", good.address)
+        before = monotonic()
+        assert execute(store, run_id, told) == "done"
+        assert monotonic() - before < 3
+        assert good.next()[0] == "benchlib: run 1 done"
+        before = monotonic()
+        told.close(0.2)
+        assert monotonic() - before < 1
+    told.close(10)
+    ends = {line["receiver"]: line["message"] for line in log() if "receiver" in line}
+    assert ends.get(2) == "notification sent"
+    if behaviour in ("refuses", "down"):
+        assert ends.get(1) == "notification failed"
+    assert TOKEN not in json.dumps(log())
+
+
+def test_messages_to_a_receiver_that_hangs_are_bounded(store, log):
+    add_run(store)
+    run = get_run(store, 1)
+    with Receiver("hangs") as receiver:
+        told = notifier(receiver.address)
+        for _ in range(40):
+            told.tell(RunNews("ended", replace(run, status=RunStatus.DONE)))
+        under_way = [t for t in threading.enumerate() if t.name == "benchlib-notify"]
+        assert len(under_way) == 16
+    told.close(10)
+    assert sum("let go" in line["message"] for line in log()) == 24
+
+
+def test_a_process_without_threads_to_spare_lets_a_message_go(store, log, monkeypatch):
+    run_id = add_run(store)
+    told = notifier("json://127.0.0.1:9")
+
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        told.tell(RunNews("ended", replace(get_run(store, run_id), status=RunStatus.DONE)))
+    told.close(10)
+    assert [line["message"] for line in log()] == ["notification let go: no thread for it"]
+
+
+def test_without_addresses_nothing_is_sent(store):
+    run_id = add_run(store)
+    told = notifier()
+    assert execute(store, run_id, told) == "done"
+    assert not [t for t in threading.enumerate() if t.name == "benchlib-notify"]
+
+
+def test_an_address_that_nobody_knows_is_refused_without_quoting_it(capfd):
+    with pytest.raises(InvalidSetting, match="BENCHLIB_NOTIFY_URLS") as refused:
+        notifier("json://localhost", f"nothing://{TOKEN}")
+    assert TOKEN not in str(refused.value)
+    assert TOKEN not in "".join(capfd.readouterr())
+    assert TOKEN not in repr(Settings(notify_urls=f"json://{TOKEN}"))
+
+
+def test_a_start_that_wants_to_tell_but_cannot_ends_with_one_sentence(monkeypatch):
+    monkeypatch.setattr(bootstrap, "get_settings", lambda: Settings(notify_urls="json://localhost"))
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(SystemExit) as ended:
+        bootstrap.check_start()
+    assert ended.value.code == (
+        "benchlib cannot start. BENCHLIB_NOTIFY_URLS needs apprise: pip install 'benchlib[notify]'."
+    )
