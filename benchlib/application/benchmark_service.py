@@ -18,6 +18,7 @@ from benchlib.application.payloads import (
     RunDetail,
     RunSummary,
 )
+from benchlib.application.process_figures import ProcessFigures, ProcessWatch
 from benchlib.application.run_analysis import RunAnalysis
 from benchlib.domain.errors import InvalidInput, WrongState
 from benchlib.domain.prompts import PromptBook
@@ -67,6 +68,7 @@ class BenchmarkService(RunAnalysis):
         super().__init__(store or open_store(settings.store_url), settings, user)
         self._worker = worker
         self._engines = EngineService(self._settings)
+        self._watch = ProcessWatch(self._store, worker)
 
     def close(self) -> None:
         """Stop the local server, if one was started, and give back the store's connections."""
@@ -376,6 +378,10 @@ class BenchmarkService(RunAnalysis):
             "store": "ok",
             "executor": executor,
         }
+
+    def get_process_figures(self) -> ProcessFigures:
+        """What a monitor is told of this process and its store."""
+        return self._watch.figures()
 
     # -- inside -------------------------------------------------------------------------------
 

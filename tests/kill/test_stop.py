@@ -15,6 +15,16 @@ GRACE_SECONDS = 20
 WAYS = ((STREAMLIT, signal.SIGTERM), (STREAMLIT, signal.SIGINT), (UVICORN, signal.SIGTERM))
 
 
+def check_metrics(dashboard):
+    """Monitors find their figures where browsers find a page."""
+    address = dashboard.http.base_url.join("/metrics")
+    figures = dashboard.http.get(address)
+    assert 'benchlib_runs{status="running"} 1.0\n' in figures.text
+    assert figures.headers["content-type"].startswith("text/plain")
+    page = dashboard.http.get(address, headers={"Accept": "text/html,*/*"})
+    assert page.headers["content-type"].startswith("text/html")
+
+
 def test_a_stop_leaves_the_run_resumable_and_nothing_behind(tmp_path):
     """All ways at once: each spends most of its time waiting for answers that never come."""
     with fake_vllm_process("--latency", "0.2") as engine:
@@ -30,6 +40,7 @@ def test_a_stop_leaves_the_run_resumable_and_nothing_behind(tmp_path):
                 dashboard.http.post("/benchmarks/start", json=body).raise_for_status()
             for dashboard in dashboards:
                 until(lambda app=dashboard: app.status()["done"] > 0)
+                check_metrics(dashboard)
             script = {"faults": [{"kind": "hang", "times": 40}]}
             httpx.post(f"{engine}/fake/script", json=script).raise_for_status()
             told = []
@@ -48,6 +59,7 @@ def test_a_stop_leaves_the_run_resumable_and_nothing_behind(tmp_path):
     for dashboard, done in zip(dashboards, told, strict=True):
         log = dashboard.log.read_text()
         assert "Traceback" not in log, log
+        assert '"exception"' not in log, log
         assert dashboard.left_behind() == []
         store = open_store(dashboard.store_url)
         run = get_run(store, 1)

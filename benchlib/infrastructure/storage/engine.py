@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
 
 from benchlib.domain.errors import StoreError
+from benchlib.infrastructure.storage.write_times import WriteTimes
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS: Final = 30_000
@@ -26,6 +27,7 @@ class Store:
     """One database. Sessions are opened per unit of work, in whatever thread does it."""
 
     def __init__(self, engine: Engine) -> None:
+        self.write_times: Final = WriteTimes()
         self._engine = engine
         self._writer = engine.execution_options(benchlib_write=True)
 
@@ -51,12 +53,16 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction: committed at the end, rolled back if anything is raised."""
-        with (
-            _told_apart(self.database),
-            Session(self._writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
+        began = monotonic()
+        try:
+            with (
+                _told_apart(self.database),
+                Session(self._writer, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                yield session
+        finally:
+            self.write_times.note(monotonic() - began)
 
     def close(self) -> None:
         """Give back every connection."""

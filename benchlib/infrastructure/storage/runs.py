@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, delete, select, update
 
 from benchlib.domain.errors import NotFound
@@ -52,6 +53,36 @@ def list_runs(session: Session, *, statuses: Sequence[RunStatus] = ()) -> list[R
     if statuses:
         query = query.where(col(BenchmarkRun.status).in_(statuses))
     return [_record(*row) for row in session.exec(query).all()]
+
+
+class RunCounters(NamedTuple):
+    """The counters of a run's row; `failures` are attempts by kind."""
+
+    id: int
+    status: RunStatus
+    total: int
+    done: int
+    failed: int
+    failures: Mapping[str, int]
+    heartbeat: int
+
+
+def list_counters(session: Session) -> list[RunCounters]:
+    """The counters of all runs, oldest first; no result is counted for it."""
+    columns = (
+        col(BenchmarkRun.id),
+        col(BenchmarkRun.status),
+        col(BenchmarkRun.total),
+        col(BenchmarkRun.done),
+        col(BenchmarkRun.failed),
+        col(BenchmarkRun.tally),
+        col(BenchmarkRun.heartbeat),
+    )
+    rows = session.connection().execute(sql_select(*columns).order_by(col(BenchmarkRun.id)))
+    return [
+        RunCounters(run_id, RunStatus(status), total, done, failed, tally["failures"], heartbeat)
+        for run_id, status, total, done, failed, tally, heartbeat in rows
+    ]
 
 
 def get_run(session: Session, run_id: int) -> RunRecord:

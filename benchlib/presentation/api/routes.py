@@ -36,6 +36,7 @@ from benchlib.domain.errors import (
 from benchlib.domain.metrics import AttributeMean
 from benchlib.presentation.api.analysis_routes import add_analysis_routes
 from benchlib.presentation.api.export_routes import add_export_routes
+from benchlib.presentation.api.metrics_route import add_metrics_route
 from benchlib.presentation.exports import NoPictures
 
 _log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def create_api(get_service: Callable[[], BenchmarkService]) -> FastAPI:
     _add_result_routes(api, get_service)
     add_analysis_routes(api, get_service)
     add_export_routes(api, get_service)
+    add_metrics_route(api, get_service)
     return api
 
 

@@ -1,0 +1,151 @@
+"""The figures of this process and its store in Prometheus' format, read when they are asked for."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+from starlette.datastructures import Headers
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.application.process_figures import ProcessFigures, StoreFigures
+
+
+def add_metrics_route(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
+    """Serve `/metrics`."""
+    registry = CollectorRegistry()
+    registry.register(_Figures(get_service))
+    ProcessCollector(registry=registry)
+
+    @api.get("/metrics", response_class=PlainTextResponse)
+    def metrics() -> Response:
+        return Response(
+            generate_latest(registry), media_type=CONTENT_TYPE_LATEST, headers={"Vary": "Accept"}
+        )
+
+
+class MonitorRoute(Route):
+    """A route for programs: browsers, which ask for HTML, find a page of the same name behind."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Pass by requests of browsers."""
+        if "text/html" in Headers(scope=scope).get("accept", ""):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+class _Figures(Collector):
+    def __init__(self, get_service: Callable[[], BenchmarkService]) -> None:
+        self._get_service = get_service
+
+    def describe(self) -> list[Metric]:
+        """Nothing: what is collected depends on what runs, and the store is not asked for it."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the figures, and tell them."""
+        figures = self._get_service().get_process_figures()
+        yield from _of_process(figures)
+        if figures["store"] is not None:
+            yield from _of_store(figures["store"])
+
+
+def _of_process(figures: ProcessFigures) -> Iterator[Metric]:
+    build = GaugeMetricFamily("benchlib_build_info", "Always 1.", labels=["version", "commit"])
+    build.add_metric([figures["version"], figures["commit"] or ""], 1)
+    yield build
+    yield GaugeMetricFamily(
+        "benchlib_store_up", "Whether the store answers.", figures["store"] is not None
+    )
+    if figures["executor_alive"] is not None:
+        yield GaugeMetricFamily(
+            "benchlib_executor_up", "Whether this process executes.", figures["executor_alive"]
+        )
+    states = figures["addresses"]
+    yield _labelled(
+        "benchlib_requests_in_flight",
+        "Requests without an answer yet.",
+        "address",
+        {state["address"]: state["requests"] for state in states},
+    )
+    yield _labelled(
+        "benchlib_items_in_flight",
+        "Questions in these requests.",
+        "address",
+        {state["address"]: state["items"] for state in states},
+    )
+    yield _labelled(
+        "benchlib_address_usable",
+        "0 while it rests after a fault.",
+        "address",
+        {state["address"]: state["usable"] for state in states},
+    )
+    writes = HistogramMetricFamily(
+        "benchlib_store_write_seconds",
+        "Write transactions of this process since its start, from asking for the lock on.",
+    )
+    writes.add_metric([], list(figures["write_counts"].items()), figures["write_seconds"])
+    yield writes
+
+
+def _of_store(figures: StoreFigures) -> Iterator[Metric]:
+    yield _labelled("benchlib_runs", "Runs in the store.", "status", figures["runs"])
+    yield GaugeMetricFamily(
+        "benchlib_queue_length", "Runs that wait for their turn.", figures["runs"]["queued"]
+    )
+    yield GaugeMetricFamily(
+        "benchlib_items_rated", "Ratings of all runs in the store.", figures["rated"]
+    )
+    yield GaugeMetricFamily(
+        "benchlib_items_failed", "Questions given up, of all runs in the store.", figures["failed"]
+    )
+    yield _labelled(
+        "benchlib_failed_attempts",
+        "Failed attempts of all runs in the store.",
+        "kind",
+        figures["failed_attempts"],
+    )
+    active = {str(run["run_id"]): run for run in figures["active"]}
+    rated = CounterMetricFamily(
+        "benchlib_run_items_rated", "Ratings of a queued or running run.", labels=["run_id"]
+    )
+    for run_id, run in active.items():
+        rated.add_metric([run_id], run["rated"])
+    yield rated
+    yield _labelled(
+        "benchlib_run_items_failed",
+        "Questions it has given up so far.",
+        "run_id",
+        {run_id: run["failed"] for run_id, run in active.items()},
+    )
+    yield _labelled(
+        "benchlib_run_items_planned",
+        "Questions it plans to ask.",
+        "run_id",
+        {run_id: run["planned"] for run_id, run in active.items()},
+    )
+    yield _labelled(
+        "benchlib_run_lease_age_seconds",
+        "Time since a running run last proved that it is alive, as far as this process saw.",
+        "run_id",
+        {run_id: run["lease_age_s"] for run_id, run in active.items()},
+    )
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, float | None]) -> Metric:
+    """A gauge with a value per label; what has none is left out."""
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        if value is not None:
+            family.add_metric([key], value)
+    return family
