@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from benchlib.application.engines import EngineFigures
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
@@ -42,6 +43,8 @@ def show_progress() -> None:
             "Time spent": (words.duration(seen["duration_s"]), "Executing, over all resumes."),
         }
     )
+    if is_active and not run["simulated"]:
+        _show_engines(service.get_engine_figures(run_id))
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.plotly_chart(
@@ -54,6 +57,34 @@ def show_progress() -> None:
         if failures := seen["tally"].get("failures"):
             st.markdown("**Failed attempts**")
             widgets.failures_table(failures)
+
+
+def _show_engines(engines: list[EngineFigures]) -> None:
+    if not engines:
+        return
+    st.markdown(
+        "**Engine**",
+        help="What the model server says of itself, all its users together. Speeds and hits are "
+        "those of the last minute; hits are the part of the prompts that it had read before.",
+    )
+    rows = [
+        {
+            "Address": engine["address"],
+            "State": words.ENGINE_STATES[engine["state"]],
+            "Running": words.amount(engine["requests_running"]),
+            "Waiting": words.amount(engine["requests_waiting"]),
+            "Prompt tokens": words.rate(engine["prompt_tokens_per_s"]),
+            "Generated tokens": words.rate(engine["generation_tokens_per_s"]),
+            "Prefix cache hits": words.percent(engine["prefix_cache_hit_rate"]),
+        }
+        for engine in engines
+    ]
+    st.dataframe(
+        pd.DataFrame(rows),
+        key="progress_engines",
+        hide_index=True,
+        alt="What the model servers say of themselves",
+    )
 
 
 def _headline(done: int, total: int) -> str:

@@ -111,6 +111,14 @@ ABILITIES: Final = {
     "structured": "answers as JSON",
 }
 
+ENGINE_STATES: Final = {
+    "asking": "asking",
+    "told": "answers",
+    "nothing": "tells nothing",
+    "silent": "does not answer",
+    "refused": "not asked: its host is not allowed",
+}
+
 _LITERAL_WORD: Final = re.compile(r"\S*(?:[@]|www\.|:[^\s:]|//)\S*")
 _TRAILING: Final = re.compile(r"[.,;:)]+$")
 _PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
@@ -156,6 +164,16 @@ def rate(per_second: float | None) -> str:
     if per_second is None:
         return "–"
     return f"{per_second:,.0f} /s" if per_second >= 10 else f"{per_second:.2g} /s"
+
+
+def amount(value: float | None) -> str:
+    """A whole number; a dash where unknown."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def percent(part: float | None) -> str:
+    """A share as a percentage; a dash where unknown."""
+    return "–" if part is None else f"{part:.0%}"
 
 
 def share(part: int, whole: int) -> float:

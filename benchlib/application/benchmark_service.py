@@ -9,7 +9,13 @@ from typing import Any, Literal
 import benchlib
 from benchlib.application.acting import needs
 from benchlib.application.commands import StartBenchmark
-from benchlib.application.engines import EngineChoice, EngineConnection, EngineService, ServerState
+from benchlib.application.engines import (
+    EngineChoice,
+    EngineConnection,
+    EngineFigures,
+    EngineService,
+    ServerState,
+)
 from benchlib.application.payloads import (
     ActiveBenchmark,
     Health,
@@ -261,6 +267,12 @@ class BenchmarkService(RunAnalysis):
     def default_engine(self) -> EngineChoice:
         """What a form opens with: the server that answers, else the simulated rater."""
         return self._engines.default_engine()
+
+    def get_engine_figures(self, run_id: int) -> list[EngineFigures]:
+        """What the engines of a running run say of themselves; none once it has ended."""
+        with self._store.read() as session:
+            run = runs.get_run(session, run_id)
+        return self._engines.figures_of(run)
 
     @needs(Role.ADMIN, "start the local server")
     def start_server(self, model: str) -> ServerState:

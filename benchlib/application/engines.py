@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypedDict
 
 from benchlib.domain.errors import BenchlibError, InvalidInput
+from benchlib.domain.results import RunRecord
+from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.engine_hosts import checked_addresses, normalise_address
 from benchlib.infrastructure.execution.engine_http import EngineHttp, open_session
 from benchlib.infrastructure.execution.engine_identity import EngineRefusal, choose_model, identify
 from benchlib.infrastructure.execution.engine_inspection import EngineInspection, inspect_engine
+from benchlib.infrastructure.execution.engine_metrics import EngineReading, EngineWatch
 from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME
 from benchlib.infrastructure.execution.vllm_server import VllmServer
 from benchlib.settings import Settings, split_addresses
@@ -43,6 +46,23 @@ class EngineChoice(TypedDict):
     note: str
 
 
+class EngineFigures(TypedDict):
+    """What an engine of a run says of itself; None where it does not tell.
+
+    `state` is "told", "nothing" (it has no figures), "silent" (it did not answer), "asking" (before
+    the first answer) or "refused" (its host is not allowed). Tokens per second are those of the
+    last minute, of everything the engine serves; `prefix_cache_hit_rate` is a share, 0..1.
+    """
+
+    address: str
+    state: Literal["told", "nothing", "silent", "asking", "refused"]
+    requests_running: float | None
+    requests_waiting: float | None
+    prompt_tokens_per_s: float | None
+    generation_tokens_per_s: float | None
+    prefix_cache_hit_rate: float | None
+
+
 class ServerState(TypedDict):
     """The managed local server: `state` is starting, ready, stopped or failed.
 
@@ -63,6 +83,7 @@ class EngineService:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._server: VllmServer | None = None
+        self._figures = EngineWatch()
 
     def test_connection(
         self, base_url: str | None = None, api_key: str | None = None
@@ -131,6 +152,30 @@ class EngineService:
             self._server.stop()
             self._server = None
 
+    def figures_of(self, run: RunRecord) -> list[EngineFigures]:
+        """What the engines of a run say of themselves, without waiting for them.
+
+        Returns:
+            One entry per address; none unless the run is being executed, by a real engine.
+        """
+        if run.simulated or run.status is not RunStatus.RUNNING:
+            return []
+        executions = run.manifest.get("executions")
+        if executions:
+            addresses = tuple(executions[-1]["addresses"])
+        else:
+            addresses = self._addresses(run.config.vllm_base_url)
+        allowed = [address for address in addresses if self._is_allowed(address)]
+        known = {reading.address: reading for reading in self._figures.look(allowed)}
+        return [_figures(address, known.get(address)) for address in addresses]
+
+    def _is_allowed(self, address: str) -> bool:
+        try:
+            checked_addresses((address,), self._settings)
+        except InvalidInput:
+            return False
+        return True
+
     def check_address(self, base_url: str | None) -> None:
         """See that a run may ask the addresses of a form.
 
@@ -177,6 +222,19 @@ def _connection(found: EngineInspection) -> EngineConnection:
         "models": [model.name for model in found.models],
         "supports": {name: known for name, known in abilities.items() if known is not None},
         "notes": list(found.notes),
+    }
+
+
+def _figures(address: str, reading: EngineReading | None) -> EngineFigures:
+    known = reading or EngineReading(address)
+    return {
+        "address": address,
+        "state": "refused" if reading is None else known.state,
+        "requests_running": known.now.requests_running,
+        "requests_waiting": known.now.requests_waiting,
+        "prompt_tokens_per_s": known.prompt_tokens_per_s,
+        "generation_tokens_per_s": known.generation_tokens_per_s,
+        "prefix_cache_hit_rate": known.prefix_cache_hit_rate,
     }
 
 

@@ -30,6 +30,11 @@ def test_rates_have_sensible_precision(per_second, shown):
     assert words.rate(per_second) == shown
 
 
+def test_what_is_unknown_is_a_dash_and_never_a_zero():
+    assert (words.amount(None), words.amount(0), words.amount(1234.0)) == ("–", "0", "1,234")
+    assert (words.percent(None), words.percent(0), words.percent(0.584)) == ("–", "0%", "58%")
+
+
 def test_a_bar_is_full_only_when_nothing_is_left():
     assert words.share(99_999, 100_000) < 1
     assert words.share(100_000, 100_000) == 1

@@ -1,9 +1,15 @@
 """What vLLM's own `/metrics` says, for the engine panel of the Progress page."""
 
+import asyncio
 import re
-from dataclasses import dataclass
-from typing import Final
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Final, Literal
 
+from benchlib.domain.errors import EngineFault
 from benchlib.infrastructure.execution.engine_hosts import normalise_address
 from benchlib.infrastructure.execution.engine_http import (
     EngineHttp,
@@ -86,3 +92,148 @@ def parse_metrics(text: str) -> EngineMetrics:
             name = _METRIC_NAMES[match[1]]
             found[name] = found.get(name, 0.0) + value
     return EngineMetrics(**found)
+
+
+_READ_EVERY_SECONDS: Final = 3.0
+_FETCH_SECONDS: Final = 2.0
+_WINDOW_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReading:
+    """What is known of an engine now.
+
+    Attributes:
+        state: "asking" before the first answer, "told", "nothing" (it has no figures), or "silent"
+            (it did not answer the last time).
+        now: The latest figures; all None without any.
+        prompt_tokens_per_s: Over the last minute; None before the second reading.
+        generation_tokens_per_s: Likewise.
+        prefix_cache_hit_rate: Share of the tokens looked up over the last minute that were found,
+            0..1; where none was looked up, since the engine's start; None before the first ever.
+    """
+
+    address: str
+    state: Literal["asking", "told", "nothing", "silent"] = "asking"
+    now: EngineMetrics = EngineMetrics()
+    prompt_tokens_per_s: float | None = None
+    generation_tokens_per_s: float | None = None
+    prefix_cache_hit_rate: float | None = None
+
+
+@dataclass(slots=True)
+class _History:
+    """Readings of the last minute with their moments; `asked` is the moment of the last try."""
+
+    asked: float
+    silent: bool = False
+    seen: deque[tuple[float, EngineMetrics]] = field(default_factory=deque)
+
+    def note(self, now: float, metrics: EngineMetrics) -> None:
+        self.silent = False
+        if self.seen and (self.seen[-1][1].prompt_tokens or 0) > (metrics.prompt_tokens or 0):
+            self.seen.clear()  # the engine was started anew
+        self.seen.append((now, metrics))
+        while now - self.seen[0][0] > _WINDOW_SECONDS:
+            self.seen.popleft()
+
+    def reading(self, address: str) -> EngineReading:
+        if self.silent or not self.seen:
+            return EngineReading(address, "silent" if self.silent else "asking")
+        (begin, first), (end, last) = self.seen[0], self.seen[-1]
+        if last == EngineMetrics():
+            return EngineReading(address, "nothing")
+        looked_up = _grown(first.prefix_cache_queries, last.prefix_cache_queries)
+        found = _grown(first.prefix_cache_hits, last.prefix_cache_hits)
+        hit_rate = found / looked_up if looked_up and found is not None else None
+        return EngineReading(
+            address,
+            "told",
+            last,
+            _rate(first.prompt_tokens, last.prompt_tokens, end - begin),
+            _rate(first.generation_tokens, last.generation_tokens, end - begin),
+            last.prefix_cache_hit_rate if hit_rate is None else hit_rate,
+        )
+
+
+def _grown(first: float | None, last: float | None) -> float | None:
+    return None if first is None or last is None else last - first
+
+
+def _rate(first: float | None, last: float | None, seconds: float) -> float | None:
+    grown = _grown(first, last)
+    return None if grown is None or seconds <= 0 else grown / seconds
+
+
+def _in_a_thread(work: Coroutine[Any, Any, None]) -> None:
+    thread = threading.Thread(target=asyncio.run, args=(work,), name="engine-metrics", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no thread is to be had; the page shows what was known
+        work.close()
+
+
+class EngineWatch:
+    """Reads the figures of engines while somebody looks; all who look share the readings.
+
+    Args:
+        fetch: Asks an address; raises EngineFault.
+        start: Runs a coroutine elsewhere; whoever looks never waits for an engine.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str], Awaitable[EngineMetrics]] | None = None,
+        start: Callable[[Coroutine[Any, Any, None]], None] = _in_a_thread,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._fetch: Final = fetch or _fetch_briefly
+        self._start: Final = start
+        self._clock: Final = clock
+        self._lock = threading.Lock()  # an address is asked by one thread at a time
+        self._histories: dict[str, _History] = {}
+
+    def look(self, addresses: Sequence[str]) -> list[EngineReading]:
+        """What is known, at once; has figures that are older than a few seconds read anew.
+
+        Args:
+            addresses: Base URLs whose hosts may be asked.
+        """
+        now = self._clock()
+        with self._lock:
+            self._histories = {
+                address: history
+                for address, history in self._histories.items()
+                if now - history.asked <= _WINDOW_SECONDS
+            }
+            due = [address for address in dict.fromkeys(addresses) if self._is_due(address, now)]
+            for address in due:
+                self._histories.setdefault(address, _History(now)).asked = now
+        if due:
+            self._start(self._read(due))
+        with self._lock:
+            return [self._histories[address].reading(address) for address in addresses]
+
+    def _is_due(self, address: str, now: float) -> bool:
+        history = self._histories.get(address)
+        return history is None or now - history.asked >= _READ_EVERY_SECONDS
+
+    async def _read(self, addresses: Sequence[str]) -> None:
+        await asyncio.gather(*(self._read_one(address) for address in addresses))
+
+    async def _read_one(self, address: str) -> None:
+        try:
+            metrics = await self._fetch(address)
+        except EngineFault:
+            metrics = None
+        now = self._clock()
+        with self._lock:
+            history = self._histories.setdefault(address, _History(now))
+            if metrics is None:
+                history.silent = True
+            else:
+                history.note(now, metrics)
+
+
+async def _fetch_briefly(address: str) -> EngineMetrics:
+    return await fetch_engine_metrics(address, timeout_seconds=_FETCH_SECONDS)
