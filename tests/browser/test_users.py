@@ -112,6 +112,8 @@ def test_a_stranger_reads_only_the_health_over_the_api(app):
             assert "BENCHLIB_API_TOKEN" in refused.json()["error"]
         known = {"Authorization": f"Bearer {TOKEN}"}
         assert client.get("/runs", headers=known).status_code == 200
+        assert httpx.get(f"{app.url}/metrics").status_code == 401
+        assert httpx.get(f"{app.url}/metrics", headers=known).status_code == 200
 
 
 def test_a_viewer_looks_and_does_nothing(app, page):
