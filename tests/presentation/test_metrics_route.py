@@ -113,6 +113,15 @@ def test_what_is_in_flight_is_told_by_address(store, connect):
     assert get_run(store, 1).status == "done"
 
 
+def test_where_people_log_in_a_monitor_needs_the_token(store, tmp_path):
+    service = BenchmarkService(store, None, Settings(data_dir=tmp_path))
+    guarded = Guard(create_api(lambda: service), "token-9c1e-of-tests", has_users=True)
+    client = TestClient(guarded, base_url="http://127.0.0.1:8501")
+    assert client.get("/metrics").status_code == 401
+    known = {"Authorization": "Bearer token-9c1e-of-tests"}
+    assert "benchlib_store_up 1.0" in client.get("/metrics", headers=known).text
+
+
 def test_the_age_of_a_lease_is_that_of_the_heartbeat_as_seen(store):
     clock = Clock()
     watch = ProcessWatch(store, None, clock.monotonic)
