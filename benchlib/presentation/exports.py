@@ -65,7 +65,7 @@ _LETTER: Final = 6
 """Pixels per letter of a caption."""
 
 _SECONDS: Final = 60.0
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -85,6 +85,8 @@ _LATEX: Final = {
     "δ": r"$\delta$",
     "±": r"$\pm$",
     "†": r"\dag{}",
+    "[": "{[}",  # at the start of a row it would be an argument of the line end before, like *
+    "*": "{*}",
     "–": "--",
 }
 

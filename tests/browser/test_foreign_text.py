@@ -16,7 +16,8 @@ from tests.samples import NOW
 pytestmark = pytest.mark.browser
 
 HOSTILE = (
-    "<img src=x onerror=alert(1)> <script>alert(2)</script> [bad](https://bad.example) "
+    "<b>bold</b> <a href='https://bad.example'>bad</a> <img src=x onerror=alert(1)> "
+    "<script>alert(2)</script> [bad](https://bad.example) "
     "![bad](https://bad.example/a.png) https://bad.example www.bad.example "
     ":material/home: :red[bad] $x^2$ **bold** `code`"
 )
@@ -28,6 +29,10 @@ PAGES = (
     "runs?run=1",
     "runs?run=2",
     "metrics?run=1",
+    "omnibus?run=1",
+    "deltas?run=1",
+    "forest?run=1",
+    "order_effects?run=1",
     "answers?run=1",
     "answers?run=1&persona=persona-0&order=in&trait=bad",
     "answers?run=2&tab=Failures",
@@ -36,7 +41,16 @@ PAGES = (
     "traits",
     "engines",
 )
-RENDERED = "a[href*='bad.example'], img[src*='bad.example'], img[src='x'], strong:text-is('bold')"
+RENDERED = ", ".join(
+    (
+        "a[*|href*='bad.example']",  # figures are SVG, whose links have a name space
+        "img[src*='bad.example']",
+        "img[src='x']",
+        "strong:text-is('bold')",
+        "b:text-is('bold')",
+        "tspan[style*='bold']:text-is('bold')",
+    )
+)
 
 
 def fill(folder):

@@ -37,11 +37,11 @@ def test_csv_comes_back_with_its_provenance_on_every_row():
     assert first["benchlib_data"] == "simulated"
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
 def test_no_text_in_a_csv_is_a_formula(start):
     strange = replace(PROVENANCE, model_name=start + "cmd")
     (row,) = read_csv(exports.export_table([{start + "x": start + "1"}], "csv", strange))
-    assert all(value[:1] not in "=+@\t\r" or not value for value in row.values())
+    assert all(value[:1] not in "=+@\t\r\n＝＋－＠" or not value for value in row.values())
     assert all(name[:1] not in "=+-@\t\r" for name in row)
     assert row["benchlib_model"].startswith("'")
 
@@ -82,6 +82,7 @@ def test_latex_of_hostile_text_holds_no_command():
     text = exports.escape_latex(r"\input{/etc/passwd} $x$ #1 ~^")
     assert r"\input" not in text
     assert text.startswith(r"\textbackslash{}input\{")
+    assert exports.escape_latex("[-9cm]*") == "{[}-9cm]{*}"
     strange = replace(PROVENANCE, model_name="a\n\\end{table}")
     body = exports.export_table(ROWS, "tex", strange).decode()
     assert all(line.startswith("%") for line in body.splitlines() if r"\end{table}" in line[2:])
