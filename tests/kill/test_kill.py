@@ -15,6 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from benchlib.infrastructure.execution.executor import UNSTORED_SHARE
 from benchlib.infrastructure.execution.progress_tracker import update_progress
 from benchlib.infrastructure.storage.engine import open_store
 from tests.fake_vllm import fake_vllm_process
@@ -26,8 +27,7 @@ KILLS = {"sqlite": 50, "postgresql": 20} if ALL else {"sqlite": 8, "postgresql":
 ITEMS_PER_KILL = 3_600 if ALL else 2_000
 IN_FLIGHT = 4
 REQUEST_ITEMS = 64
-AT_MOST_AGAIN = 2 * IN_FLIGHT * REQUEST_ITEMS
-"""A landed request may wait for its commit while another takes its place."""
+AT_MOST_AGAIN = UNSTORED_SHARE * IN_FLIGHT * REQUEST_ITEMS
 
 PROBES = 6
 """Each start asks a few test questions."""

@@ -17,6 +17,7 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.personas import PersonaDraft
 from benchlib.domain.results import RunConfig
 from benchlib.domain.work_plan import count_items
+from benchlib.infrastructure.execution.executor import UNSTORED_SHARE
 from benchlib.infrastructure.storage import datasets, runs
 from benchlib.infrastructure.storage.engine import open_store
 from benchlib.settings import Settings
@@ -30,6 +31,7 @@ MINUTES = (0, 17, -9)
 
 IN_FLIGHT = 4
 REQUEST_ITEMS = 64
+AT_MOST_AGAIN = UNSTORED_SHARE * IN_FLIGHT * REQUEST_ITEMS
 LOOK_SECONDS = 0.02  # another process's progress can only be polled
 
 kinds = pytest.mark.parametrize(
@@ -207,5 +209,4 @@ def test_runs_of_processes_that_stall_or_die_are_taken_over(kind, place, tmp_pat
         assert max(own) < 0  # not a word more after it woke up
         again = asked_again(address)
         print(f"{kind}: {again} asked again")
-        # twice the work in flight of each: what was asked, and what the stalled one asks on waking
-        assert again <= 2 * 2 * IN_FLIGHT * REQUEST_ITEMS
+        assert again <= 2 * AT_MOST_AGAIN  # what the stalled and the dead one had not stored
