@@ -6,6 +6,7 @@ from time import monotonic
 
 import pytest
 
+from benchlib.domain.errors import StoreError
 from benchlib.domain.results import Answer
 from benchlib.infrastructure.execution.worker import Worker, is_dead, process_name
 from benchlib.infrastructure.storage import runs
@@ -116,6 +117,37 @@ def test_a_silent_worker_of_another_machine_loses_its_run_after_the_lease(store,
     clock.seconds += 6
     worker.sweep()
     assert get_run(store, run_id).status == "interrupted"
+
+
+def test_trouble_with_other_runs_does_not_end_the_one_that_executes(
+    store, make_worker, monkeypatch
+):
+    ended, after_run = ended_event()
+    worker = make_worker(after_run=after_run)
+    sweep, swept = worker.sweep, []
+
+    def stumble():
+        if worker._executing is not None:
+            swept.append(worker._executing)
+            raise StoreError("The store is locked.")
+        sweep()
+
+    monkeypatch.setattr(worker, "sweep", stumble)
+    run_id = add_run(store)
+    worker.start()
+    assert ended.wait(20)
+    assert swept
+    assert get_run(store, run_id).status == "done"
+
+
+def test_an_interrupted_run_that_another_process_resumed_first_is_left_alone(
+    store, make_worker, monkeypatch
+):
+    run_id = add_run(store)
+    queued = get_run(store, run_id)
+    monkeypatch.setattr(runs, "list_runs", lambda *_, **__: [queued])
+    make_worker(auto_resume=True)._requeue_interrupted()
+    assert get_run(store, run_id).status == "queued"
 
 
 def test_interrupted_runs_resume_by_themselves_only_if_wished(store, make_worker):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchlib.domain.errors import BenchlibError
+from benchlib.domain.errors import BenchlibError, NotFound, WrongState
 from benchlib.domain.results import RunRecord
 from benchlib.domain.run_state import is_stale
 from benchlib.domain.users import DASHBOARD
@@ -135,12 +135,22 @@ class Worker:
     def _requeue_interrupted(self) -> None:
         with self.site.store.write() as session:
             for run in runs.list_runs(session, statuses=[RunStatus.INTERRUPTED]):
-                runs.requeue(session, run.id)
+                try:
+                    runs.requeue(session, run.id)
+                except (NotFound, WrongState):  # somebody else was faster
+                    continue
                 words = f"{run.model_name} on {run.dataset_name}, by BENCHLIB_AUTO_RESUME"
                 audit.add_entry(
                     session, DASHBOARD.name, "resumed", "run", run.id, words, self.site.now()
                 )
                 _log.info("run resumed by itself", extra={"run_id": run.id})
+
+    def _sweep_meanwhile(self) -> None:
+        """Sweep beside a run; what goes wrong with other runs must not end this one."""
+        try:
+            self.sweep()
+        except BenchlibError as problem:
+            _log.error("worker: %s", problem)
 
     def _work(self) -> None:
         while not self.site.stop.is_set():
@@ -167,7 +177,7 @@ class Worker:
         self._executing = run_id
         try:
             status = execute_benchmark_run(
-                self.site, run_id, self.keys.get(run_id), housekeep=self.sweep
+                self.site, run_id, self.keys.get(run_id), housekeep=self._sweep_meanwhile
             )
         except BenchlibError:
             raise
