@@ -5,8 +5,9 @@ import pytest
 from sqlalchemy import text
 
 from benchlib.domain.errors import StoreError
-from benchlib.infrastructure.storage import engine
+from benchlib.infrastructure.storage import engine, runs
 from benchlib.infrastructure.storage.engine import open_store
+from tests.samples import NOW, add_run, claim, get_run
 
 
 def test_a_new_store_has_the_newest_schema_and_opens_again(tmp_path):
@@ -141,3 +142,24 @@ def test_the_known_revisions_are_those_of_alembic():
     config.set_main_option("script_location", str(engine._MIGRATIONS))
     walked = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
     assert engine.known_revisions() == walked[::-1]
+
+
+@pytest.mark.postgres
+def test_a_writer_that_stalls_lets_go_of_what_it_has_locked(postgres_url, monkeypatch):
+    monkeypatch.setattr(engine, "_STALLED_MS", 300)
+    store = open_store(postgres_url)
+    run_id = add_run(store)
+    claim(store, "stalled")
+
+    def stall():
+        with store.write() as stalled:
+            assert runs.renew(stalled, run_id, "stalled", changed=False, values={})
+            with store.write() as session:
+                run = runs.get_run(session, run_id)
+                assert runs.mark_interrupted(session, run, NOW, "It stalled.")
+            runs.get_run(stalled, run_id)
+
+    with pytest.raises(StoreError, match="does not answer"):
+        stall()
+    assert get_run(store, run_id).status == "interrupted"
+    store.close()

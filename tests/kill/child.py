@@ -5,7 +5,6 @@ minutes off.
 """
 
 import argparse
-import logging
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from time import monotonic
 
 from benchlib.infrastructure.execution.executor import Worksite
 from benchlib.infrastructure.execution.worker import Worker, process_name
+from benchlib.infrastructure.logs import set_up_logs
 from benchlib.infrastructure.storage.engine import open_store
 from benchlib.settings import Settings
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--boot", help="of another machine")
     parser.add_argument("--minutes", type=int, default=0, help="that the clock is ahead")
     given = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    set_up_logs("text")
     host, boot, *process = process_name().split("/")
     ahead = timedelta(minutes=given.minutes)
     store = open_store(given.url)

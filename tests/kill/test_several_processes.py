@@ -3,10 +3,11 @@
 import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from time import monotonic, sleep, time
 
@@ -58,7 +59,7 @@ class Child:
 
     def told(self, what):
         """The runs of which its log says this."""
-        found = re.findall(rf"^run (\d+): {what}$", self._log.read_text(), re.MULTILINE)
+        found = re.findall(rf"{what} run_id=(\d+)$", self._log.read_text(), re.MULTILINE)
         return [int(run_id) for run_id in found]
 
 
@@ -155,58 +156,79 @@ def asked_again(address):
 
 
 @kinds
-def test_a_queue_is_shared_and_no_question_is_asked_twice(place, tmp_path):
-    url, store = place
-    with fake_vllm_process("--latency", "0.1", "--set", "record=true") as address:
-        run_ids = [add_run(store, address, number, 80) for number in range(8)]
-        with children(url, tmp_path) as crew:
-            until(lambda: all(get_run(store, run_id).status == "done" for run_id in run_ids))
-            executed = [child.told("executing") for child in crew]
-            check_complete(store, run_ids)
-            assert all(executed)  # everybody took part
-            assert sorted(chain(*executed)) == run_ids
-            assert asked_again(address) == 0
-
-            service = BenchmarkService(store, None, Settings())  # a process that executes nothing
-            cancelled = add_run(store, address, 8, 2_000)
-            until(lambda: get_run(store, cancelled).done)
-            service.cancel_benchmark(cancelled)
-            until(lambda: get_run(store, cancelled).status != "running")
-        run = get_run(store, cancelled)
-        assert run.status == "cancelled"
-        assert 0 < run.done == len(answers(store, cancelled)) < run.total
-        assert asked_again(address) == 0
-
-
-@kinds
-def test_runs_of_processes_that_stall_or_die_are_taken_over(kind, place, tmp_path):
+def test_several_processes_on_one_store(kind, place, tmp_path):
+    """One crew for all of it: processes take longer to start than to prove their point."""
     url, store = place
     with (
         fake_vllm_process("--latency", "0.1", "--set", "record=true") as address,
         children(url, tmp_path) as crew,
     ):
-        run_ids = [add_run(store, address, number, 500) for number in range(2)]
-        until(lambda: all(get_run(store, run_id).done for run_id in run_ids))
-        first, second = (get_run(store, run_id) for run_id in run_ids)
-        stalled = next(child for child in crew if child.owns(first))
-        dead = next(child for child in crew if child.owns(second))
-        heir = next(child for child in crew if child not in (stalled, dead))
-        stalled.process.send_signal(signal.SIGSTOP)
-        dead.process.kill()
-        lost = monotonic()
-        until(lambda: get_run(store, run_ids[0]).owner != first.owner)
-        assert monotonic() - lost > LEASE_SECONDS / 2  # no earlier than the lease tells
-        until(lambda: heir.owns(get_run(store, run_ids[0])))
-        awake = time() * 1000
-        stalled.process.send_signal(signal.SIGCONT)
-        until(lambda: stalled.told("interrupted") == [run_ids[0]])
-        until(lambda: all(get_run(store, run_id).status == "done" for run_id in run_ids))
-        check_complete(store, run_ids)
-        # The clocks are too far apart to mix up whose answer is whose.
-        moments = [moment - 60_000 * stalled.minutes for _, moment in answers(store, run_ids[0])]
-        own = [moment - awake for moment in moments if abs(moment - awake) < 4 * 60_000]
-        assert own
-        assert max(own) < 0  # not a word more after it woke up
-        again = asked_again(address)
-        print(f"{kind}: {again} asked again")
-        assert again <= 2 * AT_MOST_AGAIN  # what the stalled and the dead one had not stored
+        a_queue_is_shared_and_no_question_is_asked_twice(store, address, crew)
+        a_run_is_cancelled_from_a_process_that_executes_nothing(store, address)
+        assert asked_again(address) == 0
+        runs_of_processes_that_stall_or_die_are_taken_over(store, address, crew)
+        print(f"{kind}: {asked_again(address)} asked again")
+
+
+def a_queue_is_shared_and_no_question_is_asked_twice(store, address, crew):
+    run_ids = [add_run(store, address, number, 80) for number in range(8)]
+    until(lambda: all(get_run(store, run_id).status == "done" for run_id in run_ids))
+    executed = [child.told("run claimed") for child in crew]
+    check_complete(store, run_ids)
+    assert all(executed)  # everybody took part
+    assert sorted(chain(*executed)) == run_ids
+    assert asked_again(address) == 0
+
+
+def a_run_is_cancelled_from_a_process_that_executes_nothing(store, address):
+    run_id = add_run(store, address, 8, 2_000)
+    until(lambda: get_run(store, run_id).done)
+    BenchmarkService(store, None, Settings()).cancel_benchmark(run_id)
+    until(lambda: get_run(store, run_id).status != "running")
+    run = get_run(store, run_id)
+    assert run.status == "cancelled"
+    assert 0 < run.done == len(answers(store, run_id)) < run.total
+
+
+def stall(process, store):
+    """Stop a process, but not while it holds SQLite's file: nobody can take that away from it."""
+    process.send_signal(signal.SIGSTOP)
+    if store.dialect != "sqlite":
+        return
+    with closing(sqlite3.connect(store.database, timeout=0, isolation_level=None)) as probe:
+        while True:
+            try:
+                probe.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                process.send_signal(signal.SIGCONT)
+                sleep(LOOK_SECONDS)
+                process.send_signal(signal.SIGSTOP)
+            else:
+                return
+
+
+def runs_of_processes_that_stall_or_die_are_taken_over(store, address, crew):
+    run_ids = [add_run(store, address, number, 500) for number in (9, 10)]
+    until(lambda: all(get_run(store, run_id).done for run_id in run_ids))
+    first, second = (get_run(store, run_id) for run_id in run_ids)
+    stalled = next(child for child in crew if child.owns(first))
+    dead = next(child for child in crew if child.owns(second))
+    heir = next(child for child in crew if child not in (stalled, dead))
+    stall(stalled.process, store)
+    dead.process.kill()
+    lost = monotonic()
+    until(lambda: get_run(store, run_ids[0]).owner != first.owner)
+    assert monotonic() - lost > LEASE_SECONDS / 2  # no earlier than the lease tells
+    until(lambda: heir.owns(get_run(store, run_ids[0])))
+    awake = time() * 1000
+    stalled.process.send_signal(signal.SIGCONT)
+    until(lambda: run_ids[0] in stalled.told("lease lost"))
+    until(lambda: all(get_run(store, run_id).status == "done" for run_id in run_ids))
+    check_complete(store, run_ids)
+    # The clocks are too far apart to mix up whose answer is whose.
+    moments = [moment - 60_000 * stalled.minutes for _, moment in answers(store, run_ids[0])]
+    own = [moment - awake for moment in moments if abs(moment - awake) < 4 * 60_000]
+    assert own
+    assert max(own) < 0  # not a word more after it woke up
+    # what the stalled and the dead one had not stored
+    assert asked_again(address) <= 2 * AT_MOST_AGAIN

@@ -150,7 +150,7 @@ class Worker:
         try:
             self.sweep()
         except BenchlibError as problem:
-            _log.error("worker: %s", problem)
+            _log.error("the worker tries again", extra={"problem": str(problem)})
 
     def _work(self) -> None:
         while not self.site.stop.is_set():

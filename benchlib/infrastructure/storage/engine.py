@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
@@ -18,6 +18,9 @@ from benchlib.infrastructure.storage.write_times import WriteTimes
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS: Final = 30_000
+_STALLED_MS: Final = 20_000
+"""After so long without a word within a write, PostgreSQL lets go of what its writer has locked."""
+
 _MIGRATION_LOCK: Final = 7_316_501_182  # any fixed number: the advisory lock of PostgreSQL
 
 _MIGRATING = Lock()  # Alembic has one context for the whole process
@@ -86,9 +89,7 @@ def open_store(url: str) -> Store:
         if parsed.get_backend_name() == "sqlite":
             engine = _sqlite_engine(parsed.database)
         else:
-            engine = create_engine(
-                parsed, pool_pre_ping=True, pool_size=10, max_overflow=40, hide_parameters=True
-            )
+            engine = _postgresql_engine(parsed)
     except (ArgumentError, ValueError):  # ValueError: the port is no number
         raise StoreError(
             "BENCHLIB_DB_URL is no database URL; write sqlite:///path or "
@@ -138,6 +139,22 @@ def _sqlite_engine(database: str | None) -> Engine:
         # A reader that turns writer can fail at once in SQLite; writers queue from the start.
         writes = connection.get_execution_options().get("benchlib_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url, pool_pre_ping=True, pool_size=10, max_overflow=40, hide_parameters=True
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Who stalls in the middle of a write must not keep others from taking the run over.
+        if connection.get_execution_options().get("benchlib_write", False):
+            connection.exec_driver_sql(
+                f"SET LOCAL idle_in_transaction_session_timeout = {_STALLED_MS}"
+            )
 
     return engine
 
