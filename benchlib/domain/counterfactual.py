@@ -1,12 +1,11 @@
-"""Paired comparisons: a persona against itself with one attribute changed, a model against another.
+"""Paired comparisons: a persona against itself with one attribute changed.
 
 Whatever is peculiar to a persona cancels within its pair, so far smaller effects show than between
 groups. The source persona is the unit: each gives one number.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypedDict, cast
+from typing import Final, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -15,15 +14,12 @@ from numpy.typing import ArrayLike
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.one_sample import OneSample, compute_one_sample
-from benchlib.domain.panels import correct_together, prepare_contrasts
 from benchlib.domain.permutation import DEFAULT_N_PERM, MAX_ASSIGNMENTS
-from benchlib.domain.ratings import MIN_RATED_SHARE, Cells, FloatArray, IntArray, PersonaScores
+from benchlib.domain.ratings import MIN_RATED_SHARE, Cells, FloatArray, IntArray
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
     Status,
-    compute_moments,
     compute_q_values,
-    compute_welch,
     is_significant,
     none_if_nan,
 )
@@ -115,43 +111,6 @@ class Counterfactuals(TypedDict):
     family_size: int
     rows: list[CounterfactualRow]
     by_trait: list[CounterfactualTraitRow]
-
-
-class RunDifferenceRow(TypedDict):
-    """One category: the delta of run A, of run B, and B minus A with a paired interval."""
-
-    attribute: str
-    category: str
-    baseline: str | None
-    status: Status
-    n_base: int
-    n_cat: int
-    delta_a: float | None
-    delta_b: float | None
-    difference: float | None
-    se: float | None
-    ci_low: float | None
-    ci_high: float | None
-    p_value: float | None
-    q_value: float | None
-    significant: bool | None
-
-
-class RunDifferences(TypedDict):
-    """Two runs over the personas and traits that both have rated.
-
-    `level_difference` is the mean aligned rating of B minus that of A.
-    """
-
-    n_personas: int
-    n_traits: int
-    level_difference: float | None
-    level_ci_low: float | None
-    level_ci_high: float | None
-    level_p_value: float | None
-    alpha: float
-    family_size: int
-    rows: list[RunDifferenceRow]
 
 
 def compute_paired_delta(
@@ -270,99 +229,6 @@ def compute_counterfactuals(
         "family_size": int(np.isfinite(q_values).sum()),
         "rows": rows,
         "by_trait": by_trait,
-    }
-
-
-def compute_run_differences(
-    cells_a: Cells,
-    cells_b: Cells,
-    *,
-    baselines: Mapping[str, str] | None = None,
-    alpha: float = DEFAULT_ALPHA,
-) -> RunDifferences:
-    """Compare the biases of two runs over the same personas and traits.
-
-    Each persona gives the difference of its two scores; groups are then compared on these, which
-    takes out whatever the persona brings to both models.
-
-    Args:
-        cells_a: Cells of the first run, with the attributes to compare.
-        cells_b: Cells of the second run; personas and traits are matched by id.
-        baselines: The category to compare against, by attribute; default: most personas.
-        alpha: Level of `significant`, against `q_value`.
-
-    Returns:
-        Differences of deltas, B minus A, on the shared personas and the shared traits with a
-        valence; q over attributes x categories. Nothing shared gives rows without numbers.
-
-    Raises:
-        InvalidInput: A chosen baseline does not exist.
-    """
-    _, rows_a, rows_b = np.intersect1d(
-        cells_a.persona_ids, cells_b.persona_ids, return_indices=True
-    )
-    _, at_a, at_b = np.intersect1d(cells_a.trait_ids, cells_b.trait_ids, return_indices=True)
-    used = cells_a.has_valence[at_a] & cells_b.has_valence[at_b]
-    used &= ~np.isnan(cells_a.trait_means[at_a]) & ~np.isnan(cells_b.trait_means[at_b])
-    at_a, at_b = at_a[used], at_b[used]
-    first = cells_a.centred[np.ix_(rows_a, at_a)]
-    second = cells_b.centred[np.ix_(rows_b, at_b)]
-    difference = _onto(cells_a.n_personas, rows_a, compute_pair_differences(first, second))
-    both = ~np.isnan(first) & ~np.isnan(second)
-    count = np.maximum(both.sum(axis=1), 1)
-    score_a = _onto(cells_a.n_personas, rows_a, np.where(both, first, 0.0).sum(axis=1) / count)
-    score_a = np.where(np.isnan(difference), np.nan, score_a)
-    trait_gap = cells_b.trait_means[at_b] - cells_a.trait_means[at_a]
-    level = compute_one_sample(difference + trait_gap.mean() if len(trait_gap) else [])
-    enters = ~np.isnan(difference)
-    scores = PersonaScores(difference, np.zeros(len(difference), dtype=np.int64), enters)
-    names = [str(name) for name in cells_a.attributes.columns]
-    contrasts = prepare_contrasts(cells_a, names, scores, baselines)
-    p_values: dict[str, FloatArray] = {}
-    tables = {}
-    for name, contrast in contrasts.items():
-        codes, size = contrast.grouping.codes, len(contrast.grouping.categories)
-        moments = compute_moments(difference, codes, size)
-        p_values[name] = contrast.p_values(moments)
-        tables[name] = (moments, compute_moments(score_a, codes, size))
-    q_values = correct_together(p_values, "bh")
-    rows: list[RunDifferenceRow] = []
-    for name, contrast in contrasts.items():
-        moments, own = tables[name]
-        welch = compute_welch(moments.at(contrast.base), moments)
-        for i in contrast.targets:
-            delta_a = none_if_nan(own.mean[i] - own.mean[contrast.base])
-            gap = none_if_nan(welch.delta[i])
-            q_value = none_if_nan(q_values[name][i])
-            rows.append(
-                {
-                    "attribute": name,
-                    "category": contrast.grouping.categories[i],
-                    "baseline": contrast.baseline,
-                    "status": cast(Status, str(welch.status[i])),
-                    "n_base": int(welch.n_base[i]),
-                    "n_cat": int(welch.n_cat[i]),
-                    "delta_a": delta_a,
-                    "delta_b": None if delta_a is None or gap is None else delta_a + gap,
-                    "difference": gap,
-                    "se": none_if_nan(welch.se[i]),
-                    "ci_low": none_if_nan(welch.ci_low[i]),
-                    "ci_high": none_if_nan(welch.ci_high[i]),
-                    "p_value": none_if_nan(welch.p_value[i]),
-                    "q_value": q_value,
-                    "significant": is_significant(q_value, alpha),
-                }
-            )
-    return {
-        "n_personas": int(enters.sum()),
-        "n_traits": len(at_a),
-        "level_difference": level.mean,
-        "level_ci_low": level.ci_low,
-        "level_ci_high": level.ci_high,
-        "level_p_value": level.p_value,
-        "alpha": alpha,
-        "family_size": sum(int(np.isfinite(p).sum()) for p in p_values.values()),
-        "rows": rows,
     }
 
 

@@ -8,10 +8,8 @@ from benchlib.domain.counterfactual import (
     compute_counterfactuals,
     compute_pair_differences,
     compute_paired_delta,
-    compute_run_differences,
 )
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.planted import PlantedDesign
 from benchlib.domain.ratings import compute_cells
 from tests.domain.frames import law
 from tests.domain.oracle import close, load_case
@@ -187,56 +185,6 @@ def test_counterfactual_input_is_checked():
         compute_counterfactuals(cells, pairs_of((2, 1), attribute="origin"))
     with pytest.raises(InvalidInput, match="source_persona_id"):
         compute_counterfactuals(cells, pd.DataFrame({"persona_id": [1]}))
-
-
-# --- two runs -------------------------------------------------------------------------------------
-
-
-def test_run_differences_by_hand():
-    groups = ["a", "a", "b", "b"]
-    cells_a = run_of([[3, 3], [4, 4], [3, 4], [4, 5]], groups)
-    cells_b = run_of([[3, 3], [4, 5], [4, 4], [5, 5]], groups)
-    found = compute_run_differences(cells_a, cells_b)
-    # persona differences B - A: 0, .5, .5, .5
-    (row,) = found["rows"]
-    # se: sqrt(.125 / 2 + 0) = .25, so t = 1; Satterthwaite df = n_base - 1 = 1
-    assert row["difference"] == pytest.approx(0.25)
-    assert row["se"] == pytest.approx(0.25)
-    assert row["p_value"] == pytest.approx(2 * stats.t.sf(1, 1))
-    assert row["delta_a"] == pytest.approx(0.5)
-    assert row["delta_b"] == pytest.approx(0.75)
-    assert found["level_difference"] == pytest.approx(0.375)
-    assert found["level_p_value"] == pytest.approx(stats.ttest_1samp([0, 0.5, 0.5, 0.5], 0).pvalue)
-
-
-def test_a_run_does_not_differ_from_itself():
-    cells = compute_cells(PlantedDesign(n_personas=40).simulate(1), ["group"])
-    found = compute_run_differences(cells, cells)
-    assert found["level_difference"] == 0
-    assert {row["difference"] for row in found["rows"]} == {0}
-    assert {row["status"] for row in found["rows"]} == {"zero_variance"}
-
-
-def test_swapping_the_runs_flips_the_differences():
-    design = PlantedDesign(n_personas=40)
-    first, second = (compute_cells(design.simulate(seed), ["group"]) for seed in (1, 2))
-    # the groups of the first run decide; give both the same
-    second = compute_cells(design.simulate(2).assign(group="x"), ["group"])
-    there = compute_run_differences(first, second)
-    assert there["n_traits"] == 24
-    assert there["n_personas"] == 40
-    back = compute_run_differences(second, first)
-    assert back["level_difference"] == pytest.approx(-there["level_difference"])
-
-
-def test_runs_that_share_nothing_have_no_difference():
-    cells = compute_cells(PlantedDesign(n_personas=6).simulate(1), ["group"])
-    others = PlantedDesign(n_personas=6).simulate(1)
-    others["persona_id"] += 100
-    found = compute_run_differences(cells, compute_cells(others, ["group"]))
-    assert found["n_personas"] == 0
-    assert found["level_difference"] is None
-    assert found["rows"] == []
 
 
 def test_paired_delta_of_the_worked_case():
