@@ -10,7 +10,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import streamlit as st
 from starlette.routing import Mount
 
-from benchlib.bootstrap import check_start, get_api_service, lifespan
+from benchlib.bootstrap import check_start, get_api_service, get_dataset_service, lifespan
 from benchlib.presentation.api.guard import Guard
 from benchlib.presentation.api.metrics_route import MonitorRoute
 from benchlib.presentation.api.routes import create_api
@@ -20,6 +20,8 @@ check_start()  # a wrong setting or store ends the start with one sentence, not 
 
 settings = get_settings()
 token = settings.api_token.get_secret_value() if settings.api_token else None
-api = Guard(create_api(get_api_service), token, has_users=settings.auth is not None)
+api = Guard(
+    create_api(get_api_service, get_dataset_service), token, has_users=settings.auth is not None
+)
 routes = [MonitorRoute("/metrics", api), Mount("/api", app=api)]
 app = st.App("pages/navigation.py", lifespan=lifespan, routes=routes)

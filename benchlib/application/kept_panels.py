@@ -5,7 +5,7 @@ and kept under a key that holds everything their content depends on.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,14 +81,30 @@ class KeptPanels(Acting):
         compute: Callable[[LoadedRun], _Panel],
     ) -> _Panel:
         """The kept panel of a final run, else the computed one; active runs are read live."""
+        return self._panel_of([run_id], panel, parameters, lambda loaded: compute(loaded[0]))
+
+    def _panel_of(
+        self,
+        run_ids: Sequence[int],
+        panel: str,
+        parameters: Mapping[str, Any],
+        compute: Callable[[Sequence[LoadedRun]], _Panel],
+    ) -> _Panel:
+        """The same of several runs; it is kept with the first, under the content of all."""
         with self._store.read() as session:
-            run = runs.get_run(session, run_id)
-            digest = columns.fetch_trait_digest(session, run.config.trait_ids)
-        if run.status in ACTIVE:
-            return compute(self._load(run))
+            found = [runs.get_run(session, run_id) for run_id in run_ids]
+            digests = [columns.fetch_trait_digest(session, run.config.trait_ids) for run in found]
+        if any(run.status in ACTIVE for run in found):
+            return compute([self._load(run) for run in found])
         keep = not self.read_only
-        n_rows = benchmark_cache.result_row_count(self._store, run, keep=keep)
-        key = benchmark_cache.cache_key(run, panel, parameters, n_rows, digest)
+        counts = [benchmark_cache.result_row_count(self._store, run, keep=keep) for run in found]
+        described = list(zip(found, counts, digests, strict=True))
+        beside = [
+            benchmark_cache.cache_key(run, panel, {}, n_rows, digest)
+            for run, n_rows, digest in described[1:]
+        ]
+        chosen = {**parameters, "beside": beside} if beside else parameters
+        key = benchmark_cache.cache_key(found[0], panel, chosen, counts[0], digests[0])
         kept = benchmark_cache.get_cached(self._store, key)
         if kept is not None:
             return cast(_Panel, kept)
@@ -97,11 +113,15 @@ class KeptPanels(Acting):
                 kept = benchmark_cache.get_cached(self._store, key)
                 if kept is not None:
                     return cast(_Panel, kept)
-            loaded = self._load(run)
+            loaded = [self._load(run) for run in found]
             value = compute(loaded)
-            if keep and loaded.run.data_version == run.data_version:
+            same = all(
+                now.run.data_version == run.data_version
+                for now, run in zip(loaded, found, strict=True)
+            )
+            if keep and same:
                 benchmark_cache.put_cached(
-                    self._store, key, run_id, panel, value, datetime.now(UTC)
+                    self._store, key, run_ids[0], panel, value, datetime.now(UTC)
                 )
             return value
 

@@ -20,7 +20,7 @@ from benchlib.application.analysis_tables import (
     draws_of,
     run_basis,
 )
-from benchlib.application.answer_panels import AnswerPanels
+from benchlib.application.comparison import RunComparison
 from benchlib.application.group_panels import GroupPanels
 from benchlib.application.run_design import RunDesign, plan_run
 from benchlib.domain.adjusted import compute_adjusted_deltas
@@ -42,7 +42,7 @@ from benchlib.infrastructure.data_loader import LoadedRun
 from benchlib.infrastructure.storage import datasets, runs, traits
 
 
-class RunAnalysis(AnswerPanels, GroupPanels):
+class RunAnalysis(RunComparison, GroupPanels):
     """The panels of a run.
 
     Methods share some parameters: `trait_category` None or "all" takes every trait; `neutral`

@@ -8,8 +8,8 @@ from starlette.testclient import TestClient
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
-from benchlib.presentation.api.routes import create_api
 from benchlib.settings import Settings
+from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people
 from tests.samples import get_run
 
@@ -35,7 +35,7 @@ def service(store, tmp_path):
 
 @pytest.fixture
 def client(service):
-    with TestClient(create_api(lambda: service), raise_server_exceptions=False) as opened:
+    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
         yield opened
 
 
@@ -205,7 +205,7 @@ def test_wrong_questions_get_one_sentence(client, run_id, method, path, given, s
 
 def test_read_only_serves_panels_and_refuses_the_rest(store, tmp_path, run_id):
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path, read_only=True))
-    with TestClient(create_api(lambda: service)) as client:
+    with TestClient(api_over(service)) as client:
         for panel in PANELS:
             assert body(ask(client, run_id, panel))["ok"], panel
         assert "read-only" in body(client.post(f"/runs/{run_id}/warm-cache"), 403)["error"]

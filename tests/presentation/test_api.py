@@ -3,8 +3,8 @@ from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.users import Role, User
-from benchlib.presentation.api.routes import create_api
 from benchlib.settings import Settings
+from tests.apis import api_over
 from tests.samples import add_dataset, add_run, add_traits
 
 
@@ -15,7 +15,7 @@ def service(store, tmp_path):
 
 @pytest.fixture
 def client(service):
-    with TestClient(create_api(lambda: service), raise_server_exceptions=False) as opened:
+    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
         yield opened
 
 
@@ -138,14 +138,14 @@ def test_a_complete_run_cannot_be_resumed(client, run_id):
 
 def test_read_only_refuses_writes(store, tmp_path, finished_run):
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path, read_only=True))
-    with TestClient(create_api(lambda: service)) as client:
+    with TestClient(api_over(service)) as client:
         assert "read-only" in body(client.delete(f"/runs/{finished_run}"), 403)["error"]
         assert body(client.get(f"/runs/{finished_run}/metrics"))["ok"]
 
 
 def test_a_role_that_does_not_reach_is_refused(service, finished_run):
     viewer = service.acting_as(User("vera@example.org", Role.VIEWER))
-    with TestClient(create_api(lambda: viewer)) as client:
+    with TestClient(api_over(viewer)) as client:
         refused = body(client.delete(f"/runs/{finished_run}"), 403)
         assert refused["error"] == "Only admins may delete runs; your role is viewer, so ask one."
         assert body(client.get(f"/runs/{finished_run}"))["n_results"] == 36

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure import data_loader
 from benchlib.presentation import exports
-from benchlib.presentation.api.routes import create_api
 from benchlib.settings import Settings
+from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people
 from tests.requirements import require
 from tests.samples import get_run
@@ -29,7 +29,7 @@ def service(store, tmp_path):
 
 @pytest.fixture
 def client(service):
-    with TestClient(create_api(lambda: service), raise_server_exceptions=False) as opened:
+    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
         yield opened
 
 

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.presentation.api.guard import LARGEST_BODY, Guard
-from benchlib.presentation.api.routes import create_api
 from benchlib.settings import Settings
+from tests.apis import api_over
 from tests.samples import add_dataset, add_traits
 
 TOKEN = "token-9c1e-of-tests"
@@ -26,7 +26,7 @@ def connect(store, tmp_path):
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path))
 
     def make(token=None, at="http://127.0.0.1:8501", peer="127.0.0.1", **options):
-        guarded = Guard(create_api(lambda: service), token, **options)
+        guarded = Guard(api_over(service), token, **options)
         return TestClient(guarded, base_url=at, client=(peer, 50_000))
 
     return make

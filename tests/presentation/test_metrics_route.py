@@ -16,8 +16,8 @@ from benchlib.infrastructure.execution.executor import create_client, execute_be
 from benchlib.infrastructure.execution.worker import Worker
 from benchlib.infrastructure.storage import runs
 from benchlib.presentation.api.guard import Guard
-from benchlib.presentation.api.routes import create_api
 from benchlib.settings import Settings
+from tests.apis import api_over
 from tests.fake_vllm import fake_vllm_process
 from tests.samples import Clock, add_dataset, add_run, claim, get_run, worksite
 from tests.scripted_client import ScriptedClient, rate, unusable
@@ -29,7 +29,7 @@ def connect(store, tmp_path):
 
     def make(worker=None):
         service = BenchmarkService(store, worker, Settings(data_dir=tmp_path))
-        guarded = Guard(create_api(lambda: service), None)
+        guarded = Guard(api_over(service), None)
         client = TestClient(guarded, base_url="http://127.0.0.1:8501", client=("127.0.0.1", 1))
 
         def scrape():

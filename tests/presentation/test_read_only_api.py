@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.storage.engine import open_store
-from benchlib.presentation.api.routes import create_api
 from benchlib.settings import Settings
+from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people
 
 GIVEN = {
@@ -27,7 +27,7 @@ DRAWN = ("svg", "png", "pdf")  # these need a browser; the same data leaves as a
 
 ROUTES = [
     (method.upper(), path, described)
-    for path, found in create_api(lambda: None).openapi()["paths"].items()
+    for path, found in api_over(None).openapi()["paths"].items()
     for method, described in found.items()
 ]
 READS = [(path, described) for method, path, described in ROUTES if method == "GET"]
@@ -46,7 +46,7 @@ def client(tmp_path_factory):
         orders=("in", "rev"),
     )
     service = BenchmarkService(store, None, Settings(data_dir=folder, read_only=True))
-    with TestClient(create_api(lambda: service), raise_server_exceptions=False) as opened:
+    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
         opened.content = lambda: _content(store)
         yield opened
     store.close()

@@ -13,8 +13,8 @@ from schemathesis.specs.openapi.checks import (
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.infrastructure.storage.engine import open_store
-from benchlib.presentation.api.routes import create_api
 from benchlib.settings import Settings
+from tests.apis import api_over
 from tests.samples import add_run, claim, worksite
 from tests.scripted_client import ScriptedClient
 
@@ -27,7 +27,7 @@ CHECKS = [
 
 
 def described(service):
-    return schemathesis.openapi.from_asgi("/openapi.json", create_api(lambda: service))
+    return schemathesis.openapi.from_asgi("/openapi.json", api_over(service))
 
 
 OPERATIONS = [

@@ -121,30 +121,30 @@ def add_analysis_routes(api: FastAPI, get_service: Callable[[], BenchmarkService
 def _add_answer_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
     @api.get("/runs/{run_id}/styles")
     def styles(run_id: Id, query: Annotated[StylesQuery, Query()]) -> Response:
-        return _json(get_service().get_styles(run_id, **query.model_dump()))
+        return json_response(get_service().get_styles(run_id, **query.model_dump()))
 
     @api.get("/runs/{run_id}/distributions")
     def distributions(
         run_id: Id, trait_category: Annotated[OptionalName, Query()] = None
     ) -> Response:
-        return _json(get_service().get_distributions(run_id, trait_category=trait_category))
+        return json_response(get_service().get_distributions(run_id, trait_category=trait_category))
 
     @api.get("/runs/{run_id}/health-check")
     def health_check(run_id: Id) -> Response:
-        return _json(get_service().get_health_check(run_id))
+        return json_response(get_service().get_health_check(run_id))
 
 
 def _add_group_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
     @api.get("/runs/{run_id}/deltas")
     def deltas(run_id: Id, query: Annotated[DeltasQuery, Query()]) -> Response:
-        return _json(get_service().get_deltas(run_id, **query.model_dump()))
+        return json_response(get_service().get_deltas(run_id, **query.model_dump()))
 
     @api.get("/runs/{run_id}/deltas/all/{trait_category}")
     def deltas_all(
         run_id: Id, trait_category: str, query: Annotated[AllDeltasQuery, Query()]
     ) -> Response:
         service = get_service()
-        return _json(
+        return json_response(
             service.get_deltas_all(run_id, trait_category=trait_category, **query.model_dump())
         )
 
@@ -152,56 +152,56 @@ def _add_group_routes(api: FastAPI, get_service: Callable[[], BenchmarkService])
     def forest(run_id: Id, query: Annotated[ForestQuery, Query()]) -> Response:
         chosen = query.model_dump()
         chosen["target"] = [name for name in query.target if name] or None
-        return _json(get_service().get_forest(run_id, **chosen))
+        return json_response(get_service().get_forest(run_id, **chosen))
 
     @api.get("/runs/{run_id}/forest/all")
     def forests(run_id: Id, query: Annotated[Judged, Query()]) -> Response:
-        return _json(get_service().get_forests_all(run_id, **query.model_dump()))
+        return json_response(get_service().get_forests_all(run_id, **query.model_dump()))
 
     @api.get("/runs/{run_id}/kruskal")
     def kruskal(run_id: Id, query: Annotated[Tested, Query()]) -> Response:
-        return _json(get_service().get_omnibus(run_id, **query.model_dump()))
+        return json_response(get_service().get_omnibus(run_id, **query.model_dump()))
 
     @api.get("/runs/{run_id}/kruskal-by-category")
     def kruskal_by_category(
         run_id: Id, query: Annotated[KruskalByCategoryQuery, Query()]
     ) -> Response:
-        return _json(get_service().get_kruskal_by_category(run_id, **query.model_dump()))
+        return json_response(get_service().get_kruskal_by_category(run_id, **query.model_dump()))
 
 
 def _add_further_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
     @api.get("/runs/{run_id}/counterfactual")
     def counterfactual(run_id: Id, query: Annotated[CounterfactualQuery, Query()]) -> Response:
-        return _json(get_service().get_counterfactual(run_id, **query.model_dump()))
+        return json_response(get_service().get_counterfactual(run_id, **query.model_dump()))
 
     @api.get("/runs/{run_id}/adjusted-deltas")
     def adjusted_deltas(run_id: Id, query: Annotated[AdjustedQuery, Query()]) -> Response:
-        return _json(get_service().get_adjusted_deltas(run_id, **query.model_dump()))
+        return json_response(get_service().get_adjusted_deltas(run_id, **query.model_dump()))
 
     @api.get("/runs/{run_id}/variance-components")
     def variance_components(run_id: Id, query: Annotated[ComponentsQuery, Query()]) -> Response:
-        return _json(get_service().get_variance_components(run_id, **query.model_dump()))
+        return json_response(get_service().get_variance_components(run_id, **query.model_dump()))
 
     @api.post("/planning")
     def planning(design: Annotated[RunDesign, Body()]) -> Response:
-        return _json(get_service().get_planning(design))
+        return json_response(get_service().get_planning(design))
 
 
 def _add_cache_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
     @api.post("/runs/{run_id}/warm-cache")
     def start_warm_cache(run_id: Id) -> Response:
-        return _json(get_service().start_warm_cache(run_id))
+        return json_response(get_service().start_warm_cache(run_id))
 
     @api.get("/runs/{run_id}/warm-cache")
     def warm_cache(run_id: Id) -> Response:
-        return _json(get_service().get_warm_cache(run_id))
+        return json_response(get_service().get_warm_cache(run_id))
 
     @api.delete("/runs/{run_id}/cache")
     def clear_cache(run_id: Id) -> Response:
-        return _json(get_service().clear_cache(run_id))
+        return json_response(get_service().clear_cache(run_id))
 
 
-def _json(payload: Mapping[str, Any]) -> Response:
+def json_response(payload: Mapping[str, Any]) -> Response:
     """Hand a payload out as it is: the large ones hold a hundred thousand numbers."""
     return Response(
         orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 import benchlib
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import StartBenchmark
+from benchlib.application.dataset_service import DatasetService
 from benchlib.application.payloads import (
     ActiveBenchmark,
     Health,
@@ -35,7 +36,9 @@ from benchlib.domain.errors import (
 )
 from benchlib.domain.metrics import AttributeMean
 from benchlib.presentation.api.analysis_routes import add_analysis_routes
+from benchlib.presentation.api.comparison_routes import add_comparison_routes
 from benchlib.presentation.api.export_routes import add_export_routes
+from benchlib.presentation.api.material_routes import add_material_routes
 from benchlib.presentation.api.metrics_route import add_metrics_route
 from benchlib.presentation.exports import NoPictures
 
@@ -76,8 +79,10 @@ class Refusal(BaseModel):
 Id = Annotated[int, Path(ge=1, lt=2**31)]
 
 
-def create_api(get_service: Callable[[], BenchmarkService]) -> FastAPI:
-    """The API over the service that `get_service` gives."""
+def create_api(
+    get_service: Callable[[], BenchmarkService], get_datasets: Callable[[], DatasetService]
+) -> FastAPI:
+    """The API over the services that the arguments give."""
     api = FastAPI(
         title="benchlib",
         version=benchlib.__version__,
@@ -91,6 +96,8 @@ def create_api(get_service: Callable[[], BenchmarkService]) -> FastAPI:
     add_analysis_routes(api, get_service)
     add_export_routes(api, get_service)
     add_metrics_route(api, get_service)
+    add_comparison_routes(api, get_service)
+    add_material_routes(api, get_service, get_datasets)
     return api
 
 

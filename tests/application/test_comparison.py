@@ -1,0 +1,199 @@
+"""Comparisons by the service: numbers of the domain, what differs, errors, what is kept."""
+
+import orjson
+import pytest
+
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.domain.comparison import compute_delta_differences, compute_level_differences
+from benchlib.domain.errors import InvalidInput, NotFound
+from benchlib.domain.results import Answer, Question, RunConfig, WorkItem
+from benchlib.domain.shared_runs import compute_shared_runs
+from benchlib.domain.vocabulary import RunStatus
+from benchlib.infrastructure import data_loader
+from benchlib.infrastructure.storage import datasets, results, runs, traits
+from benchlib.infrastructure.storage.results import Rated
+from benchlib.settings import Settings
+from tests.rated_runs import add_rated_run, execute_sql, people
+from tests.samples import NOW, get_run
+
+
+@pytest.fixture(autouse=True)
+def _start_and_end_without_memory():
+    data_loader.forget_all_runs()
+    yield
+    data_loader.forget_all_runs()
+
+
+@pytest.fixture
+def service(store, tmp_path):
+    return BenchmarkService(store, None, Settings(data_dir=tmp_path))
+
+
+def first_rater(i, t, order):
+    return 1 + (7 * i + 3 * t) % 5
+
+
+def second_rater(i, t, order):
+    return 1 + (7 * i + 3 * t + (i % 2) * (t % 2)) % 5
+
+
+@pytest.fixture
+def first(store):
+    attributes = {"gender": ("f", "m"), "origin": ("n", "s", "e")}
+    return add_rated_run(store, first_rater, personas=people(18, **attributes), seed=5)
+
+
+def question(persona, trait):
+    return Question(WorkItem(persona, trait, "in"), "", "", 1)
+
+
+def add_another_run(store, like, rate, *, status=RunStatus.DONE, leave_out=0, **changes):
+    """A run on the same personas and traits as another."""
+    config = get_run(store, like).config
+    fields = {name: getattr(config, name) for name in config.__dataclass_fields__}
+    with store.write() as session:
+        asked = traits.get_traits(session, config.trait_ids)
+        personas = list(datasets.iter_personas(store, config.dataset_id))
+        total = len(personas) * len(asked)
+        run_id = runs.add_run(session, RunConfig(**{**fields, **changes}), total, NOW)
+        runs.claim_next(session, "me", NOW)
+        rated = [
+            Rated(
+                Question(WorkItem(persona, trait, "in"), "", "", 1), Answer(rate(i, t, "in")), NOW
+            )
+            for i, persona in enumerate(personas)
+            for t, trait in enumerate(asked)
+        ][leave_out:]
+        results.add_results(session, run_id, rated)
+        runs.renew(session, run_id, "me", changed=True, values={"done": len(rated)})
+        if status is not RunStatus.RUNNING:
+            runs.finish(session, run_id, "me", status, None, NOW)
+    return run_id
+
+
+def domain_of(service, store, *run_ids):
+    loaded = [data_loader.load_run_cached(store, get_run(store, run_id)) for run_id in run_ids]
+    return compute_shared_runs({one.run.id: one.cells() for one in loaded})
+
+
+def test_comparisons_are_those_of_the_domain(store, service, first):
+    second = add_another_run(store, first, second_rater, model_name="other")
+    shared = domain_of(service, store, first, second)
+    levels = service.compare_metrics([first, second])
+    assert levels["levels"] == compute_level_differences(shared)
+    assert (levels["n"], levels["n_cells"], levels["n_personas"]) == (2 * 18 * 4, 18 * 4, 18)
+    # the runs differ in warmth alone: competence has nothing to test
+    assert levels["correction"]["size"] == levels["levels"]["family_size"] == 2
+    assert "runs x panels" in levels["correction"]["family"]
+    deltas = service.compare_deltas([first, second], trait_category="warmth", by="by", alpha=0.1)
+    assert deltas["data"] == compute_delta_differences(
+        shared, trait_category="warmth", method="by", alpha=0.1
+    )
+    assert deltas["correction"]["method"] == "by"
+    one = service.compare_deltas([first, second], "gender", "m")
+    assert list(one["data"]) == ["gender"]
+    assert one["data"]["gender"]["baseline"] == "m"
+    (row,) = one["data"]["gender"]["rows"]
+    assert row["difference"] == pytest.approx(row["delta"] - row["delta_reference"])
+    assert [run["n_cells_dropped"] for run in one["runs"]] == [0, 0]
+    assert (one["preliminary"], one["simulated"]) == (False, False)
+    orjson.dumps(one)
+
+
+def test_what_differs_is_listed_and_nothing_else(store, service, first):
+    second = add_another_run(
+        store, first, second_rater, model_name="other", language="de", seed=6, temperature=0.5
+    )
+    differs = service.compare_metrics([first, second])["differs"]
+    assert {found["what"]: found["values"] for found in differs} == {
+        "model": ["scripted", "other"],
+        "language": ["en", "de"],
+        "seed": ["5", "6"],
+        "temperature": ["0", "0.5"],
+    }
+    other = add_another_run(store, first, second_rater)
+    assert service.compare_metrics([first, other])["differs"] == []
+    fewer = add_another_run(
+        store, first, second_rater, trait_ids=get_run(store, first).config.trait_ids[:3]
+    )
+    (traits_differ,) = service.compare_metrics([first, fewer])["differs"]
+    assert [value[:8] for value in traits_differ["values"]] == ["4 traits", "3 traits"]
+
+
+def test_a_simulated_run_makes_the_comparison_simulated(store, service, first):
+    made_up = add_another_run(store, first, second_rater, llm="simulated")
+    found = service.compare_deltas([first, made_up])
+    assert found["simulated"] is True
+    assert [run["simulated"] for run in found["runs"]] == [False, True]
+    assert service.compare_order_metrics([first, made_up])["simulated"] is True
+
+
+def test_a_running_run_is_preliminary_and_not_kept(store, service, first):
+    second = add_another_run(store, first, second_rater, status=RunStatus.RUNNING, leave_out=7)
+    found = service.compare_metrics([first, second])
+    assert found["preliminary"] is True
+    assert [run["preliminary"] for run in found["runs"]] == [False, True]
+    assert found["n_cells"] == 18 * 4 - 7
+    assert [run["n_cells_dropped"] for run in found["runs"]] == [7, 0]
+    assert [run["n_personas_dropped"] for run in found["runs"]] == [1, 1]
+    assert found["missing"] == 7
+
+
+def test_kept_comparisons_know_the_content_of_every_run(store, service, first):
+    second = add_another_run(store, first, second_rater)
+    before = service.compare_metrics([first, second])
+    assert service.compare_metrics([first, second]) == before
+    execute_sql(store, f"UPDATE benchmarkresult SET rating_raw = 5 WHERE run_id = {second}")
+    after = service.compare_metrics([first, second])
+    assert after["levels"] != before["levels"]
+    back = service.compare_metrics([second, first])
+    for row, flipped in zip(after["levels"]["rows"], back["levels"]["rows"], strict=True):
+        assert row["difference"] == pytest.approx(-flipped["difference"])
+
+
+def test_order_effects_stand_beside_each_other(store, service):
+    both = add_rated_run(
+        store, first_rater, personas=people(10, gender=("f", "m")), orders=("in", "rev"), name="two"
+    )
+    alone = add_another_run(store, both, second_rater)
+    found = service.compare_order_metrics([both, alone])
+    own = service.get_order_metrics(both)
+    assert found["runs"][0]["exact_rate"] == own["rma"]["exact_rate"]
+    assert found["runs"][0]["position_shift"] == own["obe"]["position_shift"]
+    assert found["runs"][0]["kappa"] == own["agreement"]["kappa"]["quadratic"]["value"]
+    assert (found["runs"][1]["n_pairs"], found["runs"][1]["exact_rate"]) == (0, None)
+
+
+def test_what_cannot_be_compared_is_said(store, service, first):
+    second = add_another_run(store, first, second_rater)
+    others = add_rated_run(store, first_rater, personas=people(4, gender=("f", "m")), name="others")
+    for compare in (
+        service.compare_metrics,
+        service.compare_deltas,
+        service.compare_order_metrics,
+    ):
+        with pytest.raises(InvalidInput, match="2 to 8 runs; 1"):
+            compare([first])
+        with pytest.raises(InvalidInput, match="2 to 8 runs; 9"):
+            compare([first] * 9)
+        with pytest.raises(InvalidInput, match=f"Run {first} is named twice"):
+            compare([first, second, first])
+        with pytest.raises(NotFound, match="run 99"):
+            compare([first, 99])
+        with pytest.raises(InvalidInput, match="no trait category 'beauty'"):
+            compare([first, second], trait_category="beauty")
+    with pytest.raises(InvalidInput, match="share no persona"):
+        service.compare_metrics([first, others])
+    with pytest.raises(InvalidInput, match="no attribute beauty"):
+        service.compare_deltas([first, second], "beauty")
+    with pytest.raises(InvalidInput, match="Name the attribute"):
+        service.compare_deltas([first, second], baseline="f")
+    with pytest.raises(InvalidInput, match="alpha"):
+        service.compare_metrics([first, second], alpha=2)
+
+
+def test_read_only_compares_and_writes_nothing(store, tmp_path, first):
+    second = add_another_run(store, first, second_rater)
+    service = BenchmarkService(store, None, Settings(data_dir=tmp_path, read_only=True))
+    assert service.compare_metrics([first, second])["ok"]
+    assert not list(tmp_path.rglob("*.npz"))
