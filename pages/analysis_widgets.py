@@ -29,9 +29,9 @@ HEALTH_ICONS = {
     "bad": ":material/error:",
 }
 HEALTH_WORDS = {
-    "ok": "This run is in good health",
-    "warn": "Read this run with care",
-    "bad": "This run is in poor health",
+    "ok": "{} is in good health",
+    "warn": "{} is to be read with care",
+    "bad": "{} is in poor health",
 }
 STATUSES = {
     "ok": "",
@@ -73,7 +73,7 @@ def open_run(title: str) -> tuple[BenchmarkService, RunDetail]:
     return service, run
 
 
-def health_banner(service: BenchmarkService, run_id: int) -> None:
+def health_banner(service: BenchmarkService, run_id: int, name: str = "This run") -> None:
     """Order consistency, valid mass, missing, failures and scale use, the worst first.
 
     For every page that shows results of a run.
@@ -85,7 +85,7 @@ def health_banner(service: BenchmarkService, run_id: int) -> None:
         return
     status = health["status"]
     concerns = [item for item in health["items"] if item["status"] != "ok"]
-    label = HEALTH_WORDS[status]
+    label = HEALTH_WORDS[status].format(name)
     if concerns:
         label += ": " + ", ".join(item["label"].lower() for item in concerns)
     with st.expander(label, icon=HEALTH_ICONS[status], expanded=status == "bad"):
@@ -97,7 +97,9 @@ def health_banner(service: BenchmarkService, run_id: int) -> None:
             st.markdown(f"{HEALTH_ICONS[item['status']]} {told}")
 
 
-def pick_options(*, with_sesoi: bool = True, with_correction: bool = True) -> Options:
+def pick_options(
+    *, with_sesoi: bool = True, with_correction: bool = True, with_neutral: bool = True
+) -> Options:
     """Constants of the analysis, in a popover; all have defaults and live in the URL."""
     with st.popover("Options", icon=":material/tune:"):
         alpha = st.number_input(
@@ -142,12 +144,15 @@ def pick_options(*, with_sesoi: bool = True, with_correction: bool = True) -> Op
             help="Where the engine gave the probability of each digit, use the expected rating "
             "instead of the digit: the same mean with less noise.",
         )
-        neutral = st.toggle(
-            "Neutral traits",
-            key="neutral",
-            bind="query-params",
-            help="Show the traits without a valence instead, un-aligned; a family of their own.",
-        )
+        neutral = False
+        if with_neutral:
+            neutral = st.toggle(
+                "Neutral traits",
+                key="neutral",
+                bind="query-params",
+                help="Show the traits without a valence instead, un-aligned; a family of their "
+                "own.",
+            )
     return Options(alpha, sesoi, by, use_expected, neutral)
 
 
@@ -188,9 +193,11 @@ def pick_baseline(categories: Sequence[str]) -> str | None:
     )
 
 
-def panel_facts(panel: Mapping[str, Any], run: RunDetail) -> Provenance:
+def panel_facts(
+    panel: Mapping[str, Any], run: RunDetail, beside: Sequence[RunDetail] = ()
+) -> Provenance:
     """Say what a panel rests on; gives the same for its figures and files."""
-    provenance = exports.provenance_of(run, panel)
+    provenance = exports.provenance_of(run, panel, beside)
     parts = [
         words.counted(provenance.n_personas, "persona"),
         words.counted(int(panel.get("n", provenance.n_answers)), "answer"),

@@ -20,6 +20,7 @@ PAGES = {
         st.Page("deltas.py", title="Deltas", icon=":material/compare_arrows:"),
         st.Page("forest.py", title="Forest", icon=":material/forest:"),
         st.Page("order_effects.py", title="Order effects", icon=":material/swap_vert:"),
+        st.Page("compare.py", title="Compare", icon=":material/compare:"),
         st.Page("answers.py", title="Answers", icon=":material/forum:"),
     ],
     "Materials": [

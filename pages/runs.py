@@ -5,6 +5,7 @@ import streamlit as st
 
 from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.domain.vocabulary import RunStatus
 from pages import widgets, words
 from pages.access import get_service
@@ -23,7 +24,7 @@ service = get_service()
 
 
 def show_table(shown: list[RunSummary]) -> None:
-    """The runs as a table; a click on a row opens the run below."""
+    """The runs as a table; a row that is selected opens below, several can be compared."""
     frame = pd.DataFrame(
         {
             "id": [run["id"] for run in shown],
@@ -48,7 +49,7 @@ def show_table(shown: list[RunSummary]) -> None:
         key="runs_table",
         hide_index=True,
         on_select=lambda: open_selected([run["id"] for run in shown]),
-        selection_mode="single-row",
+        selection_mode="multi-row",
         column_config={
             "id": st.column_config.NumberColumn("Run", width="small", pinned=True),
             "link": st.column_config.LinkColumn("Link", display_text="open", width="small"),
@@ -70,11 +71,30 @@ def show_table(shown: list[RunSummary]) -> None:
     )
 
 
-def open_selected(ids: list[int]) -> None:
-    """Show the clicked row's run."""
+def selected(ids: list[int]) -> list[int]:
+    """The runs whose rows are selected."""
     rows = st.session_state["runs_table"]["selection"]["rows"]
-    if rows and rows[0] < len(ids):
-        widgets.remember_run(ids[rows[0]])
+    return [ids[row] for row in rows if row < len(ids)]
+
+
+def open_selected(ids: list[int]) -> None:
+    """Show the run of the row that alone is selected."""
+    chosen = selected(ids)
+    if len(chosen) == 1:
+        widgets.remember_run(chosen[0])
+
+
+def offer_comparison(chosen: list[int]) -> None:
+    """Lead to the comparison of the selected runs, the oldest being the reference."""
+    if FEWEST_RUNS <= len(chosen) <= MOST_RUNS:
+        st.page_link(
+            "compare.py",
+            label=f"Compare the {len(chosen)} selected runs",
+            icon=":material/compare:",
+            query_params={"runs": ",".join(map(str, sorted(chosen)))},
+        )
+    elif len(chosen) > MOST_RUNS:
+        st.caption(f"At most {MOST_RUNS} runs can be compared.")
 
 
 @st.dialog("Delete this run?", icon=":material/delete:")
@@ -178,7 +198,8 @@ shown = sorted(
 )
 if runs:
     show_table(shown)
-    st.caption(f"{len(shown)} of {words.counted(len(runs), 'run')}")
+    st.caption(f"{len(shown)} of {words.counted(len(runs), 'run')}; select several to compare them")
+    offer_comparison(selected([run["id"] for run in shown]))
 run = service.get_run(widgets.pick_run(runs))
 widgets.run_badges(run)
 widgets.run_facts(run)

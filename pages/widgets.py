@@ -117,13 +117,23 @@ def run_badges(run: RunSummary | RunDetail, *, results: bool = False) -> None:
         st.badge(look.label, icon=look.icon, color=look.colour)
         if run["simulated"]:
             simulated_badge()
-        if results and (run["status"] in ACTIVE or run["n_results"] < run["total"]):
-            st.badge(
-                "Preliminary: answers are missing",
-                icon=":material/hourglass_empty:",
-                color="orange",
-                help="Numbers change when the missing answers come in.",
-            )
+        if results and is_preliminary(run):
+            preliminary_badge()
+
+
+def is_preliminary(run: RunSummary | RunDetail) -> bool:
+    """Whether answers of a run are missing."""
+    return run["status"] in ACTIVE or run["n_results"] < run["total"]
+
+
+def preliminary_badge() -> None:
+    """Says that answers are missing."""
+    st.badge(
+        "Preliminary: answers are missing",
+        icon=":material/hourglass_empty:",
+        color="orange",
+        help="Numbers change when the missing answers come in.",
+    )
 
 
 def simulated_badge() -> None:

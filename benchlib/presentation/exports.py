@@ -102,13 +102,16 @@ class NoPictures(BenchlibError):
         )
 
 
-def provenance_of(run: RunDetail, panel: Mapping[str, Any]) -> Provenance:
+def provenance_of(
+    run: RunDetail, panel: Mapping[str, Any], beside: Sequence[RunDetail] = ()
+) -> Provenance:
     """Where a panel's numbers come from.
 
     Args:
         run: The run.
         panel: A payload of the analysis; reads what of `n_personas`, `n_answers`, `missing`,
             `n_dropped`, `preliminary` and `correction` it has.
+        beside: Runs that this one is compared with.
     """
     engine = run["manifest"].get("engine", {})
     correction = panel.get("correction")
@@ -121,12 +124,13 @@ def provenance_of(run: RunDetail, panel: Mapping[str, Any]) -> Provenance:
         correction=""
         if correction is None
         else correction_sentence(correction["method"], correction["family"], correction["size"]),
-        simulated=run["simulated"],
+        simulated=any(one["simulated"] for one in (run, *beside)),
         preliminary=bool(panel.get("preliminary", run["n_results"] < run["total"])),
         n_personas=int(panel.get("n_personas") or 0),
         n_answers=int(panel.get("n", panel.get("n_answers", 0))),
         n_missing=int(panel.get("missing") or 0),
         n_dropped=panel.get("n_dropped"),
+        beside=tuple(provenance_of(other, {}) for other in beside),
     )
 
 
@@ -150,7 +154,8 @@ def manifest_hash(manifest: Mapping[str, Any]) -> str | None:
 
 def file_name(provenance: Provenance, what: str, extension: str) -> str:
     """A name that leads back to the run: run-3-deltas-gender-1a2b3c4d.csv."""
-    parts = [f"run-{provenance.run_id}", *re.findall(r"[a-z0-9]+", what.lower())]
+    runs = "-".join(str(one.run_id) for one in provenance.every)
+    parts = [f"run-{runs}", *re.findall(r"[a-z0-9]+", what.lower())]
     if provenance.simulated:
         parts.append("simulated")
     parts.append((provenance.manifest_hash or "none")[:8])
@@ -369,7 +374,7 @@ def _html(figure: go.Figure, provenance: Provenance) -> bytes:
         f'<meta name="benchlib:{name}" content="{escape(value)}">'
         for name, value in provenance.fields().items()
     )
-    name = f"<title>benchlib run {provenance.run_id}</title>"
+    name = f"<title>benchlib run {provenance.fields()['run_id']}</title>"
     return page.replace("<head>", f"<head>{name}{head}", 1).encode()
 
 

@@ -26,6 +26,7 @@ PAGES = {
     "deltas": "/deltas?run=1",
     "forest": "/forest?run=1",
     "order_effects": "/order_effects?run=1",
+    "compare": "/compare?runs=1,2",
     "answers": "/answers?run=1",
     "answers_one": "/answers?run=1&persona={persona}&trait={trait}&order={order}",
     "answers_failures": "/answers?run=2&tab=Failures",

@@ -1,15 +1,15 @@
 """Deltas: a dot plot of the categories of one attribute against the baseline, with verdicts."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import plotly.graph_objects as go
 
 from benchlib.domain.adjusted import AdjustedRow
 from benchlib.domain.counterfactual import CounterfactualRow
 from benchlib.domain.deltas import DeltaRow, Deltas
+from benchlib.presentation.figures.dots import dot_plot, errors_of, frame_dots, limit_of
 from benchlib.presentation.figures.notes import (
-    axis_font,
     interval,
     number,
     probability,
@@ -18,10 +18,8 @@ from benchlib.presentation.figures.notes import (
 )
 from benchlib.presentation.figures.theme import (
     MAIN,
-    QUIET,
     ROW_HEIGHT,
     SECOND,
-    SMALL_SIZE,
     counted,
     empty_figure,
     framed_figure,
@@ -43,10 +41,6 @@ STATUSES: Final = {
 }
 AXIS_TITLE: Final = "◀ lower than baseline | higher ▶<br>scale points, group minus baseline"
 
-_NARROWEST: Final = 0.2
-_TEXT_SHARE: Final = 0.3
-"""Of the width, for the words to the right of the dots."""
-
 
 def deltas_figure(deltas: Deltas) -> go.Figure:
     """Delta and 95 % interval per category; the words beside it tell the verdict.
@@ -64,7 +58,8 @@ def deltas_figure(deltas: Deltas) -> go.Figure:
         return empty_figure(title, _why_empty(deltas))
     panel = deltas["trait_category"]
     traits = "all traits with a valence" if panel is None else row_label(panel)
-    figure = _dot_plot(
+    figure = dot_plot(
+        AXIS_TITLE,
         f"{title}, against {row_label(baseline)}",
         f"{traits}; 95 % intervals over personas",
         [
@@ -97,7 +92,8 @@ def counterfactual_figure(rows: Sequence[CounterfactualRow]) -> go.Figure:
     shown = [row for row in rows if row["delta"] is not None]
     if not shown:
         return empty_figure(title, "No pair has enough ratings on both sides.")
-    return _dot_plot(
+    return dot_plot(
+        AXIS_TITLE,
         title,
         "counterfactual minus source; 95 % intervals over source personas",
         [
@@ -148,7 +144,9 @@ def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
         mode="markers",
         x=[row["adjusted_delta"] for row in shown],
         y=[place + 0.2 for place in places],
-        error_x=_errors([(r["adjusted_delta"], r["ci_low"], r["ci_high"]) for r in shown], SECOND),
+        error_x=errors_of(
+            [(r["adjusted_delta"], r["ci_low"], r["ci_high"]) for r in shown], SECOND
+        ),
         marker={"color": SECOND, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         hovertext=[
             f"{plain(row['category'])} adjusted {signed(row['adjusted_delta'], 3)} "
@@ -157,8 +155,8 @@ def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
         ],
         hoverinfo="text",
     )
-    _frame(figure, [row_label(row["category"]) for row in shown])
-    limit = _limit([row[end] for row in shown for end in ("delta", "ci_low", "ci_high")])
+    frame_dots(figure, AXIS_TITLE, [row_label(row["category"]) for row in shown])
+    limit = limit_of([row[end] for row in shown for end in ("delta", "ci_low", "ci_high")])
     figure.update_xaxes(range=[-limit, limit])
     figure.update_layout(
         showlegend=True,
@@ -166,82 +164,6 @@ def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
         margin_t=100,
     )
     return figure
-
-
-def _dot_plot(title: str, subtitle: str, dots: Sequence[dict[str, Any]]) -> go.Figure:
-    """Dots with intervals on a symmetric axis, words to the right of the plot area."""
-    figure = framed_figure(title, subtitle, ROW_HEIGHT * len(dots) + 180)
-    for quiet in (False, True):
-        chosen = [(place, dot) for place, dot in enumerate(dots) if dot["quiet"] is quiet]
-        if not chosen:
-            continue
-        colour = QUIET if quiet else MAIN
-        figure.add_scatter(
-            name="to be read with care" if quiet else "delta",
-            mode="markers",
-            x=[dot["estimate"] for _, dot in chosen],
-            y=[place for place, _ in chosen],
-            error_x=_errors([(d["estimate"], d["low"], d["high"]) for _, d in chosen], colour),
-            marker={
-                "color": colour,
-                "size": 10,
-                "symbol": [
-                    dot["symbol"] if dot["filled"] else f"{dot['symbol']}-open" for _, dot in chosen
-                ],
-                "line": {"width": 2, "color": colour},
-            },
-            hovertext=[dot["hover"] for _, dot in chosen],
-            hoverinfo="text",
-        )
-    _frame(figure, [dot["label"] for dot in dots])
-    figure.add_scatter(
-        name="verdict",
-        mode="text",
-        xaxis="x2",
-        x=[0] * len(dots),
-        y=list(range(len(dots))),
-        text=[dot["words"] for dot in dots],
-        textposition="middle right",
-        textfont={"size": SMALL_SIZE},
-        hoverinfo="skip",
-        cliponaxis=False,
-    )
-    limit = _limit([dot[end] for dot in dots for end in ("estimate", "low", "high")])
-    figure.update_xaxes(range=[-limit, limit], domain=[0, 1 - _TEXT_SHARE])
-    return figure.update_layout(
-        xaxis2={
-            "domain": [1 - _TEXT_SHARE, 1],
-            "range": [0, 1],
-            "visible": False,
-            "fixedrange": True,
-            "anchor": "y",
-        },
-        showlegend=False,
-    )
-
-
-def _limit(ends: Sequence[float | None]) -> float:
-    """Half-width of a symmetric axis that holds all ends."""
-    return max(max((abs(x) for x in ends if x is not None), default=0.0) * 1.08, _NARROWEST)
-
-
-def _frame(figure: go.Figure, labels: Sequence[str]) -> None:
-    figure.update_yaxes(
-        tickmode="array",
-        tickvals=list(range(len(labels))),
-        ticktext=list(labels),
-        range=[len(labels) - 0.4, -0.6],
-        ticksuffix=" ",
-        showgrid=False,
-        zeroline=False,
-    )
-    figure.update_xaxes(
-        zeroline=True,
-        zerolinecolor=QUIET,
-        zerolinewidth=1.5,
-        title={"text": AXIS_TITLE, "font": axis_font()},
-    )
-    figure.update_layout(margin_b=76)
 
 
 def _add_band(figure: go.Figure, sesoi: float) -> None:
@@ -258,23 +180,6 @@ def _add_band(figure: go.Figure, sesoi: float) -> None:
         fillcolor="rgba(138,138,138,0.22)",
         line={"width": 0},
     )
-
-
-def _errors(
-    numbers: Sequence[tuple[float | None, float | None, float | None]], colour: str
-) -> dict[str, Any]:
-    def reach(first: float | None, second: float | None) -> float | None:
-        return None if first is None or second is None else first - second
-
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [reach(high, estimate) for estimate, _, high in numbers],
-        "arrayminus": [reach(estimate, low) for estimate, low, _ in numbers],
-        "color": colour,
-        "thickness": 2,
-        "width": 0,
-    }
 
 
 def _ordered(rows: Sequence[DeltaRow]) -> list[DeltaRow]:

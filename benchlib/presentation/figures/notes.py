@@ -1,6 +1,6 @@
 """What a figure says about where its numbers come from, and how numbers are written in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Final
@@ -45,6 +45,7 @@ class Provenance:
         n_answers: Behind the numbers.
         n_missing: Planned answers that are not there.
         n_dropped: Personas with too few ratings to enter; None where nobody is dropped.
+        beside: The runs that this one, the reference, is compared with.
     """
 
     run_id: int
@@ -59,15 +60,21 @@ class Provenance:
     n_answers: int
     n_missing: int
     n_dropped: int | None = None
+    beside: tuple["Provenance", ...] = ()
+
+    @property
+    def every(self) -> tuple["Provenance", ...]:
+        """All runs behind the numbers, the reference first."""
+        return (self, *self.beside)
 
     def fields(self) -> dict[str, str]:
         """Names and values for a file."""
         return {
-            "run_id": str(self.run_id),
-            "model": self.model_name,
-            "model_revision": self.model_revision or "unknown",
-            "dataset": self.dataset_name,
-            "manifest_hash": self.manifest_hash or "none",
+            "run_id": _together(str(one.run_id) for one in self.every),
+            "model": _together(one.model_name for one in self.every),
+            "model_revision": _together(one.model_revision or "unknown" for one in self.every),
+            "dataset": _together(one.dataset_name for one in self.every),
+            "manifest_hash": _together(one.manifest_hash or "none" for one in self.every),
             "correction": self.correction or "no tests",
             "data": "simulated" if self.simulated else "model answers",
             "state": "preliminary" if self.preliminary else "complete",
@@ -82,17 +89,23 @@ class Provenance:
         if self.n_dropped:
             personas += f" ({self.n_dropped:,} more dropped, too few ratings)"
         parts = [
-            f"Run {self.run_id}",
-            f"{self.model_name} (revision {self.model_revision or 'unknown'})",
-            self.dataset_name,
+            *(
+                f"Run {one.run_id} · {one.model_name} (revision {one.model_revision or 'unknown'})"
+                for one in self.every
+            ),
+            _together(dict.fromkeys(one.dataset_name for one in self.every)),
             personas,
             f"{counted(self.n_answers, 'answer')}, {self.n_missing:,} missing",
             self.correction,
-            f"manifest {(self.manifest_hash or 'none')[:12]}",
+            "manifest " + _together((one.manifest_hash or "none")[:12] for one in self.every),
             "PRELIMINARY" if self.preliminary else "",
             "SIMULATED DATA" if self.simulated else "",
         ]
         return " · ".join(part for part in parts if part)
+
+
+def _together(texts: Iterable[str]) -> str:
+    return " / ".join(texts)
 
 
 def correction_sentence(method: str, family: str, size: int) -> str:

@@ -1,0 +1,257 @@
+"""Compare: two to eight runs on the questions that all of them answered, never pooled."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from benchlib import bootstrap
+from benchlib.application.comparison import Comparison, ConfigDifference
+from benchlib.application.payloads import RunDetail, RunSummary
+from benchlib.domain.shared_runs import FEWEST_RUNS, MOST_RUNS
+from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
+from pages import analysis_widgets as analysis
+from pages import widgets
+
+_RUNS = "runs"
+_PICKER = "compare_runs"
+
+service = bootstrap.get_service()
+
+
+def pick_runs(runs: Sequence[RunSummary]) -> list[int]:
+    """Two to eight runs in the order chosen; they live in the URL as `runs=3,5`."""
+    known = {run["id"]: run for run in runs}
+    asked = st.query_params.get(_RUNS, "").split(",")
+    wanted = dict.fromkeys(int(part) for part in asked if part.isascii() and part.isdigit())
+    found = [run_id for run_id in wanted if run_id in known]
+    if len(found) < len(wanted) or len(found) > MOST_RUNS:
+        st.warning(
+            f"This page's address names runs that do not exist, or more than {MOST_RUNS}; "
+            "the others are shown.",
+            icon=":material/link_off:",
+        )
+    st.session_state[_PICKER] = found[:MOST_RUNS]
+    chosen = st.multiselect(
+        "Runs",
+        list(known),
+        format_func=lambda run_id: widgets.run_label(known[run_id]),
+        key=_PICKER,
+        max_selections=MOST_RUNS,
+        on_change=remember_runs,
+        placeholder="Two to eight runs",
+        help="The first one is the reference that the others are compared with. The address of "
+        "this page leads back to these runs.",
+    )
+    if len(chosen) < FEWEST_RUNS:
+        st.info(
+            "Choose two to eight runs on the same personas and traits; the first is the reference.",
+            icon=":material/info:",
+        )
+        st.stop()
+    return chosen
+
+
+def remember_runs() -> None:
+    """Name the chosen runs in the URL."""
+    st.query_params[_RUNS] = ",".join(map(str, st.session_state[_PICKER]))
+
+
+def show_differences(differs: Sequence[ConfigDifference], run_ids: Sequence[int]) -> None:
+    """What is not the same in configurations and manifests."""
+    if not differs:
+        st.text("The configurations and manifests of these runs do not differ.")
+        return
+    st.caption("What differs in the configurations and manifests")
+    columns = {"What": [found["label"] for found in differs]}
+    for place, run_id in enumerate(run_ids):
+        columns[f"Run {run_id}"] = [found["values"][place] for found in differs]
+    st.dataframe(
+        pd.DataFrame(columns, dtype=object),
+        key="compare_differs",
+        hide_index=True,
+        placeholder="–",
+        alt="What differs between the runs",
+    )
+
+
+def show_runs(found: Comparison) -> None:
+    """What of each run is compared, and what is not."""
+    analysis.table(
+        [
+            {**run, "role": "reference" if run["run_id"] == found["reference_id"] else "compared"}
+            for run in found["runs"]
+        ],
+        "compare_shares",
+        {
+            "run_id": st.column_config.NumberColumn("Run", width="small"),
+            "role": "Role",
+            "model_name": "Model",
+            "dataset_name": "Dataset",
+            "simulated": st.column_config.CheckboxColumn("Simulated"),
+            "preliminary": st.column_config.CheckboxColumn("Preliminary"),
+            "n_answers": analysis.count("Answers"),
+            "n_cells": analysis.count("Questions", "Personas × traits with a rating."),
+            "n_cells_dropped": analysis.count("Not shared", "Of these, not rated in every run."),
+            "n_personas_dropped": analysis.count("Personas left out"),
+            "n_traits_dropped": analysis.count("Traits left out"),
+        },
+        "What of each run is compared",
+    )
+
+
+def show_levels(reference: RunDetail, beside: Sequence[RunDetail], trait_category: str) -> None:
+    """How favourably the runs rate the same personas."""
+    found = service.compare_metrics(
+        run_ids,
+        trait_category=trait_category,
+        alpha=options.alpha,
+        use_expected=options.use_expected,
+        by=options.by,
+    )
+    show_differences(found["differs"], run_ids)
+    show_runs(found)
+    st.subheader("Differences in level")
+    provenance = analysis.panel_facts(found, reference, beside)
+    rows = found["levels"]["rows"]
+    figure = levels_figure(rows, options.by)
+    analysis.show_figure(figure, "levels_figure", "Differences in level", provenance, rows)
+    analysis.table(
+        [{**row, "trait_category": row["trait_category"] or "all"} for row in rows],
+        "levels_table",
+        {
+            "run_id": st.column_config.NumberColumn("Run", width="small"),
+            "trait_category": "Trait category",
+            "mean_reference": analysis.number("Mean, reference"),
+            "mean": analysis.number("Mean, run"),
+            **DIFFERENCE,
+            "n_personas": analysis.count("Personas"),
+            "n_traits": analysis.count("Traits"),
+            "status": st.column_config.TextColumn("Note", width="medium"),
+        },
+        "Differences in level",
+    )
+    analysis.table(
+        found["agreement"],
+        "agreement_table",
+        {
+            "run_id": st.column_config.NumberColumn("Run", width="small"),
+            "mean_abs_difference": analysis.number(
+                "Mean distance", 3, "Of the ratings of one persona and trait, scale points."
+            ),
+            "persona_correlation": analysis.number("r, personas", 3, "Of the persona scores."),
+            "trait_correlation": analysis.number("r, traits", 3, "Of the means of traits."),
+            "n_cells": analysis.count("Questions"),
+        },
+        "How alike each run and the reference rate",
+    )
+
+
+def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_category: str) -> None:
+    """Whether the differences between groups differ between runs."""
+    st.subheader("Differences between groups")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        attribute = analysis.pick_attribute(reference)
+        baseline = analysis.pick_baseline(analysis.categories_of(reference, attribute))
+    found = service.compare_deltas(
+        run_ids,
+        attribute,
+        baseline,
+        trait_category=trait_category,
+        alpha=options.alpha,
+        use_expected=options.use_expected,
+        by=options.by,
+    )
+    table = found["data"][attribute]
+    provenance = analysis.panel_facts({**found, **table}, reference, beside)
+    figure = delta_differences_figure(table, options.by)
+    title = "Differences of deltas"
+    analysis.show_figure(figure, "delta_differences_figure", title, provenance, table["rows"])
+    analysis.table(
+        table["rows"],
+        "delta_differences_table",
+        {
+            "category": "Category",
+            "run_id": st.column_config.NumberColumn("Run", width="small"),
+            "delta_reference": analysis.number("Delta, reference"),
+            "delta": analysis.number("Delta, run"),
+            **DIFFERENCE,
+            "n_cat": analysis.count("Personas"),
+            "n_base": analysis.count("In baseline"),
+            "status": st.column_config.TextColumn("Note", width="medium"),
+        },
+        title,
+    )
+
+
+def show_order(trait_category: str) -> None:
+    """How consistent each run is over the scale order."""
+    st.subheader("Consistency over the scale order")
+    found = service.compare_order_metrics(run_ids, trait_category=trait_category)
+    analysis.table(
+        found["runs"],
+        "order_comparison",
+        {
+            "run_id": st.column_config.NumberColumn("Run", width="small"),
+            "model_name": "Model",
+            "n_pairs": analysis.count("Pairs", "Questions asked in both scale orders."),
+            "exact_rate": st.column_config.NumberColumn("Same answer", format="percent"),
+            "mae": analysis.number("Mean distance", 2),
+            "position_shift": analysis.number("Position shift", 3),
+            "position_shift_ci_low": analysis.number("95 % low"),
+            "position_shift_ci_high": analysis.number("95 % high"),
+            "kappa": analysis.number("Quadratic kappa", 2),
+        },
+        "Consistency of each run over the scale order",
+    )
+    st.caption("Each run by all its own pairs; these numbers are described, not tested.")
+
+
+DIFFERENCE = {
+    "difference": analysis.number("Difference", 3, "Run minus reference, scale points."),
+    "ci_low": analysis.number("95 % low"),
+    "ci_high": analysis.number("95 % high"),
+    "p_value": analysis.chance("p"),
+    "q_value": analysis.chance("q", "Corrected over the whole comparison."),
+    "q_by": analysis.chance("q, BY", "The same under any dependence of tests."),
+}
+
+st.title("Compare")
+runs = service.list_runs()
+run_ids = pick_runs(runs)
+details = [service.get_run(run_id) for run_id in run_ids]
+with st.container(horizontal=True):
+    if any(run["simulated"] for run in details):
+        widgets.simulated_badge()
+    if any(widgets.is_preliminary(run) for run in details):
+        widgets.preliminary_badge()
+with st.container(gap="small"):
+    for run in details:
+        if run["n_results"]:
+            analysis.health_banner(service, run["id"], f"Run {run['id']}")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    category = widgets.pick_trait_category(details[0])
+    options = analysis.pick_options(with_sesoi=False, with_neutral=False)
+with st.spinner("Comparing runs"):
+    show_levels(details[0], details[1:], category)
+    show_deltas(details[0], details[1:], category)
+    show_order(category)
+widgets.explain(
+    "Only questions that **every** run rated are compared: the same personas, the same versions of "
+    "traits. Runs are never pooled; each is compared with the first, always run minus reference. "
+    "**Level**: per persona, the mean aligned rating in the run minus that in the reference; "
+    "Student's t on these differences, so whatever is peculiar to a persona drops out. **Between "
+    "groups**: per persona, the score in the run minus that in the reference; Welch's t between a "
+    "group and the baseline on these. This difference is exactly the delta in the run minus the "
+    "delta in the reference. **q** is corrected over the whole comparison: levels over runs × "
+    "trait categories, deltas over runs × attributes × categories × trait categories. Where two "
+    "runs differ in more than the model, the difference may come from any of it."
+)
+with st.container(horizontal=True):
+    for run in details:
+        st.page_link(
+            "deltas.py",
+            label=f"Deltas of run {run['id']}",
+            icon=":material/compare_arrows:",
+            query_params={"run": str(run["id"])},
+        )
