@@ -5,18 +5,17 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from benchlib import bootstrap
 from benchlib.application.comparison import Comparison, ConfigDifference
 from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
+from pages import access, widgets
 from pages import analysis_widgets as analysis
-from pages import widgets
 
 _RUNS = "runs"
 _PICKER = "compare_runs"
 
-service = bootstrap.get_service()
+service = access.get_service()
 
 
 def pick_runs(runs: Sequence[RunSummary]) -> list[int]:

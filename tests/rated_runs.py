@@ -1,12 +1,14 @@
 """Runs with ratings that a test decides, written without executing anything."""
 
+from dataclasses import replace
+
 from benchlib.domain.personas import PersonaDraft
 from benchlib.domain.results import Answer, Question, RunConfig, WorkItem
 from benchlib.domain.traits import TraitDraft
 from benchlib.domain.vocabulary import SCALE_ORDERS, RunStatus
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.results import Rated
-from tests.samples import NOW
+from tests.samples import NOW, get_run
 
 
 def people(n, **attributes):
@@ -98,6 +100,31 @@ def add_rated_run(
         runs.renew(session, run_id, "me", changed=True, values=values)
         values = {"tally": results.tally_of(session, run_id)}
         runs.renew(session, run_id, "me", changed=False, values=values)
+        if status is not RunStatus.RUNNING:
+            runs.finish(session, run_id, "me", status, None, NOW)
+    return run_id
+
+
+def add_run_like(store, like, rate, *, status=RunStatus.DONE, leave_out=0, **changes):
+    """A run on the same personas and traits as run `like`, in order `in`.
+
+    The first `leave_out` questions have no rating; `changes` are of the configuration.
+    """
+    config = replace(get_run(store, like).config, **changes)
+    with store.write() as session:
+        asked = traits.get_traits(session, config.trait_ids)
+        personas = list(datasets.iter_personas(store, config.dataset_id))
+        run_id = runs.add_run(session, config, len(personas) * len(asked), NOW)
+        runs.claim_next(session, "me", NOW)
+        rated = [
+            Rated(
+                Question(WorkItem(persona, trait, "in"), "", "", 1), Answer(rate(i, t, "in")), NOW
+            )
+            for i, persona in enumerate(personas)
+            for t, trait in enumerate(asked)
+        ][leave_out:]
+        results.add_results(session, run_id, rated)
+        runs.renew(session, run_id, "me", changed=True, values={"done": len(rated)})
         if status is not RunStatus.RUNNING:
             runs.finish(session, run_id, "me", status, None, NOW)
     return run_id

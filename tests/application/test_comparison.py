@@ -6,15 +6,12 @@ import pytest
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.comparison import compute_delta_differences, compute_level_differences
 from benchlib.domain.errors import InvalidInput, NotFound
-from benchlib.domain.results import Answer, Question, RunConfig, WorkItem
 from benchlib.domain.shared_runs import compute_shared_runs
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure import data_loader
-from benchlib.infrastructure.storage import datasets, results, runs, traits
-from benchlib.infrastructure.storage.results import Rated
 from benchlib.settings import Settings
-from tests.rated_runs import add_rated_run, execute_sql, people
-from tests.samples import NOW, get_run
+from tests.rated_runs import add_rated_run, add_run_like, execute_sql, people
+from tests.samples import get_run
 
 
 @pytest.fixture(autouse=True)
@@ -43,41 +40,13 @@ def first(store):
     return add_rated_run(store, first_rater, personas=people(18, **attributes), seed=5)
 
 
-def question(persona, trait):
-    return Question(WorkItem(persona, trait, "in"), "", "", 1)
-
-
-def add_another_run(store, like, rate, *, status=RunStatus.DONE, leave_out=0, **changes):
-    """A run on the same personas and traits as another."""
-    config = get_run(store, like).config
-    fields = {name: getattr(config, name) for name in config.__dataclass_fields__}
-    with store.write() as session:
-        asked = traits.get_traits(session, config.trait_ids)
-        personas = list(datasets.iter_personas(store, config.dataset_id))
-        total = len(personas) * len(asked)
-        run_id = runs.add_run(session, RunConfig(**{**fields, **changes}), total, NOW)
-        runs.claim_next(session, "me", NOW)
-        rated = [
-            Rated(
-                Question(WorkItem(persona, trait, "in"), "", "", 1), Answer(rate(i, t, "in")), NOW
-            )
-            for i, persona in enumerate(personas)
-            for t, trait in enumerate(asked)
-        ][leave_out:]
-        results.add_results(session, run_id, rated)
-        runs.renew(session, run_id, "me", changed=True, values={"done": len(rated)})
-        if status is not RunStatus.RUNNING:
-            runs.finish(session, run_id, "me", status, None, NOW)
-    return run_id
-
-
 def domain_of(service, store, *run_ids):
     loaded = [data_loader.load_run_cached(store, get_run(store, run_id)) for run_id in run_ids]
     return compute_shared_runs({one.run.id: one.cells() for one in loaded})
 
 
 def test_comparisons_are_those_of_the_domain(store, service, first):
-    second = add_another_run(store, first, second_rater, model_name="other")
+    second = add_run_like(store, first, second_rater, model_name="other")
     shared = domain_of(service, store, first, second)
     levels = service.compare_metrics([first, second])
     assert levels["levels"] == compute_level_differences(shared)
@@ -101,7 +70,7 @@ def test_comparisons_are_those_of_the_domain(store, service, first):
 
 
 def test_what_differs_is_listed_and_nothing_else(store, service, first):
-    second = add_another_run(
+    second = add_run_like(
         store, first, second_rater, model_name="other", language="de", seed=6, temperature=0.5
     )
     differs = service.compare_metrics([first, second])["differs"]
@@ -111,9 +80,9 @@ def test_what_differs_is_listed_and_nothing_else(store, service, first):
         "seed": ["5", "6"],
         "temperature": ["0", "0.5"],
     }
-    other = add_another_run(store, first, second_rater)
+    other = add_run_like(store, first, second_rater)
     assert service.compare_metrics([first, other])["differs"] == []
-    fewer = add_another_run(
+    fewer = add_run_like(
         store, first, second_rater, trait_ids=get_run(store, first).config.trait_ids[:3]
     )
     (traits_differ,) = service.compare_metrics([first, fewer])["differs"]
@@ -121,7 +90,7 @@ def test_what_differs_is_listed_and_nothing_else(store, service, first):
 
 
 def test_a_simulated_run_makes_the_comparison_simulated(store, service, first):
-    made_up = add_another_run(store, first, second_rater, llm="simulated")
+    made_up = add_run_like(store, first, second_rater, llm="simulated")
     found = service.compare_deltas([first, made_up])
     assert found["simulated"] is True
     assert [run["simulated"] for run in found["runs"]] == [False, True]
@@ -129,7 +98,7 @@ def test_a_simulated_run_makes_the_comparison_simulated(store, service, first):
 
 
 def test_a_running_run_is_preliminary_and_not_kept(store, service, first):
-    second = add_another_run(store, first, second_rater, status=RunStatus.RUNNING, leave_out=7)
+    second = add_run_like(store, first, second_rater, status=RunStatus.RUNNING, leave_out=7)
     found = service.compare_metrics([first, second])
     assert found["preliminary"] is True
     assert [run["preliminary"] for run in found["runs"]] == [False, True]
@@ -140,7 +109,7 @@ def test_a_running_run_is_preliminary_and_not_kept(store, service, first):
 
 
 def test_kept_comparisons_know_the_content_of_every_run(store, service, first):
-    second = add_another_run(store, first, second_rater)
+    second = add_run_like(store, first, second_rater)
     before = service.compare_metrics([first, second])
     assert service.compare_metrics([first, second]) == before
     execute_sql(store, f"UPDATE benchmarkresult SET rating_raw = 5 WHERE run_id = {second}")
@@ -155,7 +124,7 @@ def test_order_effects_stand_beside_each_other(store, service):
     both = add_rated_run(
         store, first_rater, personas=people(10, gender=("f", "m")), orders=("in", "rev"), name="two"
     )
-    alone = add_another_run(store, both, second_rater)
+    alone = add_run_like(store, both, second_rater)
     found = service.compare_order_metrics([both, alone])
     own = service.get_order_metrics(both)
     assert found["runs"][0]["exact_rate"] == own["rma"]["exact_rate"]
@@ -165,7 +134,7 @@ def test_order_effects_stand_beside_each_other(store, service):
 
 
 def test_what_cannot_be_compared_is_said(store, service, first):
-    second = add_another_run(store, first, second_rater)
+    second = add_run_like(store, first, second_rater)
     others = add_rated_run(store, first_rater, personas=people(4, gender=("f", "m")), name="others")
     for compare in (
         service.compare_metrics,
@@ -193,7 +162,7 @@ def test_what_cannot_be_compared_is_said(store, service, first):
 
 
 def test_read_only_compares_and_writes_nothing(store, tmp_path, first):
-    second = add_another_run(store, first, second_rater)
+    second = add_run_like(store, first, second_rater)
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path, read_only=True))
     assert service.compare_metrics([first, second])["ok"]
     assert not list(tmp_path.rglob("*.npz"))

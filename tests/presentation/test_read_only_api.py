@@ -11,7 +11,7 @@ from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.storage.engine import open_store
 from benchlib.settings import Settings
 from tests.apis import api_over
-from tests.rated_runs import add_rated_run, people
+from tests.rated_runs import add_rated_run, add_run_like, people
 
 GIVEN = {
     "run_id": 1,
@@ -19,7 +19,12 @@ GIVEN = {
     "trait_category": "all",
     "attribute": "gender",
 }
-READING_POSTS = {"/planning": {"dataset_id": 1}}
+READING_POSTS = {
+    "/planning": {"dataset_id": 1},
+    "/runs/compare/metrics": {"run_ids": [1, 2]},
+    "/runs/compare/order-metrics": {"run_ids": [1, 2]},
+    "/runs/compare/deltas": {"run_ids": [1, 2]},
+}
 """What asks with a body, and only computes."""
 
 BODIES = {"/benchmarks/start": {"dataset_id": 1, "llm": "simulated"}}
@@ -45,6 +50,7 @@ def client(tmp_path_factory):
         personas=people(20, gender=("f", "m", "f"), origin=("n", "s")),
         orders=("in", "rev"),
     )
+    add_run_like(store, 1, lambda i, t, order: 1 + (i + t) % 5)
     service = BenchmarkService(store, None, Settings(data_dir=folder, read_only=True))
     with TestClient(api_over(service), raise_server_exceptions=False) as opened:
         opened.content = lambda: _content(store)
