@@ -46,6 +46,7 @@ from tests.fake_vllm import fake_vllm_process
 from tests.postgres import find_initdb, fresh_database, postgres_cluster
 
 N_TRAITS = 100
+N_PERSONAS = 1_200
 ATTRIBUTES = {
     "gender": ("female", "male", "non-binary"),
     "origin": ("Germany", "Turkey", "Nigeria", "Vietnam"),
@@ -102,16 +103,18 @@ def rate() -> None:
         bare_rate, bare_cpu = in_own_process(bare_loop, address, 60_000)
     rows = [("bare loop, nothing stored", bare_rate, bare_cpu)]
     with fake_vllm_process() as address, store_file() as url:
-        rows.append(_rate_row("SQLite", run_once(url, 600, address)))
+        rows.append(_rate_row("SQLite", run_once(url, N_PERSONAS, address)))
     with fake_vllm_process("--latency", "0.05") as address, store_file() as url:
-        rows.append(_rate_row("SQLite, 50 ms latency", run_once(url, 600, address)))
+        rows.append(_rate_row("SQLite, 50 ms latency", run_once(url, N_PERSONAS, address)))
     initdb = find_initdb()
     if initdb is not None:
         with (
             postgres_cluster(initdb, fsync=True) as server,
             fake_vllm_process() as address,
         ):
-            rows.append(_rate_row("PostgreSQL", run_once(fresh_database(server), 600, address)))
+            rows.append(
+                _rate_row("PostgreSQL", run_once(fresh_database(server), N_PERSONAS, address))
+            )
     print(f"\n{'rate':28}{'items/s':>10}{'of bare':>9}{'of SQLite':>11}{'CPU ms/item':>13}")
     for name, per_second, cpu in rows:
         print(

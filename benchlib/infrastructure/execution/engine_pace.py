@@ -13,7 +13,7 @@ FIRST_REQUESTS: Final = 4
 _FIRST_ITEMS: Final = 8
 _SHORT_REQUEST_SECONDS: Final = 1.0
 _LONG_REQUEST_SECONDS: Final = 8.0
-_WINDOW_SECONDS: Final = 0.4
+_WINDOW_SECONDS: Final = 0.25
 _WORTHWHILE: Final = 1.05
 """Growth of the rate that shows a step of requests to have paid. To keep a step that did not costs
 less than to go back from one that did."""
@@ -21,7 +21,6 @@ less than to go back from one that did."""
 _HELD_WINDOWS: Final = 10
 """Windows without a step after one that did not pay; then the engine may have changed."""
 
-_BUSY_SHARE: Final = 0.75
 _SHRINK_SECONDS: Final = 1.0
 
 
@@ -66,9 +65,9 @@ class Pace:
             return
         self._n_requests += 1
         self._n_items += n_items
-        self._sum_in_flight += in_flight
+        self._most_in_flight = max(self._most_in_flight, in_flight)
         if self._n_requests >= 2 * self.requests and now - self._began >= _WINDOW_SECONDS:
-            busy = self._sum_in_flight / self._n_requests >= _BUSY_SHARE * self.requests
+            busy = self._most_in_flight >= self.requests
             rate = self._n_items / (now - self._began)
             self._begin_window(now)
             if busy:  # else not their number was the limit, and nothing can be learned of it
@@ -108,4 +107,4 @@ class Pace:
         self._began = now
         self._n_requests = 0
         self._n_items = 0
-        self._sum_in_flight = 0
+        self._most_in_flight = 0
