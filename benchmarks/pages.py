@@ -3,7 +3,9 @@
 Every page is run by Streamlit's AppTest, each in a process of its own, and shown by the real app in
 Chromium. Cold is the first run of the page's script in a process; warm are further runs of it;
 change is another attribute picked on the open page. The run's panels were warmed, as the dashboard
-does at the end of every run.
+does at the end of every run; bare is a cold run without them: no panel and no snapshot is kept, so
+the page reads the answers from the store and computes. Beside the time on the clock stands that of
+the processor: on a machine that has other things to do only the second says something.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
@@ -44,6 +46,7 @@ PAGES = {
 """Page -> the picker that `change` uses."""
 
 GOALS_MS = {"cold": 1_500, "warm": 250, "change": 400}
+KINDS = (*GOALS_MS, "bare")
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 PATIENCE_MS = 60_000
 
@@ -54,12 +57,14 @@ def main() -> None:
     parser.add_argument("--personas", type=int, default=30_000, help="33 answers per persona")
     parser.add_argument("--visits", type=int, default=20, help="warm visits per page")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child == "prepare":
         prepare(chosen.personas)
         return
     if chosen.child:
-        print(json.dumps(run_page(chosen.child, chosen.visits)))
+        run = run_bare if chosen.bare else run_page
+        print(json.dumps(run(chosen.child, chosen.visits)))
         return
     os.environ["BENCHLIB_DATA_DIR"] = str(FOLDER)
     os.environ["VLLM_BASE_URL"] = "http://127.0.0.1:9"  # nobody answers there
@@ -67,14 +72,20 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {33 * chosen.personas:,} answers")
     os.environ["BENCHLIB_DB_URL"] = in_child("prepare", chosen)["url"]
     pages = [page for page in PAGES if (ROOT / "pages" / f"{page}.py").exists()]
-    show("script run by AppTest", {page: in_child(page, chosen) for page in pages})
-    show("from the click to a page at rest, in Chromium", in_browser(pages, chosen.visits))
+    in_apptest = {page: in_child(page, chosen) for page in pages}
+    clicked = in_browser(pages, chosen.visits)
+    for page in pages:
+        in_apptest[page] |= in_child(page, chosen, bare=True)
+    show("script run by AppTest", in_apptest, ("clock", "processor"))
+    show("from the click to a page at rest, in Chromium", clicked, ("clock",))
+    in_child("prepare", chosen)  # as it was found
 
 
-def in_child(task: str, chosen: argparse.Namespace) -> dict[str, Any]:
+def in_child(task: str, chosen: argparse.Namespace, *, bare: bool = False) -> dict[str, Any]:
     """What a fresh process measured."""
     command = [sys.executable, "-m", "benchmarks.pages", "--child", task]
     command += ["--personas", str(chosen.personas), "--visits", str(chosen.visits)]
+    command += ["--bare"] if bare else []
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -101,7 +112,19 @@ def prepare(n_personas: int) -> None:
     print(json.dumps({"url": os.environ["BENCHLIB_DB_URL"]}))
 
 
-def run_page(name: str, visits: int) -> dict[str, list[float]]:
+Timing = tuple[float, ...]
+"""Milliseconds on the clock and, where known, of the processor."""
+
+
+def run_bare(name: str, visits: int) -> dict[str, list[Timing]]:
+    """The first run of a page's script when nothing is kept of the run."""
+    from benchlib import bootstrap
+
+    bootstrap.get_service().clear_cache(1)
+    return {"bare": run_page(name, 0)["cold"]}
+
+
+def run_page(name: str, visits: int) -> dict[str, list[Timing]]:
     """Milliseconds of script runs of one page, in a process that has just started."""
     import logging
 
@@ -115,11 +138,11 @@ def run_page(name: str, visits: int) -> dict[str, list[float]]:
     at = AppTest.from_file(ROOT / "pages" / "navigation.py", default_timeout=60)
     at.switch_page(f"{name}.py")
 
-    def timed(act: Callable[[], Any]) -> float:
-        began = perf_counter()
+    def timed(act: Callable[[], Any]) -> Timing:
+        began, spent = perf_counter(), process_time()
         act()
         assert not at.exception, at.exception
-        return 1000 * (perf_counter() - began)
+        return 1000 * (perf_counter() - began), 1000 * (process_time() - spent)
 
     found = {"cold": [timed(at.run)], "warm": [timed(at.run) for _ in range(visits)], "change": []}
     picker = PAGES[name]
@@ -132,7 +155,7 @@ def run_page(name: str, visits: int) -> dict[str, list[float]]:
     return found
 
 
-def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[float]]]:
+def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[Timing]]]:
     """Milliseconds from a click in the navigation until the script has ended and all is drawn."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -160,7 +183,7 @@ def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[float]
                 except Exception:  # noqa: BLE001 - not listening yet
                     page.wait_for_timeout(100)
             rest(page)
-            found: dict[str, dict[str, list[float]]] = {
+            found: dict[str, dict[str, list[Timing]]] = {
                 name: {"cold": [], "warm": [], "change": []} for name in pages
             }
             for turn in range(1 + max(3, visits // 4)):
@@ -168,11 +191,12 @@ def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[float]
                     if name == "overview":
                         continue
                     came = click_to(page, name)
-                    found[name]["warm" if turn else "cold"].append(came)
+                    found[name]["warm" if turn else "cold"].append((came,))
                     picker = PAGES[name]
                     if picker and turn:
-                        found[name]["change"].append(change(page, picker))
-                found["overview"]["warm" if turn else "cold"].append(click_to(page, "overview"))
+                        found[name]["change"].append((change(page, picker),))
+                came = click_to(page, "overview")
+                found["overview"]["warm" if turn else "cold"].append((came,))
             browser.close()
             return found
     finally:
@@ -220,20 +244,17 @@ def rest(page: Page) -> None:
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
 
 
-def show(title: str, found: dict[str, dict[str, list[float]]]) -> None:
-    """A row a page: cold, and the 95th percentile of warm visits and changes."""
-    print(f"\n{title + ', ms':48} {'cold':>8} {'warm p95':>9} {'change p95':>11}")
+def show(title: str, found: dict[str, dict[str, list[Timing]]], clocks: tuple[str, ...]) -> None:
+    """A row a page and clock: the 95th percentile of each kind; a ! misses its goal."""
+    print(f"\n{title + ', ms':48}" + "".join(f"{kind:>10}" for kind in KINDS))
     for name, measured in found.items():
-        cells = [p95(measured[kind]) for kind in GOALS_MS]
-        flags = [
-            "" if cell is None or cell <= goal else "!"
-            for cell, goal in zip(cells, GOALS_MS.values(), strict=True)
-        ]
-        texts = [
-            f"{'–' if cell is None else f'{cell:.0f}'}{flag}"
-            for cell, flag in zip(cells, flags, strict=True)
-        ]
-        print(f"{name:48} {texts[0]:>8} {texts[1]:>9} {texts[2]:>11}")
+        for place, clock in enumerate(clocks):
+            print(f"{name:36}{clock:12}", end="")
+            for kind in KINDS:
+                value = p95([timing[place] for timing in measured.get(kind, ())])
+                missed = value is not None and value > GOALS_MS.get(kind, value)
+                print(f"{'–' if value is None else f'{value:.0f}' + '!' * missed:>10}", end="")
+            print()
 
 
 def p95(values: list[float]) -> float | None:

@@ -85,9 +85,7 @@ def pick_filter(run: RunDetail) -> AnswerFilter:
             placeholder="All",
             help="Nothing chosen shows all traits.",
         )
-        attributes = widgets.pick_persona_values(
-            datasets.get_composition(run["dataset_id"]), to_first_page
-        )
+        attributes = widgets.pick_persona_values(service.get_composition(run["id"]), to_first_page)
         rating = st.selectbox(
             "Digit",
             [1, 2, 3, 4, 5],

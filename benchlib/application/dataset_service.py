@@ -36,6 +36,7 @@ from benchlib.domain.traits import (
     trait_row,
 )
 from benchlib.domain.users import OWNER, Role, User
+from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.table_files import read_table, write_csv, write_parquet
@@ -142,8 +143,8 @@ class DatasetService(Acting):
             if key in self._compositions:
                 self._compositions.move_to_end(key)
                 return self._compositions[key]
+        personas = data_loader.load_personas_cached(self._store, dataset_id)
         with self._store.read() as session:
-            personas = datasets.load_personas(session, dataset_id)
             n_copies = len(datasets.load_links(session, dataset_id))
         composition = dataset_composition(personas, n_copies)
         self._remember(record, composition)

@@ -15,6 +15,7 @@ from benchlib.application.acting import Acting, needs
 from benchlib.application.analysis_payloads import (
     CacheCleared,
 )
+from benchlib.application.composition import Composition, dataset_composition
 from benchlib.domain.results import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER, Role, User
@@ -24,7 +25,7 @@ from benchlib.infrastructure.cache_warming import (
     warm_job_snapshot,
 )
 from benchlib.infrastructure.data_loader import LoadedRun
-from benchlib.infrastructure.storage import benchmark_cache, columns, runs
+from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.settings import Settings
 
@@ -65,9 +66,32 @@ class KeptPanels(Acting):
         with self._store.read() as session:
             return runs.get_run(session, run_id)
 
-    def _attributes(self, run: RunRecord) -> list[str]:
+    def get_composition(self, run_id: int) -> Composition:
+        """What the personas of a run are made of; kept, because reading them all takes a while."""
+        with self._store.read() as session:
+            run = runs.get_run(session, run_id)
+            dataset = datasets.get_dataset(session, run.dataset_id)
+        key = benchmark_cache.composition_key(dataset)
+        kept = benchmark_cache.get_cached(self._store, key)
+        if kept is not None:
+            return cast(Composition, kept)
         personas = data_loader.load_personas_cached(self._store, run.dataset_id)
-        return data_loader.attribute_names(personas)
+        with self._store.read() as session:
+            n_copies = len(datasets.load_links(session, run.dataset_id))
+        composition = dataset_composition(personas, n_copies)
+        if not self.read_only:
+            benchmark_cache.put_cached(
+                self._store,
+                key,
+                run_id,
+                benchmark_cache.COMPOSITION_PANEL,
+                composition,
+                datetime.now(UTC),
+            )
+        return composition
+
+    def _attributes(self, run: RunRecord) -> list[str]:
+        return [found["attribute"] for found in self.get_composition(run.id)["attributes"]]
 
     def _load(self, run: RunRecord) -> LoadedRun:
         write = not self.read_only

@@ -146,6 +146,18 @@ def test_no_panel_depends_on_how_many_rows_are_read_at_once(any_store, tmp_path,
     assert whole["distributions"]["n"] == 236
 
 
+def test_what_a_run_is_made_of_is_read_once_for_all_processes(service, store, run_id, monkeypatch):
+    found = service.get_composition(run_id)
+    women, men = found["attributes"][0]["categories"]
+    assert (women["category"], women["count"], men["count"]) == ("f", 20, 10)
+    monkeypatch.setattr(data_loader, "load_personas_cached", lambda *_: pytest.fail("read again"))
+    assert service.get_composition(run_id) == found
+    assert service.get_run(run_id)["attributes"] == ["gender", "origin"]
+    assert service.clear_cache(run_id)["deleted"] == 0  # it is no panel
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        service.get_composition(run_id)
+
+
 def test_every_panel_says_what_it_rests_on(service, run_id):
     tested = set(panels(service, run_id)) - {
         *("metrics", "order", "means", "all means", "distributions"),

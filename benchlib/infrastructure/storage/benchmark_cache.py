@@ -12,7 +12,7 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 
-from benchlib.domain.results import RunRecord
+from benchlib.domain.results import DatasetRecord, RunRecord
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 
@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 ANALYSIS_VERSION: Final = "4"
 """Changes whenever any number of any panel may change for the same data."""
+
+COMPOSITION_PANEL: Final = "composition"
+"""Name of the entry that tells what the personas of a run are made of."""
 
 ROW_COUNT_PANEL: Final = "row count"
 """Name of the entry that remembers `result_row_count`."""
@@ -67,6 +70,12 @@ def cache_key(
         dict(parameters),
     ]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def composition_key(dataset: DatasetRecord) -> str:
+    """Name what a dataset is made of; its content hash holds every persona."""
+    parts = [ANALYSIS_VERSION, COMPOSITION_PANEL, dataset.content_hash]
+    return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
 
 def result_row_count(store: Store, run: RunRecord, *, keep: bool = True) -> int:
@@ -119,7 +128,8 @@ def clear_cached(store: Store, run_id: int) -> int:
     _COUNTS.clear()
     with store.write() as session:
         of_run = col(BenchCache.run_id) == run_id
-        session.exec(delete(BenchCache).where(of_run, col(BenchCache.panel) == ROW_COUNT_PANEL))
+        aids = col(BenchCache.panel).in_([COMPOSITION_PANEL, ROW_COUNT_PANEL])
+        session.exec(delete(BenchCache).where(of_run, aids))
         return int(session.exec(delete(BenchCache).where(of_run)).rowcount)
 
 
