@@ -45,7 +45,7 @@ from benchlib.presentation.figures.theme import (
     SECOND,
     counted,
     empty_figure,
-    framed_figure,
+    frame_layout,
     row_label,
 )
 
@@ -114,8 +114,8 @@ def forest_figure(
         column_widths=list(_WIDTHS[compact]),
         horizontal_spacing=0.01,
     )
-    figure.update_layout(framed_figure(title, _subtitle(forest, shown, every), height).layout)
     figure.update_layout(
+        frame_layout(title, _subtitle(forest, shown, every), height),
         margin={"t": _TOP, "b": bottom, "l": 4, "r": 4},
         hovermode="y",
         hoverdistance=ROW_HEIGHT // 2,

@@ -51,14 +51,22 @@ def row_label(text: str) -> str:
 
 
 def framed_figure(title: str, subtitle: str = "", height: int | None = None) -> go.Figure:
-    """A figure without traces: title, fonts, margins, transparent background.
+    """A figure without traces; see `frame_layout`."""
+    figure = go.Figure(layout=frame_layout(title, subtitle, height))
+    figure.update_xaxes(automargin=True, title_standoff=12, fixedrange=True)
+    figure.update_yaxes(automargin=True, title_standoff=12, fixedrange=True)
+    return figure
+
+
+def frame_layout(title: str, subtitle: str = "", height: int | None = None) -> dict[str, Any]:
+    """Title, fonts, margins, transparent background.
 
     Args:
         title: Own words only; pass foreign text through `plain`.
         subtitle: What the numbers rest on.
         height: Pixels; None lets the page decide.
     """
-    layout: dict[str, Any] = {
+    return {
         "title": {
             "text": title,
             "subtitle": {"text": subtitle, "font": {"size": SMALL_SIZE}},
@@ -79,10 +87,6 @@ def framed_figure(title: str, subtitle: str = "", height: int | None = None) -> 
         "dragmode": False,
         "height": height,
     }
-    figure = go.Figure(layout=layout)
-    figure.update_xaxes(automargin=True, title_standoff=12, fixedrange=True)
-    figure.update_yaxes(automargin=True, title_standoff=12, fixedrange=True)
-    return figure
 
 
 def empty_figure(title: str, sentence: str, height: int = 240) -> go.Figure:
