@@ -45,6 +45,7 @@ class Pace:
         self._rate_before: float | None = None
         self._held = 0
         self._shrunk_at = float("-inf")
+        self._most_in_flight = 0
         self._begin_window(None)
 
     def answered(self, n_items: int, seconds: float, in_flight: int, now: float) -> None:
