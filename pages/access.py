@@ -65,9 +65,10 @@ def admit() -> None:
         st.title("benchlib")
         st.error(
             "You are logged in, but have no role on this dashboard. Ask one of its admins for "
-            "one, with the name that is shown beside.",
+            "one, for this name:",
             icon=":material/lock:",
         )
+        st.text(user.name)
         st.stop()
 
 

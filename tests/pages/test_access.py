@@ -47,8 +47,8 @@ def test_somebody_without_a_role_sees_only_that(house, open_page):
     at = open_page("overview", person("guest"))
     assert "have no role" in at.error[0].value
     assert pressable(at) == {"log_out"}
-    assert texts(at) == ["guest@example.org"]
-    assert len(at.main.children) == 2
+    assert texts(at) == ["guest@example.org"] * 2  # beside, and below the sentence
+    assert len(at.main.children) == 3
 
 
 @pytest.mark.parametrize("page", PAGES)
