@@ -115,7 +115,7 @@ def test_what_is_in_flight_is_told_by_address(store, connect):
 
 def test_where_people_log_in_a_monitor_needs_the_token(store, tmp_path):
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path))
-    guarded = Guard(create_api(lambda: service), "token-9c1e-of-tests", has_users=True)
+    guarded = Guard(api_over(service), "token-9c1e-of-tests", has_users=True)
     client = TestClient(guarded, base_url="http://127.0.0.1:8501")
     assert client.get("/metrics").status_code == 401
     known = {"Authorization": "Bearer token-9c1e-of-tests"}
