@@ -205,6 +205,8 @@ def panel_facts(
     ]
     if provenance.n_dropped:
         parts.append(f"{words.counted(provenance.n_dropped, 'persona')} left out (too few ratings)")
+    if provenance.n_copies:
+        parts.append(f"{words.counted(provenance.n_copies, 'counterfactual')} left out")
     if panel.get("uses_expected"):
         parts.append("expected ratings")
     if provenance.correction:

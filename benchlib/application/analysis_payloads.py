@@ -36,7 +36,8 @@ class RunBasis(TypedDict):
 
     `n_answers` are the rated answers of the run, `missing` is planned but has no rating, `failed`
     was given up. `preliminary` holds while the run may still get answers. `uses_expected` tells
-    whether expected ratings took the place of digits.
+    whether expected ratings took the place of digits. `n_copies` counts the counterfactuals that
+    the panel leaves out: they repeat their sources and are no personas of their own.
     """
 
     ok: bool
@@ -47,6 +48,7 @@ class RunBasis(TypedDict):
     preliminary: bool
     simulated: bool
     uses_expected: bool
+    n_copies: int
 
 
 class MetricsPanel(Metrics):
@@ -55,6 +57,7 @@ class MetricsPanel(Metrics):
     run_id: int
     n_answers: int
     uses_expected: bool
+    n_copies: int
 
 
 class OrderPanel(OrderMetrics):
@@ -66,6 +69,7 @@ class OrderPanel(OrderMetrics):
     missing: int
     failed: int
     preliminary: bool
+    n_copies: int
     trait_category: str | None
 
 
@@ -81,6 +85,7 @@ class MeansPanel(Means):
     preliminary: bool
     simulated: bool
     uses_expected: bool
+    n_copies: int
     attribute: str
     trait_category: str | None
 

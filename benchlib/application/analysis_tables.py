@@ -49,8 +49,14 @@ _EQUIVALENT: Final[tuple[Verdict, Verdict]] = ("negligible", "equivalent")
 _Table = TypeVar("_Table")
 
 
-def run_basis(loaded: LoadedRun, *, use_expected: bool) -> RunBasis:
-    """What every panel says about the run it is of."""
+def run_basis(loaded: LoadedRun, *, use_expected: bool, copies: bool = False) -> RunBasis:
+    """What every panel says about the run it is of.
+
+    Args:
+        loaded: The run.
+        use_expected: Whether expected ratings were wished for.
+        copies: Whether counterfactuals take part in the panel.
+    """
     run = loaded.run
     n_answers = loaded.grid.n_answers
     return {
@@ -62,6 +68,7 @@ def run_basis(loaded: LoadedRun, *, use_expected: bool) -> RunBasis:
         "preliminary": run.status in ACTIVE or n_answers < run.total,
         "simulated": run.simulated,
         "uses_expected": use_expected and loaded.has_expected,
+        "n_copies": 0 if copies else len(loaded.copies),
     }
 
 
@@ -118,7 +125,7 @@ def describe_run_distributions(loaded: LoadedRun, trait_category: str | None) ->
     ]
     overall = summary(asked)
     return {
-        **run_basis(loaded, use_expected=True),
+        **run_basis(loaded, use_expected=True, copies=True),
         "n": overall["n"],
         "n_personas": loaded.grid.take_category(trait_category).n_expected_personas,
         "available": bool(sums.n.any()),
@@ -194,6 +201,7 @@ def basis_of(panel: RunBasis) -> RunBasis:
         "preliminary": panel["preliminary"],
         "simulated": panel["simulated"],
         "uses_expected": panel["uses_expected"],
+        "n_copies": panel["n_copies"],
     }
 
 

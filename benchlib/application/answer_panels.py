@@ -45,7 +45,7 @@ class AnswerPanels(KeptPanels):
 
         def compute(loaded: LoadedRun) -> MetricsPanel:
             cells = loaded.cells(use_expected=use_expected)
-            basis = run_basis(loaded, use_expected=use_expected)
+            basis = run_basis(loaded, use_expected=use_expected, copies=True)
             return {
                 **basis,
                 "n": basis["n_answers"],
@@ -68,7 +68,7 @@ class AnswerPanels(KeptPanels):
 
         def compute(loaded: LoadedRun) -> OrderPanel:
             check_category(loaded, category)
-            grid = loaded.grid.take_category(category)
+            grid = loaded.originals.take_category(category)
             basis = run_basis(loaded, use_expected=False)
             return {
                 **compute_order_effect_metrics(grid),
@@ -80,6 +80,7 @@ class AnswerPanels(KeptPanels):
                 "failed": basis["failed"],
                 "preliminary": basis["preliminary"],
                 "simulated": basis["simulated"],
+                "n_copies": basis["n_copies"],
                 "trait_category": category,
             }
 
@@ -114,6 +115,7 @@ class AnswerPanels(KeptPanels):
             "preliminary": table["preliminary"],
             "simulated": table["simulated"],
             "uses_expected": table["uses_expected"],
+            "n_copies": table["n_copies"],
             "attribute": attribute,
             "trait_category": table["trait_category"],
             "rows": rows if top_n is None else rows[: max(top_n, 0)],
@@ -169,14 +171,15 @@ class AnswerPanels(KeptPanels):
 
         def compute(loaded: LoadedRun) -> StylesPanel:
             cells = loaded.cells(use_expected=use_expected)
-            styles = compute_response_styles(loaded.grid, cells, alpha=alpha)
+            originals = loaded.originals
+            styles = compute_response_styles(originals, cells, alpha=alpha)
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **styles,
                 "n": cells.n_ratings,
                 "n_personas": cells.n_personas,
                 "correction": correction_of(STYLE_FAMILY, "bh", styles["family_size"], alpha),
-                "missing_rates": compute_missing_rates(loaded.grid, cells, alpha=alpha),
+                "missing_rates": compute_missing_rates(originals, cells, alpha=alpha),
             }
 
         chosen = {"alpha": alpha, "use_expected": use_expected}
@@ -186,7 +189,7 @@ class AnswerPanels(KeptPanels):
         """Whether a run's numbers can be trusted: the banner shown wherever results are."""
 
         def compute(loaded: LoadedRun) -> HealthCheck:
-            basis = run_basis(loaded, use_expected=True)
+            basis = run_basis(loaded, use_expected=True, copies=True)
             items = judge_health(
                 loaded.run,
                 compute_order_effect_metrics(loaded.grid),

@@ -68,13 +68,13 @@ class RunAnalysis(RunComparison, GroupPanels):
         def compute(loaded: LoadedRun) -> CounterfactualPanel:
             with self._store.read() as session:
                 links = datasets.load_links(session, loaded.run.dataset_id)
-            panel = compute_panel(loaded.cells(use_expected=use_expected), category)
+            panel = compute_panel(loaded.cells(use_expected=use_expected, copies=True), category)
             found = compute_counterfactuals(
                 panel.cells, links, rng=draws_of(loaded.run, category), n_flips=n_flips, alpha=alpha
             )
             family = "all changes of all attributes in this table"
             return {
-                **run_basis(loaded, use_expected=use_expected),
+                **run_basis(loaded, use_expected=use_expected, copies=True),
                 **found,
                 "n": panel.cells.n_ratings,
                 "n_personas": int(panel.scores.enters.sum()),
@@ -176,8 +176,9 @@ class RunAnalysis(RunComparison, GroupPanels):
         if design.like_run_id is not None:
             parts = self.get_variance_components(design.like_run_id)
             spread = (_root(parts["var_persona"]), _root(parts["var_resid"]))
-        names = data_loader.attribute_names(personas)
-        return plan_run(design, personas, names, n_traits, spread)
+        with self._store.read() as session:
+            copies = datasets.load_copies(session, design.dataset_id)
+        return plan_run(design, personas, copies, n_traits, spread)
 
     @needs(Role.RESEARCHER, "warm up a run")
     def start_warm_cache(self, run_id: int) -> WarmJob:

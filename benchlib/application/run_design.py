@@ -1,10 +1,11 @@
 """What a run could find out, before it is started."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchlib.application.analysis_payloads import PlannedAttribute, PlannedCategory, Planning
@@ -17,6 +18,7 @@ from benchlib.domain.planning import (
 )
 from benchlib.domain.significance import DEFAULT_ALPHA, DEFAULT_SESOI
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
+from benchlib.infrastructure.data_loader import attribute_names
 
 _SPREAD = Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
 
@@ -54,7 +56,7 @@ class RunDesign(BaseModel):
 def plan_run(
     design: RunDesign,
     personas: pd.DataFrame,
-    attributes: Sequence[str],
+    copies: NDArray[np.int64],
     n_traits: int,
     spread: tuple[float | None, float | None] = (None, None),
 ) -> Planning:
@@ -62,8 +64,8 @@ def plan_run(
 
     Args:
         design: The design.
-        personas: One categorical column per attribute.
-        attributes: Its attributes.
+        personas: `persona_id`, and one categorical column per attribute.
+        copies: Ids of those that are counterfactuals of others: asked, but no group grows by them.
         n_traits: Traits with a valence, at least one.
         spread: SD of personas and of single answers in an earlier run, where known.
     """
@@ -77,8 +79,9 @@ def plan_run(
         return _plan(design, n_base, n_cat, n_traits, sd_persona, sd_residual)
 
     rows: list[PlannedAttribute] = []
-    for name in attributes:
-        sizes = {str(k): int(v) for k, v in personas[name].value_counts().items() if v}
+    originals = personas[~personas["persona_id"].isin(copies)]
+    for name in attribute_names(personas):
+        sizes = {str(k): int(v) for k, v in originals[name].value_counts().items() if v}
         tested = sorted(set(sizes) - {UNKNOWN_CATEGORY}, key=lambda c: (-sizes[c], c))
         if not tested:
             rows.append(_nothing(name))

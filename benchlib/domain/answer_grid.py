@@ -71,6 +71,19 @@ class AnswerGrid:
             None if self.expected is None else self.expected[:, :, keep],
         )
 
+    def without(self, persona_ids: NDArray[np.int64]) -> "AnswerGrid":
+        """Leave out some personas."""
+        if not len(persona_ids):
+            return self
+        keep = ~np.isin(self.persona_ids, persona_ids)
+        return AnswerGrid(
+            self.persona_ids[keep],
+            self.trait_ids,
+            self.traits,
+            self.digits[:, keep],
+            None if self.expected is None else self.expected[:, keep],
+        )
+
     def count_digits(self) -> NDArray[np.int64]:
         """(2, T, 5) how often each raw digit was answered."""
         points = range(1, N_POINTS + 1)

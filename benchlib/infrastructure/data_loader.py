@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchlib.domain.answer_grid import AnswerGrid
 from benchlib.domain.distributions import DistributionSums
@@ -59,6 +60,7 @@ class LoadedRun:
             dataset; all personas of the run, answered or not.
         asked: The traits of the run, in its order.
         distributions: The distributions behind the answers, a group per trait of the grid.
+        copies: Ids of the personas that are counterfactuals of others.
     """
 
     run: RunRecord
@@ -66,7 +68,8 @@ class LoadedRun:
     personas: pd.DataFrame
     asked: Sequence[TraitRecord]
     distributions: DistributionSums
-    _cells: dict[bool, Cells] = field(default_factory=dict)
+    copies: NDArray[np.int64]
+    _cells: dict[tuple[bool, bool], Cells] = field(default_factory=dict)
     # The cells of a run are computed once, by whoever comes first, and shared by its copies.
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -80,18 +83,32 @@ class LoadedRun:
         """Whether any answer has a distribution."""
         return self.grid.expected is not None
 
-    def cells(self, *, use_expected: bool = True) -> Cells:
+    @property
+    def originals(self) -> AnswerGrid:
+        """The answers without those to counterfactuals, so that every persona is one of its own.
+
+        A counterfactual repeats the ratings of its source but for one attribute: counted beside
+        it, a group would seem larger than it is, and every interval would be too short.
+        """
+        return self.grid.without(self.copies)
+
+    def cells(self, *, use_expected: bool = True, copies: bool = False) -> Cells:
         """The persona x trait reduction over all personas and traits of the run.
 
         Computed once; personas and traits without any answer take part as missing.
+
+        Args:
+            use_expected: Whether expected ratings take the place of digits.
+            copies: Whether counterfactuals take part; only pairs want them, see `originals`.
         """
-        use_expected = use_expected and self.has_expected
+        name = use_expected and self.has_expected, copies and len(self.copies) > 0
         with self._lock:
-            if use_expected not in self._cells:
-                cells = compute_cells(self.grid, [], use_expected=use_expected)
+            if name not in self._cells:
+                grid = self.grid if name[1] else self.originals
+                cells = compute_cells(grid, [], use_expected=name[0])
                 table = _attribute_table(self.personas, cells.persona_ids)
-                self._cells[use_expected] = replace(cells, attributes=table)
-            return self._cells[use_expected]
+                self._cells[name] = replace(cells, attributes=table)
+            return self._cells[name]
 
 
 def load_run_df(store: Store, run: RunRecord) -> pd.DataFrame:
@@ -258,7 +275,8 @@ def _read(store: Store, run: RunRecord, folder: Path | None, *, write: bool) -> 
     with store.read() as session:
         asked = traits.get_traits(session, run.config.trait_ids)
         given_up = columns.fetch_given_up(session, run.id)
-    return _loaded(_Fetched(run, asked, given_up, snapshot))
+        copies = datasets.load_copies(session, run.dataset_id)
+    return _loaded(_Fetched(run, asked, given_up, copies, snapshot))
 
 
 class _Fetched(NamedTuple):
@@ -267,6 +285,7 @@ class _Fetched(NamedTuple):
     run: RunRecord
     asked: Sequence[TraitRecord]
     given_up: GivenUp
+    copies: NDArray[np.int64]
     snapshot: Snapshot
 
 
@@ -283,12 +302,13 @@ def _fetch(store: Store, run_id: int) -> _Fetched:
         answers = read_answers(session, run_id, ids, run.config.trait_ids)
         given_up = columns.fetch_given_up(session, run_id)
         asked = traits.get_traits(session, run.config.trait_ids)
+        copies = datasets.load_copies(session, run.dataset_id)
     kept = personas[["persona_id", *attribute_names(personas)]]
-    return _Fetched(run, asked, given_up, Snapshot(answers, kept))
+    return _Fetched(run, asked, given_up, copies, Snapshot(answers, kept))
 
 
 def _loaded(fetched: _Fetched) -> LoadedRun:
-    run, asked, given_up, (answers, personas) = fetched
+    run, asked, given_up, copies, (answers, personas) = fetched
     if answers.n_strangers:
         _log.warning("run %d: %d ratings of other traits left out", run.id, answers.n_strangers)
     mark_given_up(answers, given_up, personas["persona_id"].to_numpy(np.int64))
@@ -308,7 +328,7 @@ def _loaded(fetched: _Fetched) -> LoadedRun:
         digits=answers.digits,
         expected=answers.expected,
     )
-    return LoadedRun(run, grid, personas, asked, answers.distributions)
+    return LoadedRun(run, grid, personas, asked, answers.distributions, copies)
 
 
 def _frame(grid: AnswerGrid) -> pd.DataFrame:

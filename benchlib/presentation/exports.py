@@ -110,7 +110,7 @@ def provenance_of(
     Args:
         run: The run.
         panel: A payload of the analysis; reads what of `n_personas`, `n_answers`, `missing`,
-            `n_dropped`, `preliminary` and `correction` it has.
+            `n_dropped`, `n_copies`, `preliminary` and `correction` it has.
         beside: Runs that this one is compared with.
     """
     engine = run["manifest"].get("engine", {})
@@ -130,6 +130,7 @@ def provenance_of(
         n_answers=int(panel.get("n", panel.get("n_answers", 0))),
         n_missing=int(panel.get("missing") or 0),
         n_dropped=panel.get("n_dropped"),
+        n_copies=int(panel.get("n_copies") or 0),
         beside=tuple(provenance_of(other, {}) for other in beside),
     )
 

@@ -383,6 +383,58 @@ def test_counterfactuals_are_paired(service, store):
     assert panel["by_trait"] == expected["by_trait"]
 
 
+def test_counterfactuals_make_no_group_larger(service, store):
+    """They repeat their sources: counted beside them, every interval would be too short."""
+    originals = people(30, **GROUPS)
+    turned = [{**person, "gender": "fm"[person["gender"] == "f"]} for person in originals]
+    alone = add_rated_run(store, biased, personas=originals, orders=("in", "rev"), name="alone")
+    paired = add_rated_run(
+        store,
+        lambda i, t, order: None if i == 31 and t == 0 else biased(i % 30, t, order),
+        personas=originals + turned,
+        sources={i: (i - 30, "gender") for i in range(30, 60)},
+        orders=("in", "rev"),
+        name="pairs",
+        failed=[(31, 0)],
+    )
+    for name in ("gender", "origin"):
+        for field in ("rows", "n_personas", "family_size"):
+            of_pairs = service.get_deltas(paired, name, n_perm=0)[field]
+            assert of_pairs == service.get_deltas(alone, name, n_perm=0)[field]
+        assert service.get_means(paired, name)["rows"] == service.get_means(alone, name)["rows"]
+        pooled = [service.get_forest(run, name)["overall"] for run in (paired, alone)]
+        assert pooled[0] == pooled[1]
+    for read in (
+        lambda run: service.get_omnibus(run)["attributes"],
+        lambda run: [row["n_cat"] for row in service.get_adjusted_deltas(run)["rows"]],
+        lambda run: service.get_styles(run)["attributes"],
+        lambda run: service.get_styles(run)["missing_rates"]["attributes"],
+        lambda run: service.get_variance_components(run)["var_persona"],
+        lambda run: service.get_order_metrics(run)["obe"],
+        lambda run: service.get_order_metrics(run)["n_personas"],
+    ):
+        assert read(paired) == read(alone)
+    told = [service.get_deltas(run, "origin")["n_copies"] for run in (paired, alone)]
+    assert told == [30, 0]
+    metrics = service.get_metrics(paired)  # answers are counted, whoever they are about
+    assert (metrics["n"], metrics["n_personas"], metrics["n_copies"]) == (478, 60, 0)
+    assert service.get_counterfactual(paired)["n_pairs"] == 30
+
+
+def test_planning_counts_no_counterfactual_as_a_persona(service, store):
+    personas = people(20, gender=("f", "m"))
+    paired = add_rated_run(
+        store,
+        biased,
+        personas=personas + personas,
+        sources={i: (i - 20, "gender") for i in range(20, 40)},
+    )
+    dataset_id = get_run(store, paired).dataset_id
+    plan = service.get_planning(RunDesign(dataset_id=dataset_id, dual_fraction=0.0))
+    assert (plan["n_personas"], plan["n_questions"]) == (40, 160)
+    assert plan["attributes"][0]["n_base"] == 10
+
+
 def test_a_dataset_without_pairs_says_so(service, run_id):
     panel = service.get_counterfactual(run_id)
     assert (panel["available"], panel["n_pairs"], panel["rows"]) == (False, 0, [])

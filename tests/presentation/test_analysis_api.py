@@ -16,7 +16,7 @@ from tests.samples import get_run
 DOCUMENT = Path(__file__).parents[2] / "docs" / "API.md"
 COMMON = {
     *("ok", "run_id", "n", "n_personas", "n_answers", "missing", "failed", "preliminary"),
-    *("simulated", "uses_expected", "correction"),
+    *("simulated", "uses_expected", "n_copies", "correction"),
 }
 PANELS = (
     *("metrics", "means", "order-metrics", "deltas", "deltas/all/{trait_category}", "forest"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pandas as pd
+from numpy.typing import NDArray
 from sqlalchemy import delete, exists, func, or_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
@@ -280,6 +281,16 @@ def load_personas(session: Session, dataset_id: int) -> pd.DataFrame:
         column.extend([0] * (len(ids) - len(column)))
         columns[attribute] = pd.Series(_categorical(attribute, column, list(categories[attribute])))
     return pd.DataFrame(columns)
+
+
+def load_copies(session: Session, dataset_id: int) -> NDArray[np.int64]:
+    """Ids of the personas of a dataset that are counterfactuals of others, ascending."""
+    rows = session.exec(
+        select(DatasetMember.persona_id)
+        .where(DatasetMember.dataset_id == dataset_id, DatasetMember.role == "counterfactual")
+        .order_by(col(DatasetMember.persona_id))
+    ).all()
+    return np.array(rows, dtype=np.int64)
 
 
 def load_links(session: Session, dataset_id: int) -> pd.DataFrame:

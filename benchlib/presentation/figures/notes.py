@@ -45,6 +45,7 @@ class Provenance:
         n_answers: Behind the numbers.
         n_missing: Planned answers that are not there.
         n_dropped: Personas with too few ratings to enter; None where nobody is dropped.
+        n_copies: Counterfactuals that take no part beside their sources.
         beside: The runs that this one, the reference, is compared with.
     """
 
@@ -60,6 +61,7 @@ class Provenance:
     n_answers: int
     n_missing: int
     n_dropped: int | None = None
+    n_copies: int = 0
     beside: tuple["Provenance", ...] = ()
 
     @property
@@ -81,6 +83,8 @@ class Provenance:
             "n_personas": str(self.n_personas),
             "n_answers": str(self.n_answers),
             "n_missing": str(self.n_missing),
+            "n_dropped": str(self.n_dropped or 0),
+            "n_copies_left_out": str(self.n_copies),
         }
 
     def sentence(self) -> str:
@@ -95,6 +99,7 @@ class Provenance:
             ),
             _together(dict.fromkeys(one.dataset_name for one in self.every)),
             personas,
+            f"{self.n_copies:,} counterfactuals left out" if self.n_copies else "",
             f"{counted(self.n_answers, 'answer')}, {self.n_missing:,} missing",
             self.correction,
             "manifest " + _together((one.manifest_hash or "none")[:12] for one in self.every),
