@@ -235,14 +235,14 @@ def show_missing(run: RunDetail) -> None:
         f"rating; {missing['failed']:,} of them failed in the last execution. The first ones:"
     )
     st.dataframe(
-        pd.DataFrame(missing["samples"]),
+        pd.DataFrame(missing["samples"]).replace({"scale_order": words.SCALE_ORDERS}),
         key="missing_table",
         hide_index=True,
         column_config={
             "persona_uuid": "Persona",
             "case_id": "Trait",
             "adjective": "Wording",
-            "scale_order": "Scale order",
+            "scale_order": "Scale shown",
         },
         alt="Questions without a rating",
     )

@@ -35,24 +35,19 @@ def show_summary(summary: list[TraitCategorySummary]) -> None:
 
 def show_means(rows: list[AttributeMean]) -> None:
     """The numbers behind the dot plot."""
-    st.dataframe(
-        pd.DataFrame(rows),
-        placeholder="–",
-        key="metrics_means",
-        hide_index=True,
-        column_order=["category", "n_personas", "count", "mean", "ci_low", "ci_high"]
-        + (["status"] if any(row["status"] != "ok" for row in rows) else []),
-        column_config={
-            "category": "Category",
-            "n_personas": st.column_config.NumberColumn("Personas", format="localized"),
-            "count": st.column_config.NumberColumn("Answers", format="localized"),
-            "mean": st.column_config.NumberColumn("Mean", format="%.3f"),
-            "ci_low": st.column_config.NumberColumn("95 % low", format="%.3f"),
-            "ci_high": st.column_config.NumberColumn("95 % high", format="%.3f"),
-            "status": "Status",
-        },
-        alt="Mean rating and interval per category",
-    )
+    columns = {
+        "category": "Category",
+        "n_personas": analysis.count("Personas"),
+        "count": analysis.count("Answers"),
+        "n_missing": analysis.count("Missing"),
+        "mean": analysis.number("Mean"),
+        "ci_low": analysis.number("95 % low"),
+        "ci_high": analysis.number("95 % high"),
+        "status": "Note",
+    }
+    if all(row["status"] == "ok" for row in rows):
+        del columns["status"]
+    analysis.table(rows, "metrics_means", columns, "Mean rating and interval per category")
 
 
 service = get_service()
@@ -105,13 +100,14 @@ if attribute is None:
     st.text("The personas of this run have no attributes to compare.")
     st.stop()
 means = service.get_means(run["id"], attribute, trait_category=category)
+provenance = analysis.panel_facts(means, run)
 figure, table = st.columns(2, gap="large")
 with figure:
     analysis.show_figure(
         means_figure(means["rows"], attribute, metrics["attributes"][attribute]["baseline"]),
         "metrics_means_figure",
         "Mean rating with 95 % interval per category",
-        provenance_of(run, means),
+        provenance,
         means["rows"],
     )
 with table:

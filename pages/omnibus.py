@@ -6,6 +6,12 @@ from benchlib.presentation.figures.omnibus import bias_index_figure, omnibus_hea
 from pages import analysis_widgets as analysis
 from pages import widgets
 
+
+def root(variance: float | None) -> str:
+    """A standard deviation; a dash where there is none."""
+    return "–" if variance is None else f"{variance**0.5:.2f}"
+
+
 service, run = analysis.open_run("Bias overview")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     trait_category = widgets.pick_trait_category(run)
@@ -86,4 +92,40 @@ widgets.explain(
     "all attributes × panels of the run. Groups below two personas and `Unknown` are left out. η² "
     "and ε² are shares of the spread of ranks: below .01 negligible, .06 small, .14 medium."
 )
+spread_part = st.expander(
+    "Where the spread of ratings comes from (variance components)",
+    icon=":material/donut_small:",
+    key="spread",
+    on_change="rerun",
+    bind="query-params",
+)
+with spread_part:
+    if spread_part.open:
+        spread = service.get_variance_components(
+            run["id"],
+            trait_category=trait_category,
+            use_expected=options.use_expected,
+            neutral=options.neutral,
+        )
+        analysis.panel_facts(spread, run)
+        if spread["icc_persona"] is None:
+            st.text("Two traits and two personas that differ are needed.")
+        else:
+            widgets.numbers(
+                {
+                    "Personas": (root(spread["var_persona"]), "SD between personas, scale points."),
+                    "Traits": (root(spread["var_trait"]), "SD between traits, scale points."),
+                    "Single ratings": (root(spread["var_resid"]), "SD of the rest, scale points."),
+                    "ICC": (
+                        f"{spread['icc_persona']:.2f}",
+                        "Correlation of two traits of the same persona.",
+                    ),
+                    "Design effect": (
+                        f"× {spread['design_effect']:.1f}",
+                        "By how much a test on single ratings would under-state the variance of a "
+                        "group mean; the reason why the persona is the unit here.",
+                    ),
+                }
+            )
+        st.caption("Two-way analysis of variance of personas × traits; below 0 is shown as 0.")
 analysis.page_links(run["id"], "omnibus.py")

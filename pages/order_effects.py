@@ -3,6 +3,7 @@
 import streamlit as st
 
 from benchlib.application.payloads import RunDetail
+from benchlib.domain.agreement import ChiSquareTest
 from benchlib.presentation.figures.distributions import distribution_figure, distributions_by_figure
 from benchlib.presentation.figures.order_effects import (
     agreement_figure,
@@ -11,6 +12,7 @@ from benchlib.presentation.figures.order_effects import (
     shift_by_category_figure,
     shift_by_trait_figure,
 )
+from benchlib.presentation.tables import order_rows
 from pages import analysis_widgets as analysis
 from pages import widgets
 
@@ -50,8 +52,28 @@ def show_agreement(run: RunDetail) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         analysis.show_figure(
-            agreement_figure(order["agreement"]), "agreement", "Agreement", provenance
+            agreement_figure(order["agreement"]),
+            "agreement",
+            "Agreement",
+            provenance,
+            order_rows(order),
         )
+        analysis.table(
+            order_rows(order),
+            "order_numbers",
+            {
+                "measure": "Both scale orders",
+                "value": analysis.number("Value"),
+                "ci_low": analysis.number("95 % low"),
+                "ci_high": analysis.number("95 % high"),
+            },
+            "Numbers on both scale orders",
+        )
+        for name, test in (
+            ("Bowker, disagreements go either way equally often", "bowker"),
+            ("Stuart–Maxwell, both orders use the points equally often", "stuart_maxwell"),
+        ):
+            st.caption(f"{name}: {chi_square(order['agreement'][test])}")
     with right:
         analysis.show_figure(digits_figure(order["digits"]), "digits", "Digits", provenance)
         analysis.show_figure(agreement_table_figure(order["table"]), "pairs", "Pairs", provenance)
@@ -59,7 +81,9 @@ def show_agreement(run: RunDetail) -> None:
         "A consistent rater gives the same meaning in both orders: digit as is + digit reversed = "
         "6. Kappa, ICC and alpha compare agreement with chance (0) and perfection (1); "
         "correlations cannot see a constant shift. Intervals leave out one persona at a time, or "
-        "cluster by persona, because a persona gives several pairs."
+        "cluster by persona, because a persona gives several pairs. The **mean difference** is "
+        "the answer as is minus the reversed one turned back: order bias, twice the position "
+        "shift. The chi-square tests take pairs as independent and only describe."
     )
 
 
@@ -98,6 +122,12 @@ def show_by_trait(run: RunDetail) -> None:
             "rma": st.column_config.NumberColumn("Same answer", format="percent"),
         },
         "Order effects by trait",
+    )
+    widgets.explain(
+        "Per question asked in both orders: the digit as is minus the reversed one turned back, "
+        "so that 0 = no order effect. **Mean distance** is the mean of its absolute value. A trait "
+        "has one pair per persona, so its interval is Student's t; a trait category has several, "
+        "so its interval is clustered by persona."
     )
 
 
@@ -229,6 +259,13 @@ def share(value: float | None) -> str:
 def points(value: float | None) -> str:
     """Scale points; a dash where there are none."""
     return "–" if value is None else f"{value:.2f}"
+
+
+def chi_square(test: ChiSquareTest) -> str:
+    """A chi-square test in words."""
+    if test["chi2"] is None or test["p_value"] is None:
+        return "nothing to test."
+    return f"χ²({test['df']}) = {test['chi2']:.1f}, p = {test['p_value']:.3g}."
 
 
 def reach(low: float | None, high: float | None) -> str:

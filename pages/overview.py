@@ -9,13 +9,14 @@ from benchlib.presentation.figures.histogram import tally_figure
 from pages import widgets, words
 from pages.access import get_dataset_service, get_service
 
+FINISHED = (RunStatus.DONE, RunStatus.PARTIAL)
 NEEDS_ATTENTION = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.PARTIAL)
 SHOWN = 5
 
 service = get_service()
 runs = service.list_runs()
 active = [run for run in runs if run["status"] in ACTIVE]
-rated = [run for run in runs if run["status"] not in ACTIVE and run["n_results"]]
+ended = [run for run in runs if run["status"] in FINISHED and run["n_results"]]
 troubled = [run for run in runs if run["status"] in NEEDS_ATTENTION]
 
 
@@ -72,8 +73,8 @@ if runs:
     finished, attention = st.columns(2, gap="large")
     with finished:
         st.subheader("Finished last")
-        if rated:
-            newest = service.get_run(max(rated, key=lambda run: run["finished_at"] or "")["id"])
+        if ended:
+            newest = service.get_run(max(ended, key=lambda run: run["finished_at"] or "")["id"])
             show_line(newest)
             st.plotly_chart(
                 tally_figure(newest["tally"], "Ratings"),
@@ -81,7 +82,7 @@ if runs:
                 alt="Ratings of the run that finished last",
             )
         else:
-            st.text("No run has ended with answers yet.")
+            st.text("No run has finished yet.")
     with attention:
         st.subheader("Needs attention")
         for run in troubled[:SHOWN]:

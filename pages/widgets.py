@@ -267,7 +267,13 @@ def failures_table(failures: Mapping[str, int]) -> None:
             "Attempts": list(failures.values()),
         }
     )
-    st.dataframe(table, hide_index=True, key="failures_by_kind", alt="Failed attempts by reason")
+    st.dataframe(
+        table,
+        hide_index=True,
+        key="failures_by_kind",
+        column_config={"Attempts": st.column_config.NumberColumn(format="localized")},
+        alt="Failed attempts by reason",
+    )
 
 
 def resume_button(service: BenchmarkService, run: RunDetail) -> None:

@@ -86,7 +86,8 @@ class AttributeMean(TypedDict):
 
     `mean` is valence-aligned, 1..5: the grand mean plus the mean persona score of the category,
     so that categories stay comparable when their personas saw other traits or scale orders.
-    `mean_ratings` is the plain mean of the answers.
+    `mean_ratings` is the plain mean of the answers, `n_missing` counts traits that a persona of the
+    category has no rating of.
     """
 
     category: str
@@ -94,6 +95,7 @@ class AttributeMean(TypedDict):
     mean: float | None
     mean_ratings: float | None
     n_personas: int
+    n_missing: int
     se: float | None
     ci_low: float | None
     ci_high: float | None
@@ -332,6 +334,7 @@ def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
     grouping = compute_grouping(cells, attribute)
     grand = cells.aligned_mean
     answers_of = cells.n_answers.sum(axis=1)
+    unrated_of = (cells.n_answers == 0).sum(axis=1)
     # Twice the aligned rating, summed; a pair's two answers share one cell and its mean.
     rating_sum = (cells.half_points * cells.n_answers.astype(np.int64)).sum(axis=1) / 2
     rows: list[AttributeMean] = []
@@ -347,6 +350,7 @@ def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
                 "mean": _plus(grand, score.mean),
                 "mean_ratings": float(rating_sum[members].sum()) / count if count else None,
                 "n_personas": len(z),
+                "n_missing": int(unrated_of[members].sum()),
                 "se": score.se,
                 "ci_low": _plus(grand, score.ci_low),
                 "ci_high": _plus(grand, score.ci_high),

@@ -567,6 +567,8 @@ def test_missing_and_failed_answers_show(service, store):
     assert "24 unusable" in items["failures"]["sentence"]
     assert items["order_consistency"]["status"] == "warn"  # no pairs
     assert check["preliminary"]
+    rows = service.get_means(run_id, "gender")["rows"]
+    assert {row["category"]: row["n_missing"] for row in rows} == {"f": 16, "m": 8}
 
 
 def test_a_run_that_is_not_over_lacks_nothing_yet(service, store):

@@ -137,6 +137,28 @@ def test_every_tab_of_order_effects_has_content(grouped, open_page, tab):
     assert "30 personas" in captions(at)
 
 
+def test_order_effects_tell_every_number_with_its_interval(grouped, open_page):
+    house, run_id = grouped
+    at = open_page("order_effects", run=run_id)
+    order = house.service.get_order_metrics(run_id)
+    (frame,) = [table.value for table in at.dataframe]
+    told = frame.set_index("measure")
+    assert told.loc["Mean difference"].tolist() == [
+        order["obe"][name] for name in ("mean_diff", "ci_low", "ci_high")
+    ]
+    kappa = order["agreement"]["kappa"]["quadratic"]
+    assert told.loc["Cohen's kappa, quadratic", "ci_low"] == kappa["ci_low"]
+    assert f"χ²({order['agreement']['bowker']['df']}) = " in captions(at)
+
+
+def test_the_overview_tells_where_the_spread_comes_from(grouped, open_page):
+    house, run_id = grouped
+    at = open_page("omnibus", run=run_id, spread="true")
+    parts = house.service.get_variance_components(run_id)
+    assert metric(at, "Personas") == f"{parts['var_persona'] ** 0.5:.2f}"
+    assert metric(at, "Design effect") == f"× {parts['design_effect']:.1f}"
+
+
 def test_distributions_state_the_gain_in_precision(grouped, open_page):
     at = open_page("order_effects", run=grouped[1], tab="Distributions")
     assert metric(at, "Gain in precision").startswith("×")

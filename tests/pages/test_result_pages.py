@@ -40,6 +40,7 @@ def test_means_follow_attribute_and_trait_category_in_the_address(house, open_pa
     (dots,) = figure(at, "metrics_means_figure")["data"]
     assert dots["x"] == pytest.approx([row["mean"] for row in rows])
     assert at.dataframe[1].value["category"].tolist() == [row["category"] for row in rows]
+    assert any("6 personas" in found.value for found in at.caption)
     at.selectbox(key="attribute").select("gender")
     settled(at.run())
     assert {

@@ -39,6 +39,17 @@ def test_the_overview_shows_what_runs_what_ended_and_what_failed(house, open_pag
     assert sum(sum(bar["y"]) for bar in bars) == house.service.get_run(2)["n_results"]
 
 
+def test_a_cancelled_run_is_not_what_finished_last(house, open_page):
+    house.finished()
+    cancelled = house.finished(seed=2)
+    with house.store.write() as session:
+        session.get(BenchmarkRun, cancelled).status = "cancelled"
+    at = open_page("overview")
+    assert [text for text in texts(at) if text.startswith("Run ")] == [
+        "Run 1: simulated-rater on six"
+    ]
+
+
 def test_progress_tells_the_truth_of_a_queued_a_complete_and_a_partial_run(house, open_page):
     run_id = house.queue()
     at = open_page("progress", run=run_id)

@@ -19,6 +19,7 @@ def mean_row(category, mean, **changes):
         "mean": mean,
         "mean_ratings": mean,
         "n_personas": 40,
+        "n_missing": 0,
         "se": 0.05,
         "ci_low": None if mean is None else mean - 0.1,
         "ci_high": None if mean is None else mean + 0.2,

@@ -47,8 +47,7 @@ def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.F
         return empty_figure(title, "No attribute has two groups with two rated personas.")
     figure = framed_figure(
         title,
-        "standard deviation of the true group means, rating points; * = Welch's q below "
-        f"{overall['alpha']:g}",
+        f"rating points; * = Welch's q below {overall['alpha']:g}",
         _TALLER * len(names) + 190,
     )
     grid = [[rows.get((place, name)) for place in range(len(panels))] for name in names]

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from benchlib.domain.agreement import Agreement, Estimate
+from benchlib.domain.agreement import Agreement
 from benchlib.domain.order_effects import OrderByCase, OrderByTraitCategory, RawDigits
 from benchlib.presentation.figures.notes import axis_font, interval, number, signed
 from benchlib.presentation.figures.omnibus import SHADES
@@ -20,21 +20,12 @@ from benchlib.presentation.figures.theme import (
     plain,
     row_label,
 )
+from benchlib.presentation.tables import agreement_rows
 
 NO_PAIRS: Final = "Nothing was asked in both scale orders."
 SHIFT_TITLE: Final = "Difference in scale points: shown as is, minus reversed and turned back"
 
 _NARROWEST: Final = 0.5
-_AGREEMENT: Final = (
-    ("kappa", "Cohen's kappa, quadratic"),
-    ("icc_a1", "ICC(A,1), absolute"),
-    ("icc_c1", "ICC(C,1), consistency"),
-    ("alpha_ordinal", "Krippendorff's alpha, ordinal"),
-    ("alpha_interval", "Krippendorff's alpha, interval"),
-    ("kendall", "Kendall's tau-b"),
-    ("spearman", "Spearman"),
-    ("pearson", "Pearson"),
-)
 
 
 def agreement_table_figure(table: Sequence[Sequence[int]]) -> go.Figure:
@@ -87,11 +78,7 @@ def agreement_figure(agreement: Agreement) -> go.Figure:
         agreement: As `compute_agreement` gives it.
     """
     title = "Agreement of both scale orders"
-    found: list[tuple[str, Estimate]] = [
-        (label, agreement["kappa"]["quadratic"] if name == "kappa" else _named(agreement, name))
-        for name, label in _AGREEMENT
-    ]
-    shown = [(label, value) for label, value in found if value["value"] is not None]
+    shown = [(row["measure"], row) for row in agreement_rows(agreement) if row["value"] is not None]
     if not shown:
         return empty_figure(title, "Without pairs that vary, there is no agreement to measure.")
     figure = framed_figure(
@@ -224,12 +211,6 @@ def _shift_hover(name: str, row: Mapping[str, Any], rate: str) -> str:
             counted(row["n"], "pair"),
         )
     )
-
-
-def _named(agreement: Agreement, name: str) -> Estimate:
-    estimates: Mapping[str, Any] = agreement
-    found: Estimate = estimates[name]
-    return found
 
 
 def _errors(
