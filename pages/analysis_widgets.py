@@ -65,10 +65,7 @@ def open_run(title: str) -> tuple[BenchmarkService, RunDetail]:
     run = service.get_run(widgets.pick_run(service.list_runs()))
     widgets.run_badges(run, results=True)
     widgets.run_facts(run)
-    if not run["n_results"]:
-        st.info("This run has no answers yet; there is nothing to analyse.", icon=":material/info:")
-        widgets.run_links(run["id"])
-        st.stop()
+    widgets.stop_without_answers(run)
     health_banner(service, run["id"])
     return service, run
 

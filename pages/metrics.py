@@ -57,10 +57,7 @@ widgets.run_badges(run, results=True)
 widgets.run_facts(run)
 metrics = service.get_metrics(run["id"])
 widgets.basis(metrics)
-if not metrics["n"]:
-    st.info("This run has no answers yet; there is nothing to measure.", icon=":material/info:")
-    widgets.run_links(run["id"], without="metrics.py")
-    st.stop()
+widgets.stop_without_answers(run, without="metrics.py")
 analysis.health_banner(service, run["id"])
 provenance = provenance_of(run, metrics)
 

@@ -110,6 +110,24 @@ def run_links(run_id: int, *, without: str = "") -> None:
                 st.page_link(page, label=label, icon=icon, query_params={_RUN: str(run_id)})
 
 
+def stop_without_answers(run: RunDetail, *, without: str = "") -> None:
+    """End a page of results where there are none, with what to do about it."""
+    if run["n_results"]:
+        return
+    if run["status"] in ACTIVE:
+        told = "This run has no answers yet; its results show here as they come in."
+    elif run["failed"]:
+        told = (
+            f"This run ended without a rating: {words.counted(run['failed'], 'question')} failed. "
+            "The tab Failures under Answers tells why."
+        )
+    else:
+        told = "This run ended before its first answer; resume it under Progress."
+    st.info(told, icon=":material/info:")
+    run_links(run["id"], without=without)
+    st.stop()
+
+
 def run_badges(run: RunSummary | RunDetail, *, results: bool = False) -> None:
     """Status, and what a reader of the run's numbers must know."""
     look = words.STATUS[RunStatus(run["status"])]

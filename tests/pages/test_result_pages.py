@@ -53,7 +53,7 @@ def test_means_follow_attribute_and_trait_category_in_the_address(house, open_pa
 
 def test_a_run_without_answers_says_that_there_is_nothing_to_measure(house, open_page):
     at = open_page("metrics", run=house.queue())
-    assert "nothing to measure" in at.info[0].value
+    assert "no answers yet" in at.info[0].value
     assert metric(at, "Missing") == "36"
 
 

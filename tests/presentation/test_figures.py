@@ -33,6 +33,12 @@ def texts(figure):
     return json.dumps(json.loads(figure.to_json()), ensure_ascii=False)
 
 
+def test_many_means_leave_no_empty_stretch_above_them():
+    rows = [mean_row(f"job {i}", 3 + i / 1_000) for i in range(200)]
+    axis = means.means_figure(rows, "job", "job 0").layout.yaxis
+    assert axis.range == (199.6, -0.6)  # half a row of air at either end
+
+
 def test_histogram_draws_shares_and_tells_counts_on_hover():
     counted = compute_rating_histogram(pd.DataFrame({"rating": [1, 2, 3, 3, 4, 5]}))
     figure = histogram.rating_histogram_figure(counted)
