@@ -5,11 +5,13 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
     BaseModel,
     Field,
+    FilePath,
     SecretStr,
     ValidationError,
     field_validator,
@@ -75,7 +77,7 @@ class Settings(BaseSettings):
     """Hosts that may be asked as engines, separated by commas, beside this machine and those of
     VLLM_BASE_URL; `*` allows all."""
 
-    vllm_python: Path | None = None
+    vllm_python: FilePath | None = None
     """Interpreter that has vLLM, for managed local servers; default is the dashboard's own."""
 
     api_token: SecretStr | None = Field(default=None, min_length=16)
@@ -116,6 +118,11 @@ class Settings(BaseSettings):
 
     stall_seconds: Annotated[float, Field(gt=0)] = 600
     """A running run without an answer for so long is told as stalled."""
+
+    @field_validator("vllm_base_url")
+    @classmethod
+    def _are_addresses(cls, text: str | None) -> str | None:
+        return check_addresses(text)
 
     @property
     def store_url(self) -> str:
@@ -196,6 +203,21 @@ def split_addresses(text: str) -> tuple[str, ...]:
     return tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
 
 
+def check_addresses(text: str | None) -> str | None:
+    """A comma-separated list of addresses as it is.
+
+    Raises:
+        ValueError: One is no web address, or holds a user name, a key or a query.
+    """
+    for address in split_addresses(text or ""):
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write addresses as http://host:port, separated by commas")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("leave user names and keys out of the address; give the key by itself")
+    return text
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings of this process, read once.
@@ -210,8 +232,9 @@ def get_settings() -> Settings:
         name = "_".join(str(part) for part in first["loc"]).upper()
         if first["loc"][0] == "auth":
             name = f"{first['loc'][-1]} in the section [auth]"
-        elif not name.startswith("VLLM_"):
+        elif name not in ("VLLM_BASE_URL", "VLLM_API_KEY"):
             name = f"BENCHLIB_{name.removeprefix('BENCHLIB_')}"
-        raise InvalidSetting(f"The setting {name} is wrong: {first['msg']}.") from None
+        told = first["msg"].removeprefix("Value error, ")
+        raise InvalidSetting(f"The setting {name} is wrong: {told}.") from None
     except ValueError as error:
         raise InvalidSetting(f".streamlit/secrets.toml cannot be read: {error}.") from None

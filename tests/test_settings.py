@@ -138,6 +138,21 @@ def test_a_login_without_authlib_says_what_to_install(tmp_path, monkeypatch):
         get_settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("VLLM_BASE_URL", "gpu-1:8000", "write addresses as http://host:port"),
+        ("VLLM_BASE_URL", "http://a:1,ftp://b", "write addresses as http://host:port"),
+        ("VLLM_BASE_URL", "http://me:key@gpu-1", "leave user names and keys out"),
+        ("BENCHLIB_VLLM_PYTHON", "nowhere/python", "Path does not point to a file"),
+    ],
+)
+def test_addresses_and_files_are_checked_at_the_start(monkeypatch, name, value, told):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSetting, match=f"The setting {name} is wrong: {told}"):
+        get_settings()
+
+
 def test_a_broken_secrets_file_is_told(tmp_path):
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "secrets.toml").write_text("db_url = ")

@@ -1,7 +1,6 @@
 """What people and programs may ask for: one validated input for form, JSON and shell."""
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -15,7 +14,7 @@ from pydantic import (
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.vocabulary import AnswerMode, Language, ScaleMode
-from benchlib.settings import split_addresses
+from benchlib.settings import check_addresses
 
 LONGEST_SYSTEM_PROMPT = 20_000
 
@@ -54,13 +53,7 @@ class StartBenchmark(BaseModel):
     @field_validator("vllm_base_url")
     @classmethod
     def _is_address(cls, text: str | None) -> str | None:
-        for address in split_addresses(text or ""):
-            parts = urlsplit(address)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError("write addresses as http://host:port, separated by commas")
-            if parts.username or parts.password or parts.query or parts.fragment:
-                raise ValueError("leave user names and keys out of the address; use the key field")
-        return text
+        return check_addresses(text)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "StartBenchmark":
