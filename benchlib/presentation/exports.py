@@ -56,6 +56,17 @@ MIME: Final = {
 PAPER: Final = {"light": "#ffffff", "dark": "#0e1117"}
 """Backgrounds of pictures; those of the dashboard's themes."""
 
+PAPER_COLUMNS: Final = (
+    *("measure", "style", "attribute", "label", "source_category", "category", "rating"),
+    *("n_groups", "n_total", "n_base", "n_cat", "n_personas", "n_sources", "n", "count", "share"),
+    *("mean_in", "mean_rev", "value", "level", "mean", "delta", "adjusted_delta", "mean_diff"),
+    *("ci_low", "ci_high", "abs_diff", "sd_between", "welch_f", "welch_p", "welch_q"),
+    *("p_value", "q_value", "cliffs_delta", "vif", "verdict"),
+)
+"""Columns of LaTeX tables, in their order; more would not fit a page."""
+
+_FEWEST_PAPER_COLUMNS: Final = 4
+_SMALLEST_P: Final = 0.001
 _LOG: Final = logging.getLogger(__name__)
 _WIDTH: Final = 1100
 _LABELS: Final = 190
@@ -217,7 +228,8 @@ def export_table(
         extension: `csv`, `parquet` or `tex`.
         provenance: Goes into columns (CSV), metadata (Parquet) or a note (LaTeX).
         title: Caption of a LaTeX table.
-        columns: Which keys, in which order; None = all. CSV and Parquet always hold all.
+        columns: Which keys, in which order, a LaTeX table has; None = those that fit a page, see
+            `PAPER_COLUMNS`. CSV and Parquet always hold all.
 
     Raises:
         InvalidInput: Unknown format.
@@ -228,7 +240,7 @@ def export_table(
     if extension == "parquet":
         return _parquet(rows, names, provenance)
     if extension == "tex":
-        return _latex(rows, list(columns or names), provenance, title)
+        return _latex(rows, list(columns or _paper_columns(names)), provenance, title)
     raise InvalidInput(f"There is no table format {extension!r}; use csv, parquet or tex.")
 
 
@@ -422,6 +434,14 @@ def _column(values: list[Any]) -> list[Any]:
     return [None if value is None else _text(value) for value in values]
 
 
+def _paper_columns(names: Sequence[str]) -> list[str]:
+    """The columns that a paper prints; all of a table that has hardly any of them."""
+    known = [name for name in PAPER_COLUMNS if name in names]
+    if {"n_cat", "n_total"} & set(known):
+        known = [name for name in known if name not in ("n_personas", "count")]
+    return known if len(known) >= _FEWEST_PAPER_COLUMNS else list(names)
+
+
 def _latex(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance, title: str
 ) -> bytes:
@@ -440,7 +460,7 @@ def _latex(
         r"\toprule",
         " & ".join(escape_latex(name.replace("_", " ")) for name in names) + r" \\",
         r"\midrule",
-        *(" & ".join(_latex_cell(row[name]) for name in names) + r" \\" for row in rows),
+        *(" & ".join(_latex_cell(row[name], name) for name in names) + r" \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
         r"",
@@ -455,11 +475,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _latex_cell(value: Any) -> str:
+def _latex_cell(value: Any, name: str) -> str:
     if value is None:
         return "--"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
+        if 0 <= value < _SMALLEST_P and set(name.split("_")) & {"p", "q"}:
+            return f"$<{_SMALLEST_P:g}$"  # p = 0.000 does not exist
         return f"${value:.3f}$" if value < 0 else f"{value:.3f}"
     return escape_latex(str(value) if isinstance(value, int) else _text(value))

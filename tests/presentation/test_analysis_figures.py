@@ -1,6 +1,7 @@
 """Figures of the analysis hold the numbers they were given, and show them in both themes."""
 
 import json
+import re
 
 import plotly.graph_objects as go
 import pytest
@@ -420,3 +421,12 @@ def test_figures_render_in_both_themes(name, theme, tmp_path, pytestconfig):
     picture = exports.export_figure(PICTURES[name](), "png", PROVENANCE, theme=theme, scale=1)
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 8_000
+
+
+def test_the_words_beside_deltas_have_room_in_pixels():
+    """A share of the width would cut them on a narrow screen."""
+    figure = deltas.deltas_figure(data.deltas())
+    (words,) = [trace for trace in figure.data if trace.name == "verdict"]
+    longest = max(len(re.sub("<[^>]+>", "", text)) for text in words.text)
+    assert figure.layout.margin.r >= 6 * longest
+    assert figure.layout.xaxis.domain is None

@@ -78,6 +78,18 @@ def test_latex_is_escaped_and_notes_its_source():
     assert "% manifest_hash: 1a2b3c" in text
 
 
+def test_latex_has_the_columns_of_a_paper_and_no_p_of_zero():
+    text = exports.export_table(data.deltas()["rows"], "tex", PROVENANCE, title="Deltas").decode()
+    (head,) = [line for line in text.splitlines() if line.startswith("category & ")]
+    assert head == (
+        r"category & n base & n cat & mean & delta & ci low & ci high & p value & q value & "
+        r"cliffs delta & verdict \\"
+    )
+    row = {"label": "kind", "n": 9, "delta": 0.0004, "p_value": 0.0004, "q_value": 0.02}
+    text = exports.export_table([row], "tex", PROVENANCE).decode()
+    assert r"kind & 9 & 0.000 & $<0.001$ & 0.020 \\" in text
+
+
 def test_latex_of_hostile_text_holds_no_command():
     text = exports.escape_latex(r"\input{/etc/passwd} $x$ #1 ~^")
     assert r"\input" not in text

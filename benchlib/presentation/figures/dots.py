@@ -1,5 +1,6 @@
 """Dot plots: one estimate with its interval per row, words beside it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ from benchlib.presentation.figures.theme import (
 )
 
 _NARROWEST: Final = 0.2
-_TEXT_SHARE: Final = 0.3
-"""Of the width, for the words to the right of the dots."""
+_TAG: Final = re.compile("<[^>]+>")
+_LETTER: Final = 6
+"""Pixels per letter of the words beside a row."""
 
 
 def dot_plot(
@@ -68,10 +70,12 @@ def dot_plot(
         cliponaxis=False,
     )
     limit = limit_of([dot[end] for dot in dots for end in ("estimate", "low", "high")])
-    figure.update_xaxes(range=[-limit, limit], domain=[0, 1 - _TEXT_SHARE])
+    figure.update_xaxes(range=[-limit, limit])
+    widest = max((len(_TAG.sub("", dot["words"])) for dot in dots), default=0)
     return figure.update_layout(
+        margin_r=_LETTER * widest + 16,  # of pixels, so that a narrow figure cuts no word
         xaxis2={
-            "domain": [1 - _TEXT_SHARE, 1],
+            "domain": [0.999, 1],
             "range": [0, 1],
             "visible": False,
             "fixedrange": True,
