@@ -265,7 +265,8 @@ def chi_square(test: ChiSquareTest) -> str:
     """A chi-square test in words."""
     if test["chi2"] is None or test["p_value"] is None:
         return "nothing to test."
-    return f"χ²({test['df']}) = {test['chi2']:.1f}, p = {test['p_value']:.3g}."
+    told = "p < .001" if test["p_value"] < 0.001 else f"p = {test['p_value']:.3f}"
+    return f"χ²({test['df']}) = {test['chi2']:,.1f}, {told}."
 
 
 def reach(low: float | None, high: float | None) -> str:
