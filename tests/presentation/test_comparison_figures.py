@@ -40,11 +40,11 @@ def test_words_follow_the_correction(shared):
     table = compute_delta_differences(shared, baselines={"group": "a"})["group"]
     row = {**table["rows"][0], "q_value": 0.01, "q_by": 0.08, "significant": True}
     marked = {**table, "rows": [row]}
-    assert words(delta_differences_figure(marked)) == ["<b>differs</b>, q = .010"]
-    assert words(delta_differences_figure(marked, "by")) == ["<b>differs</b>, q = .080"]
+    assert words(delta_differences_figure(marked)) == ["q = .010, <b>differs</b>"]
+    assert words(delta_differences_figure(marked, "by")) == ["q = .080, <b>differs</b>"]
     quiet = {**row, "significant": False}
     figure = delta_differences_figure({**table, "rows": [quiet]})
-    assert words(figure) == ["not significant, q = .010"]
+    assert words(figure) == ["q = .010"]
     assert figure.data[0].marker.symbol == ("circle-open",)
     same = {**row, "status": "zero_variance", "q_value": None, "significant": None}
     assert words(delta_differences_figure({**table, "rows": [same]})) == [

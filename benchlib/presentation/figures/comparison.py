@@ -106,8 +106,7 @@ def _dot(row: LevelDifference | DeltaDifference, by: FdrMethod) -> dict[str, Any
     if q is None:
         words = STATUSES.get(row["status"], "no test")
     else:
-        told = "<b>differs</b>" if row["significant"] else "not significant"
-        words = f"{told}, q {relation(q)}"
+        words = f"q {relation(q)}" + (", <b>differs</b>" if row["significant"] else "")
     return {
         "estimate": row["difference"],
         "low": row["ci_low"],
