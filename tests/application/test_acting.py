@@ -69,7 +69,7 @@ GUARDED_READS = {
     "BenchmarkService.list_activity": (Role.ADMIN, lambda s: s.list_activity()),
     "BenchmarkService.count_activity": (Role.ADMIN, lambda s: s.count_activity()),
 }
-READ_VERBS = ("get_", "list_", "count_", "preview_", "export_", "estimate_")
+READ_VERBS = ("get_", "list_", "count_", "compare_", "preview_", "export_", "estimate_")
 OTHER_READS = {
     *("acting_as", "may", "check", "close"),
     *("bench_status", "active_benchmark", "default_engine", "server_state", "trait_categories"),

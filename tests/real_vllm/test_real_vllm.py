@@ -129,9 +129,11 @@ async def ask_directly(server, question) -> list[float]:
     return [math.exp(found[digit]) for digit in "12345"]
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
-def test_every_item_gets_a_distribution(vllm_server, language):
-    report, asked, outcomes = asyncio.run(rate(vllm_server, "distribution", language=language))
+@pytest.mark.parametrize(("language", "n_items"), [("en", 60), ("de", 20)])
+def test_every_item_gets_a_distribution(vllm_server, language, n_items):
+    report, asked, outcomes = asyncio.run(
+        rate(vllm_server, "distribution", language=language, items=ITEMS[:n_items])
+    )
     assert report.kind == "vllm"
     assert report.engine_version.startswith("0.")
     assert report.model_name == vllm_server.model_name == "smollm2"
@@ -144,8 +146,8 @@ def test_every_item_gets_a_distribution(vllm_server, language):
         assert sum(outcome.probabilities) == pytest.approx(1)
         assert outcome.probabilities[outcome.rating_raw - 1] == max(outcome.probabilities)
         assert 0.02 < outcome.valid_mass <= 1
-    assert len({outcome.probabilities for outcome in outcomes}) > 40  # the prompts matter
-    for place in (0, 31, 59):
+    assert len({outcome.probabilities for outcome in outcomes}) > n_items * 2 / 3  # prompts matter
+    for place in (0, n_items // 2, n_items - 1):
         weights = asyncio.run(ask_directly(vllm_server, asked[place]))
         direct = [weight / sum(weights) for weight in weights]
         # Not to all digits: what is computed together changes the last bits of a float32.
@@ -154,7 +156,9 @@ def test_every_item_gets_a_distribution(vllm_server, language):
 
 
 def test_every_item_gets_a_rationale_and_a_rating(vllm_server):
-    report, _, outcomes = asyncio.run(rate(vllm_server, "rationale", max_new_tokens=96))
+    report, _, outcomes = asyncio.run(
+        rate(vllm_server, "rationale", items=ITEMS[:20], max_new_tokens=96)
+    )
     assert report.answer_mode_used == "rationale"
     assert report.notes == ()
     check_all_rated(outcomes)
@@ -273,8 +277,8 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
     dashboard.worker.after_run = lambda _run_id: ended.set()
     run_id = service.start_benchmark(
         start_benchmark(
-            dataset_id=add_dataset(dashboard.store, 20, name="twenty"),
-            trait_ids=[trait.id for trait in dashboard.datasets.list_traits()[:20]],
+            dataset_id=add_dataset(dashboard.store, 12, name="twelve"),
+            trait_ids=[trait.id for trait in dashboard.datasets.list_traits()[:15]],
             model_name=vllm_server.model_name,
             vllm_base_url=vllm_server.base_url,
             dual_fraction=0.0,
@@ -284,7 +288,7 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
     wait_until(lambda: service.bench_status(run_id)["done"] > 0)
     os.killpg(vllm_server.process_group, signal.SIGKILL)
     before = service.bench_status(run_id)["done"]
-    assert before < 400
+    assert before < 180
     wait_until(
         lambda: (service.bench_status(run_id)["activity"] or "").startswith(
             "Waiting for the engine"
@@ -302,9 +306,9 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
         again.wait_until_ready(600)
         assert ended.wait(600)
     run = service.get_run(run_id)
-    assert (run["status"], run["n_results"], run["failed"]) == ("done", 400, 0)
+    assert (run["status"], run["n_results"], run["failed"]) == ("done", 180, 0)
     answers = service.list_answers(run_id, AnswerFilter(), limit=1_000)
-    assert len({(answer.persona_uuid, answer.case_id) for answer in answers}) == 400
+    assert len({(answer.persona_uuid, answer.case_id) for answer in answers}) == 180
     assert run["tally"]["failures"]["unreachable"] > 0
 
 
