@@ -104,8 +104,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=CACHE / "smollm2")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--items", type=int, default=600, help="for the model")
-    parser.add_argument("--tiny-items", type=int, default=6_000, help="for the two layers")
+    parser.add_argument("--items", type=int, default=600, help="for the model; 0 = none")
+    parser.add_argument(
+        "--tiny-items", type=int, default=6_000, help="for the two layers; 0 = none"
+    )
     parser.add_argument("--old-items", type=int, default=40, help="asked as the predecessor did")
     chosen = parser.parse_args()
     if not PYTHON.exists():
@@ -119,7 +121,8 @@ def main() -> None:
             (tiny, chosen.tiny_items, 0),
             (chosen.model, chosen.items, chosen.old_items),
         ):
-            measure(model, n_items, n_old, chosen.rounds, Path(folder))
+            if n_items:
+                measure(model, n_items, n_old, chosen.rounds, Path(folder))
 
 
 def measure(model: Path, n_items: int, n_old: int, rounds: int, folder: Path) -> None:
@@ -166,7 +169,8 @@ def dashboard(folder: Path, n_items: int) -> Iterator[tuple[bootstrap.Parts, int
     parts = bootstrap.build(Settings(data_dir=folder))
     try:
         every = list(datasets.iter_drafts(parts.store, 1))
-        drafts = every[:: max(1, len(every) * N_TRAITS // n_items)][: n_items // N_TRAITS]
+        chosen = every[:: max(1, len(every) * N_TRAITS // n_items)][: n_items // N_TRAITS]
+        drafts = [draft._replace(source_uuid=None, changed_attribute=None) for draft in chosen]
         with parts.store.write() as session:
             dataset_id = datasets.add_dataset(
                 session, "benchmark", "imported", drafts, parameters={}, now=datetime.now(UTC)

@@ -207,4 +207,5 @@ def basis_of(panel: RunBasis) -> RunBasis:
 
 def draws_of(run: RunRecord, panel: str | None) -> np.random.Generator:
     """Draws that are the same at every call for a panel, and differ between panels and runs."""
-    return np.random.default_rng([run.config.seed, run.id, crc32((panel or "").encode())])
+    seed = [run.config.seed, run.id, crc32((panel or "").encode())]
+    return np.random.Generator(np.random.SFC64(seed))  # shuffles in two thirds of PCG64's time

@@ -225,10 +225,11 @@ def _draw(
     edges = np.unique(np.concatenate(bounds))
     starts = edges[edges < len(pool)]
     n_rows = max(1, min(n_perm, 200, _BLOCK_VALUES // len(pool)))
-    block = np.tile(pool, (n_rows, 1))
+    block = np.empty((n_rows, len(pool)))
     for begin in range(0, n_perm, n_rows):
         rows = block[: min(n_rows, n_perm - begin)]
-        rng.permuted(rows, axis=1, out=rows)
+        for row in rows:
+            row[:] = rng.permutation(pool)  # faster than `permuted`, which goes element by element
         total = _cumulative(np.add.reduceat(rows, starts, axis=1))
         square = _cumulative(np.add.reduceat(np.square(rows), starts, axis=1))
         for test, bound in zip(tests, bounds, strict=True):
