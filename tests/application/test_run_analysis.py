@@ -119,7 +119,8 @@ def cells_of(service, run_id, **named):
 def draws(run, panel=""):
     from zlib import crc32
 
-    return np.random.default_rng([run.config.seed, run.id, crc32(panel.encode())])
+    seed = [run.config.seed, run.id, crc32(panel.encode())]
+    return np.random.Generator(np.random.SFC64(seed))
 
 
 # -- every panel -------------------------------------------------------------------------------
