@@ -59,7 +59,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=int, default=1_000_000)
-    parser.add_argument("--commit", type=int, default=1_000, help="results per transaction")
+    parser.add_argument("--commit", type=int, default=5_000, help="results per transaction")
     chosen = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ", end="")
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, ", end="")

@@ -129,7 +129,7 @@ async def ask_directly(server, question) -> list[float]:
     return [math.exp(found[digit]) for digit in "12345"]
 
 
-@pytest.mark.parametrize(("language", "n_items"), [("en", 60), ("de", 20)])
+@pytest.mark.parametrize(("language", "n_items"), [("en", 30), ("de", 20)])
 def test_every_item_gets_a_distribution(vllm_server, language, n_items):
     report, asked, outcomes = asyncio.run(
         rate(vllm_server, "distribution", language=language, items=ITEMS[:n_items])
