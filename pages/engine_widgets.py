@@ -117,4 +117,5 @@ def _server_log(service: BenchmarkService, known_state: str) -> None:
         widgets.foreign_text(state["error"])
     if state["log"]:
         st.caption("End of the server's log")
-        widgets.foreign_text(state["log"], height=220)
+        with st.container(height=220, border=False, autoscroll=True):
+            widgets.foreign_text(state["log"])

@@ -384,7 +384,8 @@ with form:
     manner = pick_manner()
 with ready:
     st.subheader("Ready to launch")
-    st.text(choice["note"])
+    if st.session_state["start_engine"] == choice["llm"]:
+        st.text(choice["note"])
     complete = materials["trait_ids"] and engine.get("model_name", "simulated-rater")
     if not complete:
         st.info("Complete the form to launch.", icon=":material/edit:")

@@ -28,9 +28,9 @@ def show_error(error: BenchlibError | str) -> None:
     st.error(words.plain_markdown(str(error)), icon=":material/error:")
 
 
-def foreign_text(text: str, *, height: int | str = "content") -> None:
+def foreign_text(text: str) -> None:
     """Show what a model, persona, trait or server says: copyable, wrapped, never interpreted."""
-    st.code(text or " ", language=None, wrap_lines=True, height=height)
+    st.code(text or " ", language=None, wrap_lines=True)
 
 
 def pick_run(runs: Sequence[RunSummary]) -> int:

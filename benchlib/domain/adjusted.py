@@ -37,7 +37,8 @@ class AdjustedRow(TypedDict):
     `delta` and `p_unadjusted` are of the same personas without adjustment. `vif` tells by how
     much the other attributes inflate the variance of `adjusted_delta` (1 = not at all). `aliased`
     = fully determined by attributes named before it. `confounded` = there is a reason to doubt the
-    unadjusted delta, see `compute_adjusted_deltas`.
+    unadjusted delta, see `compute_adjusted_deltas`. Counts describe the category's personas in the
+    regression; `n_missing` are their traits without a rating.
     """
 
     attribute: str
@@ -45,6 +46,8 @@ class AdjustedRow(TypedDict):
     baseline: str
     status: Status
     n_personas: int
+    n_ratings: int
+    n_missing: int
     n_base: int
     n_cat: int
     delta: float | None
@@ -261,6 +264,7 @@ def _rows(
         key = (grouping.attribute, grouping.categories[i])
         aliased = key in design.aliased
         found = fit.coefficients.get(key)
+        answers = panel.cells.n_answers[codes == i]
         delta, p_unadjusted = none_if_nan(welch.delta[i]), none_if_nan(welch.p_value[i])
         rows.append(
             {
@@ -269,6 +273,8 @@ def _rows(
                 "baseline": contrast.baseline,
                 "status": _status(str(everyone.status[i]), key, design, fit),
                 "n_personas": int(moments.n[i]),
+                "n_ratings": int(answers.sum()),
+                "n_missing": int((answers == 0).sum()),
                 "n_base": int(welch.n_base[i]),
                 "n_cat": int(welch.n_cat[i]),
                 "delta": delta,

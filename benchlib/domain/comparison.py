@@ -41,21 +41,19 @@ from benchlib.domain.significance import (
 )
 
 
-class LevelDifference(TypedDict):
-    """Mean rating of one run minus that of the reference, on one panel; None = undefined.
+class Difference(TypedDict):
+    """A number of one run minus that of the reference, with its test; None = undefined.
 
-    `mean` and `mean_reference` are on the aligned 1..5 scale, every persona counting once.
-    `trait_category` None stands for all traits with a valence.
+    `difference` is in rating points. `n_ratings` of the run stand behind the personas counted;
+    `n_missing` are their cells that not all runs rated.
     """
 
     run_id: int
     reference_id: int
-    trait_category: str | None
     status: Status
     n_personas: int
-    n_traits: int
-    mean: float | None
-    mean_reference: float | None
+    n_ratings: int
+    n_missing: int
     difference: float | None
     se: float | None
     df: float | None
@@ -66,6 +64,19 @@ class LevelDifference(TypedDict):
     q_value: float | None
     q_by: float | None
     significant: bool | None
+
+
+class LevelDifference(Difference):
+    """Mean rating of one run minus that of the reference, on one panel.
+
+    `mean` and `mean_reference` are on the aligned 1..5 scale, every persona counting once.
+    `trait_category` None stands for all traits with a valence.
+    """
+
+    trait_category: str | None
+    n_traits: int
+    mean: float | None
+    mean_reference: float | None
 
 
 class LevelDifferences(TypedDict):
@@ -76,31 +87,18 @@ class LevelDifferences(TypedDict):
     rows: list[LevelDifference]
 
 
-class DeltaDifference(TypedDict):
-    """Delta of a category in one run minus its delta in the reference; None = undefined.
+class DeltaDifference(Difference):
+    """Delta of a category in one run minus its delta in the reference.
 
-    `difference` = `delta` - `delta_reference`, in rating points.
+    `difference` = `delta` - `delta_reference`. Counts describe the category.
     """
 
-    run_id: int
-    reference_id: int
     category: str
     baseline: str | None
-    status: Status
     n_base: int
     n_cat: int
     delta: float | None
     delta_reference: float | None
-    difference: float | None
-    se: float | None
-    df: float | None
-    t: float | None
-    ci_low: float | None
-    ci_high: float | None
-    p_value: float | None
-    q_value: float | None
-    q_by: float | None
-    significant: bool | None
 
 
 class DeltaDifferences(TypedDict):
@@ -173,7 +171,9 @@ def compute_level_differences(
     q_value, q_by = (correct_panels(p_values, panels, name) for name in ("bh", "by"))
     rows: list[LevelDifference] = []
     for place, (run_id, found) in enumerate(tests.items(), 1):
+        own_panels = compute_panels(shared.cells[place])
         for at in shown:
+            entering = own_panels[at].cells.n_answers[own_panels[at].scores.enters]
             q = none_if_nan(q_value[str(run_id)][at]), none_if_nan(q_by[str(run_id)][at])
             rows.append(
                 {
@@ -182,6 +182,8 @@ def compute_level_differences(
                     "trait_category": panels[at].trait_category,
                     "status": found[at].status,
                     "n_personas": found[at].n,
+                    "n_ratings": int(entering.sum()),
+                    "n_missing": int((entering == 0).sum()),
                     "n_traits": panels[at].cells.n_traits,
                     "mean": _mean(levels[place][:, at]),
                     "mean_reference": _mean(levels[0][:, at]),
@@ -251,6 +253,7 @@ def compute_delta_differences(
             rows += _delta_rows(
                 (run_id, shared.run_ids[0]),
                 contrasts[name],
+                panels[place][at],
                 moments[key].column(at),
                 own,
                 (q_value[key][:, at], q_by[key][:, at]),
@@ -350,6 +353,7 @@ def _paired(sample: OneSample) -> _Paired:
 def _delta_rows(
     pair: tuple[int, int],
     contrast: Contrasts,
+    panel: Panel,
     moments: Moments,
     of_reference: Moments,
     corrected: tuple[FloatArray, FloatArray],
@@ -362,6 +366,7 @@ def _delta_rows(
     rows: list[DeltaDifference] = []
     for i in contrast.targets:
         q_value, q_by = (none_if_nan(q[i]) for q in corrected)
+        entering = panel.cells.n_answers[panel.scores.enters & (contrast.grouping.codes == i)]
         rows.append(
             {
                 "run_id": pair[0],
@@ -369,6 +374,9 @@ def _delta_rows(
                 "category": contrast.grouping.categories[i],
                 "baseline": contrast.baseline,
                 "status": cast(Status, str(welch.status[i])),
+                "n_personas": int(welch.n_cat[i]),
+                "n_ratings": int(entering.sum()),
+                "n_missing": int((entering == 0).sum()),
                 "n_base": int(welch.n_base[i]),
                 "n_cat": int(welch.n_cat[i]),
                 "delta": none_if_nan(reference[i] + welch.delta[i]),

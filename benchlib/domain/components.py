@@ -3,6 +3,7 @@
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchlib.domain.panels import compute_panel
 from benchlib.domain.ratings import Cells, compute_grouping
@@ -14,11 +15,14 @@ class VarianceComponents(TypedDict):
 
     `var_` fields are cut at 0, `_raw` fields are not. `icc_persona` is the correlation of two
     traits of one persona within a category; `design_effect` is by how much treating ratings as
-    independent under-states a variance.
+    independent under-states a variance. `n_missing` counts cells of these personas and traits
+    without a rating.
     """
 
     status: Status
     n_personas: int
+    n_ratings: int
+    n_missing: int
     n_traits: int
     ms_persona: float | None
     ms_trait: float | None
@@ -63,13 +67,14 @@ def compute_variance_components(
         grouping = compute_grouping(cells, attribute)
         codes, n_groups = grouping.codes, len(grouping.categories)
     centred = panel.cells.centred[np.ix_(enters, rated_traits)]
+    answers = panel.cells.n_answers[np.ix_(enters, rated_traits)]
     codes = codes[enters]
     n_used = len(np.unique(codes))
     n_personas, n_traits = centred.shape
     if n_personas == 0 or n_traits == 0:
-        return _no_components("no_data", n_personas, n_traits)
+        return _no_components("no_data", answers)
     if n_traits < 2 or n_personas - n_used < 1:
-        return _no_components("n_lt_2", n_personas, n_traits)
+        return _no_components("n_lt_2", answers)
     _, residuals = compute_moments_and_residuals(centred, codes, n_groups)
     rated = (~np.isnan(centred)).astype(np.float64)
     both = rated.T @ rated
@@ -78,7 +83,7 @@ def compute_variance_components(
         covariance = np.where(df > 0, residuals.T @ residuals / df, np.nan)
     diagonal = np.eye(n_traits, dtype=bool)
     if np.isnan(covariance[diagonal]).all() or np.isnan(covariance[~diagonal]).all():
-        return _no_components("n_lt_2", n_personas, n_traits)
+        return _no_components("n_lt_2", answers)
     var_persona = float(np.nanmean(covariance[~diagonal]))
     var_resid = float(np.nanmean(covariance[diagonal])) - var_persona
     n_raters = float(n_traits / (1 / np.diag(both)).sum())
@@ -89,6 +94,8 @@ def compute_variance_components(
     return {
         "status": "ok" if icc is not None else "zero_variance",
         "n_personas": n_personas,
+        "n_ratings": int(answers.sum()),
+        "n_missing": int((answers == 0).sum()),
         "n_traits": n_traits,
         "ms_persona": var_resid + n_traits * var_persona,
         "ms_trait": n_raters * var_means,
@@ -103,10 +110,13 @@ def compute_variance_components(
     }
 
 
-def _no_components(status: Status, n_personas: int, n_traits: int) -> VarianceComponents:
+def _no_components(status: Status, answers: NDArray[np.int16]) -> VarianceComponents:
+    n_personas, n_traits = answers.shape
     return {
         "status": status,
         "n_personas": n_personas,
+        "n_ratings": int(answers.sum()),
+        "n_missing": int((answers == 0).sum()),
         "n_traits": n_traits,
         "ms_persona": None,
         "ms_trait": None,

@@ -54,7 +54,11 @@ class PairedDelta:
 
 
 class CounterfactualRow(TypedDict):
-    """One change of one attribute; `delta` is counterfactual minus source, in rating points."""
+    """One change of one attribute; `delta` is counterfactual minus source, in rating points.
+
+    `n_sources` are the independent personas behind it, `n_personas` the same. `n_ratings` of either
+    side stand behind the pairs that enter; `n_missing` traits of a pair lack on one side or both.
+    """
 
     attribute: str
     source_category: str
@@ -62,6 +66,9 @@ class CounterfactualRow(TypedDict):
     status: Status
     n_pairs: int
     n_sources: int
+    n_personas: int
+    n_ratings: int
+    n_missing: int
     mean_source: float | None
     mean_counterfactual: float | None
     delta: float | None
@@ -81,7 +88,7 @@ class CounterfactualRow(TypedDict):
 
 
 class CounterfactualTraitRow(TypedDict):
-    """One trait under one change of one attribute."""
+    """One trait under one change of one attribute; counts as in `CounterfactualRow`."""
 
     attribute: str
     source_category: str
@@ -91,6 +98,9 @@ class CounterfactualTraitRow(TypedDict):
     trait_category: str
     status: Status
     n_sources: int
+    n_personas: int
+    n_ratings: int
+    n_missing: int
     delta: float | None
     se: float | None
     ci_low: float | None
@@ -196,6 +206,10 @@ def compute_counterfactuals(
     panel = cells.has_valence & ~np.isnan(cells.trait_means)
     values = cells.centred[:, panel]
     gaps = values[links.counterfactual] - values[links.source]
+    answers = cells.n_answers[:, panel]
+    n_ratings = np.where(
+        np.isnan(gaps), 0, answers[links.counterfactual] + answers[links.source]
+    ).astype(np.int64)
     differences = compute_pair_differences(values[links.source], values[links.counterfactual])
     level = cells.aligned_mean
     rows: list[CounterfactualRow] = []
@@ -211,8 +225,8 @@ def compute_counterfactuals(
             both = ~np.isnan(gaps[entering])
             own = np.where(both, values[sources], 0.0).sum(axis=1) / both.sum(axis=1)
             mean_source = level + float(_per_source(own, sources).mean())
-        rows.append(_row(change, len(entering), delta, mean_source))
-        by_trait += _trait_rows(change, gaps[entering], sources, traits)
+        rows.append(_row(change, n_ratings[entering], delta, mean_source))
+        by_trait += _trait_rows(change, gaps[entering], n_ratings[entering], sources, traits)
     q_values = compute_q_values([row["p_value"] for row in rows])
     for row, q_value in zip(rows, q_values, strict=True):
         row["q_value"] = none_if_nan(q_value)
@@ -268,8 +282,9 @@ class _Links:
 
 
 def _row(
-    change: tuple[str, str, str], n_pairs: int, delta: PairedDelta, mean_source: float | None
+    change: tuple[str, str, str], n_ratings: IntArray, delta: PairedDelta, mean_source: float | None
 ) -> CounterfactualRow:
+    """One row; `n_ratings` is (pairs, T)."""
     sample = delta.sample
     both = mean_source is not None and sample.mean is not None
     return {
@@ -277,8 +292,11 @@ def _row(
         "source_category": change[1],
         "category": change[2],
         "status": sample.status,
-        "n_pairs": n_pairs,
+        "n_pairs": len(n_ratings),
         "n_sources": sample.n,
+        "n_personas": sample.n,
+        "n_ratings": int(n_ratings.sum()),
+        "n_missing": int((n_ratings == 0).sum()),
         "mean_source": mean_source,
         "mean_counterfactual": (mean_source or 0.0) + (sample.mean or 0.0) if both else None,
         "delta": sample.mean,
@@ -299,7 +317,11 @@ def _row(
 
 
 def _trait_rows(
-    change: tuple[str, str, str], gaps: FloatArray, sources: IntArray, traits: pd.DataFrame
+    change: tuple[str, str, str],
+    gaps: FloatArray,
+    n_ratings: IntArray,
+    sources: IntArray,
+    traits: pd.DataFrame,
 ) -> list[CounterfactualTraitRow]:
     rows: list[CounterfactualTraitRow] = []
     for place, trait in enumerate(traits.itertuples(index=False)):
@@ -315,6 +337,9 @@ def _trait_rows(
                 "trait_category": str(trait.trait_category),
                 "status": sample.status,
                 "n_sources": sample.n,
+                "n_personas": sample.n,
+                "n_ratings": int(n_ratings[:, place].sum()),
+                "n_missing": int((~rated).sum()),
                 "delta": sample.mean,
                 "se": sample.se,
                 "ci_low": sample.ci_low,

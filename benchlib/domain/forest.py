@@ -196,6 +196,8 @@ def _pool(
     )
     case_ids = scope.cells.traits["case_id"]
     at = columns[listed]
+    members = contrast.grouping.codes == comparison.target
+    answers = scope.cells.n_answers[np.ix_(members, listed)]
     independent: list[IndependentPooling] = []
     for method in options.methods:
         effect = pool_independent(comparison.welch.delta[at], comparison.welch.se[at] ** 2, method)
@@ -207,6 +209,9 @@ def _pool(
         "trait_category": scope.trait_category,
         "status": cast(Status, str(welch.status)),
         "k": int((listed & (n_rated > 0)).sum()),
+        "n_personas": int(members.sum()),
+        "n_ratings": int(answers.sum()),
+        "n_missing": int((answers == 0).sum()),
         "n_base": int(welch.n_base),
         "n_cat": int(welch.n_cat),
         "mean": none_if_nan(welch.delta),
@@ -232,6 +237,9 @@ def _nothing_pooled(study: TraitStudy, contrast: Contrasts) -> PooledEffect:
         "trait_category": study.panel.trait_category,
         "status": "no_data",
         "k": 0,
+        "n_personas": 0,
+        "n_ratings": 0,
+        "n_missing": 0,
         "n_base": 0,
         "n_cat": 0,
         "mean": None,

@@ -99,6 +99,7 @@ class PooledEffect(TypedDict):
     """Traits pooled for one category: the first diamond and what belongs to it.
 
     The numbers at this level are for the given trait list: Welch on the persona scores over it.
+    `n_personas`, `n_ratings` and `n_missing` describe the category, as in the rows.
     """
 
     category: str | None
@@ -106,6 +107,9 @@ class PooledEffect(TypedDict):
     trait_category: str | None
     status: Status
     k: int
+    n_personas: int
+    n_ratings: int
+    n_missing: int
     n_base: int
     n_cat: int
     mean: float | None

@@ -86,8 +86,9 @@ class AttributeMean(TypedDict):
 
     `mean` is valence-aligned, 1..5: the grand mean plus the mean persona score of the category,
     so that categories stay comparable when their personas saw other traits or scale orders.
-    `mean_ratings` is the plain mean of the answers, `n_missing` counts traits that a persona of the
-    category has no rating of.
+    `mean_ratings` is the plain mean of the answers, of which there are `count` (also `n_ratings`,
+    as other rows call it); `n_missing` counts traits that a persona of the category has no rating
+    of.
     """
 
     category: str
@@ -95,6 +96,7 @@ class AttributeMean(TypedDict):
     mean: float | None
     mean_ratings: float | None
     n_personas: int
+    n_ratings: int
     n_missing: int
     se: float | None
     ci_low: float | None
@@ -350,6 +352,7 @@ def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
                 "mean": _plus(grand, score.mean),
                 "mean_ratings": float(rating_sum[members].sum()) / count if count else None,
                 "n_personas": len(z),
+                "n_ratings": count,
                 "n_missing": int(unrated_of[members].sum()),
                 "se": score.se,
                 "ci_low": _plus(grand, score.ci_low),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchlib.domain.agreement import Agreement, compute_agreement, compute_persona_tables
-from benchlib.domain.answer_grid import AnswerGrid
+from benchlib.domain.answer_grid import GIVEN_UP, AnswerGrid
 from benchlib.domain.errors import RatingOutOfScale
 from benchlib.domain.ratings import BoolArray, FloatArray, IntArray, is_reversed
 from benchlib.domain.significance import CONFIDENCE, LOW_N, Status, none_if_nan, t_quantile
@@ -87,12 +87,19 @@ class OrderCorrelation(TypedDict):
 
 
 class OrderByCase(TypedDict):
-    """One trait. `mean_in` and `mean_rev` are raw digits; `rma` is its exact rate."""
+    """One trait with `n` pairs. `mean_in` and `mean_rev` are raw digits; `rma` is its exact rate.
+
+    `n_ratings` stand behind the pairs; `n_missing` lack to questions asked in both orders.
+    """
 
     case_id: str
     label: str
     trait_category: str
+    status: Status
     n: int
+    n_personas: int
+    n_ratings: int
+    n_missing: int
     mean_in: float
     mean_rev: float
     mean_diff: float
@@ -103,10 +110,14 @@ class OrderByCase(TypedDict):
 
 
 class OrderByTraitCategory(TypedDict):
-    """One trait category; interval clustered by persona."""
+    """One trait category, counts as by trait; interval clustered by persona."""
 
     trait_category: str
+    status: Status
     n: int
+    n_personas: int
+    n_ratings: int
+    n_missing: int
     abs_diff: float
     exact_rate: float
     mean_diff: float
@@ -125,12 +136,15 @@ class RawDigits(TypedDict):
 class OrderEffectMetrics(TypedDict):
     """The order panel; every number is None without pairs, intervals also with one persona.
 
+    `n_ratings` stand behind the pairs; `n_missing` lack to questions asked in both orders.
     `table` counts pairs, 5 x 5: rows the digit in order `in`, columns 6 - the digit in `rev`, so
     pairs that agree stand on the diagonal. All zeros without pairs.
     """
 
     n_pairs: int
     n_personas: int
+    n_ratings: int
+    n_missing: int
     n_duplicates: int
     status: Status
     rma: RepeatedAgreement
@@ -154,7 +168,9 @@ class OrderPairs:
         traits: (n,) position of the trait in `table`.
         shown_in: (n,) raw digit in order `in`, 1..5; a mean where the question was asked twice.
         shown_rev: (n,) raw digit in order `rev`.
-        table: One row per trait: `case_id`, `label`, `trait_category`.
+        n_ratings: (n,) ratings behind the pair, 2 but for duplicates.
+        n_missing: (T,) ratings that lack to questions asked in both orders, by trait.
+        table: T rows, one per trait: `case_id`, `label`, `trait_category`.
         n_duplicates: Answers beyond the first of a question; they entered through a mean.
     """
 
@@ -162,6 +178,8 @@ class OrderPairs:
     traits: IntArray
     shown_in: FloatArray
     shown_rev: FloatArray
+    n_ratings: IntArray
+    n_missing: IntArray
     table: pd.DataFrame
     n_duplicates: int
 
@@ -256,8 +274,10 @@ def compute_order_effect_metrics(frame: pd.DataFrame | AnswerGrid) -> OrderEffec
     return {
         "n_pairs": bias.n,
         "n_personas": bias.n_clusters,
+        "n_ratings": int(pairs.n_ratings.sum()),
+        "n_missing": int(pairs.n_missing.sum()),
         "n_duplicates": pairs.n_duplicates,
-        "status": _status(bias),
+        "status": _status(bias.n_clusters, bias.se),
         "rma": {
             "exact_rate": exact.mean,
             "exact_rate_ci_low": exact.ci_low,
@@ -328,20 +348,25 @@ def compute_order_pairs(
     persona, persona_ids = pd.factorize(frame["persona_id"], sort=True)
     trait, trait_ids = pd.factorize(frame["trait_id"], sort=True)
     cell = persona.astype(np.int64) * len(trait_ids) + trait
-    size = len(persona_ids) * len(trait_ids)
+    n_traits = max(len(trait_ids), 1)
+    size = len(persona_ids) * n_traits
     rated = ~np.isnan(raw)
-    sums, counts = [], []
+    sums, counts, asked = [], [], []
     for order in (False, True):
         rows = np.flatnonzero(rated & (in_reverse == order))
         sums.append(np.bincount(cell[rows], weights=raw[rows], minlength=size))
         counts.append(np.bincount(cell[rows], minlength=size))
+        asked.append(np.bincount(cell[in_reverse == order], minlength=size) > 0)
     paired = np.flatnonzero((counts[0] > 0) & (counts[1] > 0))
-    _, personas = np.unique(paired // max(len(trait_ids), 1), return_inverse=True)
+    _, personas = np.unique(paired // n_traits, return_inverse=True)
+    lacking = (asked[0] & asked[1]) * ((counts[0] == 0).astype(np.int64) + (counts[1] == 0))
     return OrderPairs(
         personas=personas.astype(np.int64),
-        traits=paired % max(len(trait_ids), 1),
+        traits=paired % n_traits,
         shown_in=sums[0][paired] / counts[0][paired],
         shown_rev=sums[1][paired] / counts[1][paired],
+        n_ratings=(counts[0] + counts[1])[paired],
+        n_missing=lacking.reshape(-1, n_traits).sum(axis=0),
         table=_trait_table(frame, trait, len(trait_ids)),
         n_duplicates=int(sum(np.maximum(count - 1, 0).sum() for count in counts)),
     )
@@ -351,11 +376,15 @@ def _pairs_of_grid(grid: AnswerGrid) -> OrderPairs:
     persona, trait = np.nonzero(grid.rated.all(axis=0))
     _, personas = np.unique(persona, return_inverse=True)
     shown_in, shown_rev = grid.digits[:, persona, trait].astype(np.float64)
+    both_asked = (grid.digits != 0).all(axis=0)
+    lacking = np.where(both_asked, (grid.digits == GIVEN_UP).sum(axis=0), 0)
     return OrderPairs(
         personas=personas.astype(np.int64),
         traits=trait,
         shown_in=shown_in,
         shown_rev=shown_rev,
+        n_ratings=np.full(len(persona), 2, dtype=np.int64),
+        n_missing=lacking.sum(axis=0),
         table=grid.traits[["case_id", "label", "trait_category"]],
         n_duplicates=0,
     )
@@ -463,6 +492,7 @@ def _by_case(pairs: OrderPairs) -> list[OrderByCase]:
         # One pair per persona within a trait: the usual t interval is right.
         reach = t_quantile(n - 1, CONFIDENCE) * np.sqrt(spread / (n - 1) / n)
     reach[spread <= 0] = np.nan
+    n_ratings = np.bincount(pairs.traits, weights=pairs.n_ratings, minlength=size)
     columns = mean(pairs.shown_in), mean(pairs.shown_rev), mean(np.abs(gap)), mean(gap == 0)
     rows: list[OrderByCase] = []
     for index in np.flatnonzero(n):
@@ -473,7 +503,11 @@ def _by_case(pairs: OrderPairs) -> list[OrderByCase]:
                 "case_id": str(trait["case_id"]),
                 "label": str(trait["label"]),
                 "trait_category": str(trait["trait_category"]),
+                "status": _status(int(n[index]), float(spread[index])),
                 "n": int(n[index]),
+                "n_personas": int(n[index]),
+                "n_ratings": int(n_ratings[index]),
+                "n_missing": int(pairs.n_missing[index]),
                 "mean_in": mean_in,
                 "mean_rev": mean_rev,
                 "mean_diff": float(mean_gap[index]),
@@ -487,7 +521,8 @@ def _by_case(pairs: OrderPairs) -> list[OrderByCase]:
 
 
 def _by_trait_category(pairs: OrderPairs) -> list[OrderByTraitCategory]:
-    names = pairs.table["trait_category"].to_numpy(dtype=object)[pairs.traits]
+    by_trait = pairs.table["trait_category"].to_numpy(dtype=object)
+    names = by_trait[pairs.traits]
     rows: list[OrderByTraitCategory] = []
     for name in sorted(set(names), key=lambda name: (name == UNKNOWN_TRAIT_CATEGORY, name)):
         chosen = np.flatnonzero(names == name)
@@ -497,7 +532,11 @@ def _by_trait_category(pairs: OrderPairs) -> list[OrderByTraitCategory]:
         rows.append(
             {
                 "trait_category": str(name),
+                "status": _status(bias.n_clusters, bias.se),
                 "n": bias.n,
+                "n_personas": bias.n_clusters,
+                "n_ratings": int(pairs.n_ratings[chosen].sum()),
+                "n_missing": int(pairs.n_missing[by_trait == name].sum()),
                 "abs_diff": float(np.abs(gap).mean()),
                 "exact_rate": float((gap == 0).mean()),
                 "mean_diff": float(gap.mean()),
@@ -540,11 +579,11 @@ def _shifted(center: float | None, reach: float | None, sign: int) -> float | No
     return None if center is None or reach is None else center + sign * reach
 
 
-def _status(bias: ClusterMean) -> Status:
-    if bias.n == 0:
+def _status(n_personas: int, spread: float | None) -> Status:
+    if n_personas == 0:
         return "no_data"
-    if bias.n_clusters < 2:
+    if n_personas < 2:
         return "n_lt_2"
-    if bias.se == 0:
+    if spread == 0:
         return "zero_variance"
-    return "ok" if bias.n_clusters >= LOW_N else "low_n"
+    return "ok" if n_personas >= LOW_N else "low_n"

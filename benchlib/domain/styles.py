@@ -18,6 +18,7 @@ from benchlib.domain.ratings import (
     BoolArray,
     Cells,
     FloatArray,
+    IntArray,
     PersonaScores,
     take_personas,
 )
@@ -37,10 +38,16 @@ RESPONSE_STYLES: Final[tuple[Style, ...]] = ("acquiescence", "extreme", "midpoin
 
 
 class StyleLevel(TypedDict):
-    """Mean over all personas that enter, with its 95 % t interval."""
+    """Mean over all personas that enter, with its 95 % t interval.
+
+    `n_ratings` and `n_missing` count answers of all personas to the traits that the style reads;
+    missing are persona x trait cells without a rating, and questions without one in `missing`.
+    """
 
     style: Style
     n_personas: int
+    n_ratings: int
+    n_missing: int
     level: float | None
     se: float | None
     ci_low: float | None
@@ -49,7 +56,10 @@ class StyleLevel(TypedDict):
 
 
 class StyleRow(TypedDict):
-    """One category of an attribute; `delta` is category minus baseline, None where untested."""
+    """One category of an attribute; `delta` is category minus baseline, None where untested.
+
+    Counts describe the category, as in `StyleLevel`.
+    """
 
     style: Style
     category: str
@@ -58,6 +68,8 @@ class StyleRow(TypedDict):
     tested: bool
     status: Status
     n_personas: int
+    n_ratings: int
+    n_missing: int
     level: float | None
     delta: float | None
     se_delta: float | None
@@ -122,7 +134,13 @@ def compute_response_styles(
     extreme = _persona_shares(*_count_hits(answers, cells, (1, N_POINTS)))
     midpoint = _persona_shares(*_count_hits(answers, cells, ((N_POINTS + 1) // 2,)))
     values = np.column_stack([_acquiescence(cells), extreme, midpoint])
-    return _compare(cells, RESPONSE_STYLES, values, ~np.isnan(extreme), baselines, alpha)
+    read = [cells.n_answers[:, used] for used in (cells.has_valence, slice(None), slice(None))]
+    n_ratings = np.column_stack([part.sum(axis=1) for part in read])
+    n_missing = np.column_stack([(part == 0).sum(axis=1) for part in read])
+    enters = ~np.isnan(extreme)
+    return _compare(
+        cells, RESPONSE_STYLES, values, enters, (n_ratings, n_missing), baselines, alpha
+    )
 
 
 def compute_missing_rates(
@@ -157,7 +175,8 @@ def compute_missing_rates(
         asked = np.bincount(codes, minlength=cells.n_personas)
         lost = np.bincount(codes, weights=attempts["rating"].isna(), minlength=cells.n_personas)
     shares = (lost / np.maximum(asked, 1))[:, None]
-    return _compare(cells, ("missing",), shares, asked > 0, baselines, alpha)
+    counts = (asked - lost).astype(np.int64)[:, None], lost.astype(np.int64)[:, None]
+    return _compare(cells, ("missing",), shares, asked > 0, counts, baselines, alpha)
 
 
 def _acquiescence(cells: Cells) -> FloatArray:
@@ -219,10 +238,11 @@ def _compare(
     styles: tuple[Style, ...],
     values: FloatArray,
     enters: BoolArray,
+    counts: tuple[IntArray, IntArray],
     baselines: Mapping[str, str] | None,
     alpha: float,
 ) -> Styles:
-    """Compare groups on (P, styles) numbers."""
+    """Compare groups on (P, styles) numbers; `counts` are ratings and missing ones, likewise."""
     names = [str(name) for name in cells.attributes.columns]
     scores = PersonaScores(values[:, 0], np.zeros(len(values), dtype=np.int64), enters)
     contrasts = prepare_contrasts(cells, names, scores, baselines)
@@ -233,20 +253,26 @@ def _compare(
     p_values = {name: contrasts[name].p_values(moments[name]) for name in names}
     q_values = correct_together(p_values, "bh")
     return {
-        "levels": [_level(style, values[:, i]) for i, style in enumerate(styles)],
+        "levels": [
+            _level(style, values[:, i], *(int(count[:, i].sum()) for count in counts))
+            for i, style in enumerate(styles)
+        ],
         "attributes": {
-            name: _table(contrasts[name], styles, values, q_values[name], alpha) for name in names
+            name: _table(contrasts[name], styles, values, counts, q_values[name], alpha)
+            for name in names
         },
         "alpha": alpha,
         "family_size": sum(int(np.isfinite(p).sum()) for p in p_values.values()),
     }
 
 
-def _level(style: Style, values: FloatArray) -> StyleLevel:
+def _level(style: Style, values: FloatArray, n_ratings: int, n_missing: int) -> StyleLevel:
     sample = compute_one_sample(values)
     return {
         "style": style,
         "n_personas": sample.n,
+        "n_ratings": n_ratings,
+        "n_missing": n_missing,
         "level": sample.mean,
         "se": sample.se,
         "ci_low": sample.ci_low,
@@ -259,6 +285,7 @@ def _table(
     contrast: Contrasts,
     styles: tuple[Style, ...],
     values: FloatArray,
+    counts: tuple[IntArray, IntArray],
     q_values: FloatArray,
     alpha: float,
 ) -> StyleTable:
@@ -267,6 +294,10 @@ def _table(
     for column, style in enumerate(styles):
         moments = compute_moments(values[:, column], grouping.codes, len(grouping.categories))
         welch = compute_welch(moments.at(contrast.base), moments)
+        n_ratings, n_missing = (
+            np.bincount(grouping.codes, weights=count[:, column], minlength=len(moments.n))
+            for count in counts
+        )
         for i, category in enumerate(grouping.categories):
             tested = i in targets
             q_value = none_if_nan(q_values[i, column])
@@ -290,6 +321,8 @@ def _table(
                     "tested": tested,
                     "status": cast(Status, str(welch.status[i])),
                     "n_personas": int(moments.n[i]),
+                    "n_ratings": int(n_ratings[i]),
+                    "n_missing": int(n_missing[i]),
                     "level": none_if_nan(moments.mean[i]),
                     "delta": delta,
                     "se_delta": se,

@@ -18,7 +18,7 @@ from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 
 _log = logging.getLogger(__name__)
 
-ANALYSIS_VERSION: Final = "6"
+ANALYSIS_VERSION: Final = "7"
 """Changes whenever any number of any panel may change for the same data."""
 
 COMPOSITION_PANEL: Final = "composition"
