@@ -1,5 +1,7 @@
 """Single answers of a run: filters, pages, one answer in full; failures and what is missing."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -12,13 +14,14 @@ from pages.access import get_dataset_service, get_service
 
 PAGE_SIZE = 50
 TABS = ("Answers", "Failures", "Missing")
+PAGERS = ("page", "failures_page", "missing_page")
 
 service = get_service()
 
 
 def show_answers(run: RunDetail) -> None:
     """Filters, one page of answers, and the chosen one in full."""
-    where = pick_filter(run)
+    where = pick_filter(run, answered=True)
     page, rows = widgets.paged(
         "page",
         run["n_results"],
@@ -67,11 +70,20 @@ def show_answers(run: RunDetail) -> None:
 
 def to_first_page() -> None:
     """Another filter is another list: begin at its first page."""
-    st.session_state["page"] = 1
+    for pager in PAGERS:
+        if pager in st.session_state:
+            st.session_state[pager] = 1
 
 
-def pick_filter(run: RunDetail) -> AnswerFilter:
-    """Which answers to show; every choice lives in the URL."""
+def pick_filter(
+    run: RunDetail, *, answered: bool = False, kinds: Sequence[str] = ()
+) -> AnswerFilter:
+    """Which questions to show; every choice lives in the URL.
+
+    Args:
+        answered: Offer the digits.
+        kinds: Offer these kinds of failed attempts.
+    """
     datasets = get_dataset_service()
     asked = set(run["config"]["trait_ids"])
     case_ids = sorted({trait.case_id for trait in datasets.list_traits() if trait.id in asked})
@@ -86,16 +98,30 @@ def pick_filter(run: RunDetail) -> AnswerFilter:
             help="Nothing chosen shows all traits.",
         )
         attributes = widgets.pick_persona_values(service.get_composition(run["id"]), to_first_page)
-        rating = st.selectbox(
-            "Digit",
-            [1, 2, 3, 4, 5],
-            index=None,
-            key="digit",
-            bind="query-params",
-            on_change=to_first_page,
-            placeholder="All",
-            help="The digit as the model gave it, before reversal.",
-        )
+        rating = kind = None
+        if answered:
+            rating = st.selectbox(
+                "Digit",
+                [1, 2, 3, 4, 5],
+                index=None,
+                key="digit",
+                bind="query-params",
+                on_change=to_first_page,
+                placeholder="All",
+                help="The digit as the model gave it, before reversal.",
+            )
+        if kinds:
+            kind = st.selectbox(
+                "Reason",
+                kinds,
+                index=None,
+                format_func=lambda kind: words.FAILURES.get(kind, kind),
+                key="reason",
+                bind="query-params",
+                on_change=to_first_page,
+                placeholder="All",
+                help="Why the attempt failed.",
+            )
         order = st.selectbox(
             "Scale order",
             ["in", "rev"],
@@ -120,6 +146,7 @@ def pick_filter(run: RunDetail) -> AnswerFilter:
         scale_order=order,
         persona_uuid=persona.strip() or None,
         attributes=attributes,
+        kind=kind,
     )
 
 
@@ -166,18 +193,22 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
 
 
 def show_failures(run: RunDetail) -> None:
-    """Failed attempts, newest first."""
+    """Filters, and one page of failed attempts, newest first."""
     failures = run["tally"].get("failures", {})
     if not failures:
         st.text("No attempt failed.")
         return
     widgets.failures_table(failures)
+    where = pick_filter(run, kinds=list(failures))
     page, rows = widgets.paged(
         "failures_page",
         sum(failures.values()),
         PAGE_SIZE,
-        lambda **at: service.list_failures(run["id"], **at),
+        lambda **at: service.list_failures(run["id"], where, **at),
     )
+    if not rows:
+        st.info("No failed attempt fits here.", icon=":material/search_off:")
+        return
     frame = pd.DataFrame(
         {
             "reason": [words.FAILURES.get(row.kind, row.kind) for row in rows],
@@ -225,18 +256,28 @@ def show_failures(run: RunDetail) -> None:
 
 
 def show_missing(run: RunDetail) -> None:
-    """How much is missing, and the first of it."""
-    missing = service.get_missing(run["id"], limit=PAGE_SIZE)
+    """How much is missing; filters, and one page of it."""
+    missing = service.get_missing(run["id"], limit=0)
     if not missing["missing"]:
         st.success("Every planned question has its rating.", icon=":material/check_circle:")
         return
     st.text(
         f"{missing['missing']:,} of {words.counted(missing['total'], 'planned question')} have no "
-        f"rating; {missing['failed']:,} of them failed in the last execution. The first ones:"
+        f"rating; {missing['failed']:,} of them failed in the last execution."
     )
+    where = pick_filter(run)
+    page, rows = widgets.paged(
+        "missing_page",
+        missing["missing"],
+        PAGE_SIZE,
+        lambda **at: service.get_missing(run["id"], where, **at)["samples"],
+    )
+    if not rows:
+        st.info("No missing question fits here.", icon=":material/search_off:")
+        return
     st.dataframe(
-        pd.DataFrame(missing["samples"]).replace({"scale_order": words.SCALE_ORDERS}),
-        key="missing_table",
+        pd.DataFrame(rows).replace({"scale_order": words.SCALE_ORDERS}),
+        key=f"missing_table_{page}",
         hide_index=True,
         column_config={
             "persona_uuid": "Persona",

@@ -14,7 +14,7 @@ from benchlib.presentation.figures.order_effects import (
 )
 from benchlib.presentation.tables import order_rows
 from pages import analysis_widgets as analysis
-from pages import widgets
+from pages import widgets, words
 
 TABS = ("Agreement", "By trait", "Response styles", "Distributions")
 STYLES = {
@@ -39,8 +39,8 @@ def show_agreement(run: RunDetail) -> None:
     widgets.numbers(
         {
             "Pairs": (f"{order['n_pairs']:,}", "Questions asked in both scale orders."),
-            "Same answer": (share(rates["exact_rate"]), "Answered alike in both orders."),
-            "Within one": (share(retest["within1_rate"]), "At most one point apart."),
+            "Same answer": (words.percent(rates["exact_rate"]), "Answered alike in both orders."),
+            "Within one": (words.percent(retest["within1_rate"]), "At most one point apart."),
             "Mean distance": (points(rates["mae"]), "In scale points."),
             "Position shift": (
                 points(bias["position_shift"]),
@@ -199,11 +199,17 @@ def show_distributions(run: RunDetail) -> None:
         {
             "Expected rating": (points(whole["expected"]), "Mean over the answers."),
             "Entropy": (
-                share(whole["entropy_norm"]),
+                words.percent(whole["entropy_norm"]),
                 "0 % = certain of one digit, 100 % = indifferent between all five.",
             ),
-            "Valid mass": (share(whole["mass"]), "Probability of answering with a digit at all."),
-            "Low mass": (share(whole["low_mass_share"]), "Answers with less than 90 % on digits."),
+            "Valid mass": (
+                words.percent(whole["mass"]),
+                "Probability of answering with a digit at all.",
+            ),
+            "Low mass": (
+                words.percent(whole["low_mass_share"]),
+                "Answers with less than 90 % on digits.",
+            ),
             "Gain in precision": (
                 "–" if ratio is None else f"× {ratio:.2f}",
                 "Digits would need this many times the personas for intervals as short.",
@@ -249,11 +255,6 @@ def show_distributions(run: RunDetail) -> None:
         "**gain** is the variance of persona scores from digits divided by that from expected "
         "ratings. Little **valid mass** means that the model wanted to say something else."
     )
-
-
-def share(value: float | None) -> str:
-    """A share in percent; a dash where there is none."""
-    return "–" if value is None else f"{value:.0%}"
 
 
 def points(value: float | None) -> str:

@@ -284,15 +284,21 @@ def pick_more() -> dict[str, Any]:
 def show_preflight(command: StartBenchmark, obstacle: str | None) -> None:
     """Size and time of the run, and the button that starts it."""
     n_prompts, seconds = service.count_prompts(command), service.estimate_seconds(command)
-    widgets.numbers(
-        {
-            "Prompts": (f"{n_prompts:,}", "Persona-trait pairs, and those asked twice."),
-            "Estimated time": (
-                words.duration(seconds),
-                "From the last finished run of this engine, model and answer mode.",
-            ),
-        }
-    )
+    numbers = {
+        "Prompts": (f"{n_prompts:,}", "Persona-trait pairs, and those asked twice."),
+        "Estimated time": (
+            words.duration(seconds),
+            "From the last finished run of this engine, model and answer mode.",
+        ),
+    }
+    tokens = service.estimate_tokens(command)
+    if tokens is not None:
+        numbers["Prompt tokens"] = (
+            words.about(tokens),
+            "A guess from the length of the prompts; tokenizers differ. A server with a prefix "
+            "cache, such as vLLM, reads far fewer: what the prompts of a persona share only once.",
+        )
+    widgets.numbers(numbers)
     if seconds is None:
         st.caption("The time is unknown until the first answers come in.")
     if obstacle:

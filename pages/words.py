@@ -166,14 +166,28 @@ def rate(per_second: float | None) -> str:
     return f"{per_second:,.0f} /s" if per_second >= 10 else f"{per_second:.2g} /s"
 
 
+def about(number: int | None) -> str:
+    """A rough count in two digits, "≈ 1.9 M"; a dash where unknown."""
+    if number is None:
+        return "–"
+    for size, unit in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
+        if number >= 0.995 * size:
+            return f"≈ {float(f'{number / size:.2g}'):g}{unit}"
+    return f"≈ {number}"
+
+
 def amount(value: float | None) -> str:
     """A whole number; a dash where unknown."""
     return "–" if value is None else f"{value:,.0f}"
 
 
 def percent(part: float | None) -> str:
-    """A share as a percentage; a dash where unknown."""
-    return "–" if part is None else f"{part:.0%}"
+    """A share as a percentage; a dash where unknown. All and none are said only where true."""
+    if part is None:
+        return "–"
+    if 0 < part <= 0.005:
+        return "< 1%"
+    return "> 99%" if 0.995 <= part < 1 else f"{part:.0%}"
 
 
 def share(part: int, whole: int) -> float:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from time import monotonic
 from typing import Any, Literal
 
@@ -24,11 +25,13 @@ from benchlib.application.payloads import (
     RunDetail,
     RunSummary,
 )
+from benchlib.application.preflight import Preflight
 from benchlib.application.process_figures import ProcessFigures, ProcessWatch
 from benchlib.application.run_analysis import RunAnalysis
 from benchlib.domain.errors import InvalidInput, WrongState
 from benchlib.domain.prompts import PromptBook
 from benchlib.domain.results import (
+    EVERYTHING,
     AnswerFilter,
     Question,
     RunConfig,
@@ -40,7 +43,7 @@ from benchlib.domain.results import (
 )
 from benchlib.domain.run_state import ACTIVE, RESUMABLE
 from benchlib.domain.users import OWNER, AuditRecord, Role, User
-from benchlib.domain.vocabulary import SCALE_ORDERS, RunStatus, ScaleOrder
+from benchlib.domain.vocabulary import ScaleOrder
 from benchlib.domain.work_plan import count_items, work_plan
 from benchlib.infrastructure.execution import progress_tracker
 from benchlib.infrastructure.execution.progress_tracker import ProgressStatus
@@ -74,6 +77,7 @@ class BenchmarkService(RunAnalysis):
         super().__init__(store or open_store(settings.store_url), settings, user)
         self._worker = worker
         self._engines = EngineService(self._settings)
+        self._preflight = Preflight(self._store)
         self._watch = ProcessWatch(self._store, worker)
 
     def close(self) -> None:
@@ -214,46 +218,20 @@ class BenchmarkService(RunAnalysis):
 
     def preview_prompts(self, command: StartBenchmark) -> dict[ScaleOrder, Question]:
         """The exact prompt of the first persona and trait, in both scale orders."""
-        config = self._config(command)
-        with self._store.read() as session:
-            trait = traits.get_traits(session, config.trait_ids[:1])[0]
-        persona = next(iter(datasets.iter_personas(self._store, config.dataset_id)))
-        book = PromptBook(
-            language=config.language,
-            answer_mode=config.answer_mode,
-            system_prompt=config.system_prompt,
-        )
-        return {order: book.question(WorkItem(persona, trait, order), 1) for order in SCALE_ORDERS}
+        return self._preflight.prompts(self._config(command))
 
     def count_prompts(self, command: StartBenchmark) -> int:
         """How many prompts a run of this shape asks."""
+        return self._preflight.n_prompts(self._config(command))
+
+    def estimate_tokens(self, command: StartBenchmark) -> int | None:
+        """About how many tokens its prompts have; None for the simulated rater, who reads none."""
         config = self._config(command)
-        with self._store.read() as session:
-            n_personas = datasets.get_dataset(session, config.dataset_id).n_personas
-        return count_items(n_personas, len(config.trait_ids), config.dual_fraction)
+        return self._preflight.prompt_tokens(config) if config.llm == "vllm" else None
 
     def estimate_seconds(self, command: StartBenchmark) -> float | None:
-        """How long such a run takes at the pace of the last one that was like it.
-
-        Returns:
-            Seconds; None as long as no run of this engine, model and answer mode was finished.
-        """
-        n_prompts = self.count_prompts(command)
-        config = self._config(command)
-        if config.simulated_items_per_second is not None:
-            return n_prompts / config.simulated_items_per_second
-        with self._store.read() as session:
-            ended = runs.list_runs(session, statuses=[RunStatus.DONE, RunStatus.PARTIAL])
-        for run in ended:
-            alike = (
-                run.config.llm == config.llm
-                and run.config.model_name == config.model_name
-                and run.config.answer_mode == config.answer_mode
-                and run.config.simulated_items_per_second is None
-            )
-            if alike and run.done and run.seconds_active:
-                return n_prompts * run.seconds_active / run.done
-        return None
+        """How long such a run takes at the pace of the last one that was like it, if there is."""
+        return self._preflight.seconds(self._config(command))
 
     # -- engines ------------------------------------------------------------------------------
 
@@ -298,8 +276,13 @@ class BenchmarkService(RunAnalysis):
 
     # -- what a run found ---------------------------------------------------------------------
 
-    def get_missing(self, run_id: int, limit: int = 20) -> Missing:
-        """What is still to do, with the first of the questions that have no rating."""
+    def get_missing(
+        self, run_id: int, where: AnswerFilter = EVERYTHING, *, limit: int = 20, offset: int = 0
+    ) -> Missing:
+        """What is still to do, with one page of the questions that have no rating.
+
+        Counts are of the whole run, whatever `where` shows.
+        """
         with self._store.read() as session:
             run = runs.get_run(session, run_id)
             asked = traits.get_traits(session, run.config.trait_ids)
@@ -319,7 +302,7 @@ class BenchmarkService(RunAnalysis):
                 "adjective": item.trait.adjective.get(run.config.language, item.trait.case_id),
                 "scale_order": item.scale_order,
             }
-            for item, _ in zip(plan, range(limit), strict=False)
+            for item in islice(filter(where.asks_for, plan), offset, offset + limit)
         ]
         return {
             "ok": True,
@@ -340,12 +323,12 @@ class BenchmarkService(RunAnalysis):
             return results.list_answers(session, run_id, where, limit=limit, offset=offset)
 
     def list_failures(
-        self, run_id: int, *, limit: int = 50, offset: int = 0
+        self, run_id: int, where: AnswerFilter = EVERYTHING, *, limit: int = 50, offset: int = 0
     ) -> list[StoredFailure]:
         """One page of failed attempts, newest first."""
         with self._store.read() as session:
             runs.get_run(session, run_id)
-            return results.list_failures(session, run_id, limit=limit, offset=offset)
+            return results.list_failures(session, run_id, where, limit=limit, offset=offset)
 
     def get_prompt(self, run_id: int, answer: StoredAnswer) -> Question:
         """The prompt that led to an answer, built again from what the run froze."""

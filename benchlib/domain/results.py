@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from benchlib.domain.vocabulary import (
     AnswerMode,
@@ -257,10 +257,12 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFilter:
-    """Which answers to show; what is empty or None does not restrict.
+    """Which answers, failed attempts or missing questions to show; empty or None: all.
 
     Attributes:
+        rating_raw: Of answers only.
         attributes: Values the persona must have.
+        kind: Of failed attempts only.
     """
 
     case_ids: tuple[str, ...] = ()
@@ -268,6 +270,19 @@ class AnswerFilter:
     scale_order: ScaleOrder | None = None
     persona_uuid: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    kind: str | None = None
+
+    def asks_for(self, item: WorkItem) -> bool:
+        """Whether a question is among them."""
+        return (
+            (not self.case_ids or item.trait.case_id in self.case_ids)
+            and self.scale_order in (None, item.scale_order)
+            and self.persona_uuid in (None, item.persona.uuid)
+            and all(item.persona.attributes.get(n) == v for n, v in self.attributes.items())
+        )
+
+
+EVERYTHING: Final = AnswerFilter()
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,43 @@ def test_missing_names_what_has_no_rating(service, make_finished_run):
     assert len({sample["persona_uuid"] for sample in missing["samples"]}) == 6
 
 
+def test_what_is_missing_and_what_failed_is_filtered_and_paged(service, make_finished_run):
+    run_id = make_finished_run(
+        lambda q: unusable() if q.item.trait.case_id in ("trait-1", "trait-3") else Answer(rate(q)),
+        dual_fraction=0.0,
+        max_attempts=2,
+    )
+    everything = service.get_missing(run_id)["samples"]
+    assert len(everything) == 12
+    pages = [service.get_missing(run_id, limit=5, offset=at)["samples"] for at in (0, 5, 10, 15)]
+    assert [len(page) for page in pages] == [5, 5, 2, 0]
+    assert [sample for page in pages for sample in page] == everything
+    women = AnswerFilter(("trait-3",), attributes={"gender": "female"})
+    of_women = service.get_missing(run_id, women)
+    assert of_women["missing"] == 12
+    assert {(one["persona_uuid"], one["case_id"]) for one in of_women["samples"]} == {
+        (f"persona-{number}", "trait-3") for number in (0, 2, 4)
+    }
+
+    failures = service.list_failures(run_id, limit=100)
+    assert len(failures) == 24
+    assert service.list_failures(run_id, AnswerFilter(kind="unusable"), limit=100) == failures
+    assert service.list_failures(run_id, AnswerFilter(kind="timeout")) == []
+    chosen = service.list_failures(run_id, women, limit=100)
+    assert chosen == [
+        failure
+        for failure in failures
+        if failure.case_id == "trait-3"
+        and failure.persona_uuid in ("persona-0", "persona-2", "persona-4")
+    ]
+    assert len(chosen) == 6
+    one = chosen[0]
+    narrow = AnswerFilter(persona_uuid=one.persona_uuid, scale_order=one.scale_order)
+    assert one in service.list_failures(run_id, narrow)
+    other = "rev" if one.scale_order == "in" else "in"
+    assert one not in service.list_failures(run_id, AnswerFilter(scale_order=other), limit=100)
+
+
 def test_answers_are_filtered_and_paged(service, make_finished_run):
     run_id = make_finished_run()
     everything = service.list_answers(run_id, AnswerFilter(), limit=100)
@@ -183,6 +220,18 @@ def test_prompts_can_be_seen_before_a_run_in_both_orders(service, store):
     assert "1 = very trait0" in preview["rev"].user
     assert preview["in"].user.splitlines()[0] == preview["rev"].user.splitlines()[0]
     assert service.count_prompts(command) == 29  # 24 pairs, floor(0.2 * 24 + 0.5) of them dual
+
+
+def test_tokens_are_guessed_from_the_length_of_prompts(service, store):
+    add_traits(store)
+    command = StartBenchmark(dataset_id=add_dataset(store), model_name="m")
+    asked = service.preview_prompts(command)["in"]
+    by_length = 29 * (len(asked.system) + len(asked.user)) / 4
+    assert service.estimate_tokens(command) == pytest.approx(by_length, rel=0.02)
+    in_german = service.estimate_tokens(command.model_copy(update={"language": "de"}))
+    assert in_german > service.estimate_tokens(command)
+    simulated = command.model_copy(update={"llm": "simulated", "model_name": None})
+    assert service.estimate_tokens(simulated) is None
 
 
 def test_cancel_delete_and_resume_follow_the_state(service, store, make_finished_run):

@@ -149,6 +149,32 @@ def test_failures_and_missing_have_their_tabs(house, open_page):
     assert len(at.dataframe[0].value) == run["failed"]
 
 
+def test_failures_and_missing_are_filtered_and_paged(make_house, open_page):
+    house = make_house().fill(n_personas=10, n_traits=8)
+    run_id = house.finished(simulated_fault_rate=0.9, max_attempts=1)
+    n_lost = house.service.get_run(run_id)["failed"]
+    assert n_lost > 50
+    for tab, table, pager in (("Failures", 1, "failures_page"), ("Missing", 0, "missing_page")):
+        at = open_page("answers", run=run_id, tab=tab, **{pager: 2})
+        assert len(at.dataframe[table].value) == min(50, n_lost - 50)
+        at.selectbox(key="order").select("rev")
+        settled(at.run())
+        where = AnswerFilter(scale_order="rev")
+        if tab == "Failures":
+            rows = house.service.list_failures(run_id, where, limit=50)
+            stored = [row.persona_uuid for row in rows]
+            column = "persona"
+        else:
+            rows = house.service.get_missing(run_id, where, limit=50)["samples"]
+            stored = [row["persona_uuid"] for row in rows]
+            column = "persona_uuid"
+        assert at.dataframe[table].value[column].tolist() == stored
+    at = open_page("answers", run=run_id, tab="Failures", reason="unusable")
+    assert len(at.dataframe[1].value) == 50
+    at = open_page("answers", run=run_id, tab="Missing", persona="nobody")
+    assert "No missing question fits" in at.info[0].value
+
+
 def test_a_complete_run_misses_nothing(house, open_page):
     run_id = house.finished()
     assert (

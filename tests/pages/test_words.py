@@ -35,6 +35,28 @@ def test_what_is_unknown_is_a_dash_and_never_a_zero():
     assert (words.percent(None), words.percent(0), words.percent(0.584)) == ("–", "0%", "58%")
 
 
+def test_a_percentage_says_all_or_none_only_where_it_is_so():
+    shown = [words.percent(part) for part in (0.001, 0.005, 0.9949, 0.9995, 1)]
+    assert shown == ["< 1%", "< 1%", "99%", "> 99%", "100%"]
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (None, "–"),
+        (0, "≈ 0"),
+        (994, "≈ 994"),
+        (996, "≈ 1 k"),
+        (214_000, "≈ 210 k"),
+        (996_000, "≈ 1 M"),
+        (1_880_000, "≈ 1.9 M"),
+        (16_540_000_000, "≈ 17 G"),
+    ],
+)
+def test_a_guess_is_said_in_two_digits(number, shown):
+    assert words.about(number) == shown
+
+
 def test_a_bar_is_full_only_when_nothing_is_left():
     assert words.share(99_999, 100_000) < 1
     assert words.share(100_000, 100_000) == 1

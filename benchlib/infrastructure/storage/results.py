@@ -12,6 +12,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from benchlib.domain.results import (
+    EVERYTHING,
     Answer,
     AnswerFailure,
     AnswerFilter,
@@ -212,17 +213,9 @@ def list_answers(
         )
         .where(col(BenchmarkResult.run_id) == run_id)
     )
-    if where.case_ids:
-        query = query.where(col(Trait.case_id).in_(where.case_ids))
     if where.rating_raw is not None:
         query = query.where(BenchmarkResult.rating_raw == where.rating_raw)
-    if where.scale_order is not None:
-        query = query.where(BenchmarkResult.scale_order == SCALE_ORDERS.index(where.scale_order))
-    if where.persona_uuid is not None:
-        query = query.where(Persona.uuid == where.persona_uuid)
-    for name, value in where.attributes.items():
-        query = query.where(col(Persona.attributes)[name].as_string() == value)
-    query = query.order_by(
+    query = _filtered(query, where, BenchmarkResult.scale_order).order_by(
         col(BenchmarkResult.persona_id),
         col(BenchmarkResult.trait_id),
         col(BenchmarkResult.scale_order),
@@ -230,19 +223,41 @@ def list_answers(
     return [_stored(*row) for row in session.exec(query.limit(limit).offset(offset))]
 
 
+def _filtered(query: Any, where: AnswerFilter, scale_order: Any) -> Any:
+    """Restrict a query of Persona and Trait, and of the scale order in a column."""
+    if where.case_ids:
+        query = query.where(col(Trait.case_id).in_(where.case_ids))
+    if where.scale_order is not None:
+        query = query.where(scale_order == SCALE_ORDERS.index(where.scale_order))
+    if where.persona_uuid is not None:
+        query = query.where(Persona.uuid == where.persona_uuid)
+    for name, value in where.attributes.items():
+        query = query.where(col(Persona.attributes)[name].as_string() == value)
+    return query
+
+
 def list_failures(
-    session: Session, run_id: int, *, limit: int, offset: int = 0
+    session: Session,
+    run_id: int,
+    where: AnswerFilter = EVERYTHING,
+    *,
+    limit: int,
+    offset: int = 0,
 ) -> list[StoredFailure]:
-    """One page of a run's failed attempts, newest first."""
-    rows = session.exec(
+    """One page of a run's failed attempts, newest first.
+
+    Attempts that are of no single question (a server that was away) fit no filter but the kind.
+    """
+    query: Any = (
         select(Failure, Persona.uuid, Trait.case_id)
         .join(Persona, col(Persona.id) == Failure.persona_id, isouter=True)
         .join(Trait, col(Trait.id) == Failure.trait_id, isouter=True)
         .where(Failure.run_id == run_id)
-        .order_by(col(Failure.id).desc())
-        .limit(limit)
-        .offset(offset)
-    ).all()
+    )
+    if where.kind is not None:
+        query = query.where(Failure.kind == where.kind)
+    query = _filtered(query, where, Failure.scale_order).order_by(col(Failure.id).desc())
+    rows = session.exec(query.limit(limit).offset(offset)).all()
     return [
         StoredFailure(
             kind=row.kind,
