@@ -22,12 +22,8 @@ from benchlib.domain.panels import (
     prepare_contrasts,
     stack_scores,
 )
-from benchlib.domain.ratings import (
-    Cells,
-    FloatArray,
-    compute_grouping,
-    compute_persona_scores,
-)
+from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
+from benchlib.domain.ratings import Cells, FloatArray
 from benchlib.domain.shared_runs import SharedRuns
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,

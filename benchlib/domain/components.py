@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchlib.domain.panels import compute_panel
-from benchlib.domain.ratings import Cells, compute_grouping
+from benchlib.domain.persona_scores import compute_grouping
+from benchlib.domain.ratings import Cells
 from benchlib.domain.significance import Status, compute_moments_and_residuals
 
 

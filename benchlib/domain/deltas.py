@@ -23,14 +23,8 @@ from benchlib.domain.permutation import (
     PermutationTest,
     compute_permutation_tests,
 )
-from benchlib.domain.ratings import (
-    BoolArray,
-    Cells,
-    FloatArray,
-    Grouping,
-    IntArray,
-    compute_grouping,
-)
+from benchlib.domain.persona_scores import Grouping, compute_grouping
+from benchlib.domain.ratings import BoolArray, Cells, FloatArray, IntArray
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,

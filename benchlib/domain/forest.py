@@ -22,18 +22,13 @@ from benchlib.domain.forest_study import (
     compare_traits,
 )
 from benchlib.domain.panels import Contrasts, Panel, stack_scores
+from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
 from benchlib.domain.pooling import (
     TraitPopulationEffect,
     pool_independent,
     pool_trait_population,
 )
-from benchlib.domain.ratings import (
-    Cells,
-    FloatArray,
-    compute_grouping,
-    compute_persona_scores,
-    take_traits,
-)
+from benchlib.domain.ratings import Cells, FloatArray, take_traits
 from benchlib.domain.significance import (
     Moments,
     Status,

@@ -4,32 +4,22 @@ All functions take the long frame of a run, one row per stored answer, or its gr
 instead of grouping rows: a million answers cost milliseconds.
 """
 
-from collections.abc import Hashable
-from typing import Final, NamedTuple, TypedDict
+from typing import Final, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from benchlib.domain.answer_grid import AnswerGrid
-from benchlib.domain.errors import RatingOutOfScale
 from benchlib.domain.one_sample import compute_one_sample
 from benchlib.domain.order_effects import compute_order_effect_metrics
-from benchlib.domain.ratings import (
-    Cells,
-    choose_baseline,
-    compute_cells,
-    compute_grouping,
-    compute_persona_scores,
-    select_traits,
-)
+from benchlib.domain.persona_scores import choose_baseline, compute_grouping, compute_persona_scores
+from benchlib.domain.rating_counts import asked_column, points_on_scale, tables_by_category
+from benchlib.domain.ratings import Cells, IntArray, compute_cells, select_traits
 from benchlib.domain.significance import Status
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY
 
 ALL_TRAIT_CATEGORIES: Final = "all"
 """Stands for "no filter" wherever a trait category is asked for."""
-
-IntArray = npt.NDArray[np.int64]
 
 __all__ = [
     "ALL_TRAIT_CATEGORIES",
@@ -151,7 +141,7 @@ def compute_rating_histogram(
     """
     if isinstance(ratings, AnswerGrid):
         return _histogram(ratings.count_points().sum(axis=0))
-    points, _ = _points_on_scale(ratings[_asked_column(ratings)], n_points)
+    points, _ = points_on_scale(ratings[asked_column(ratings)], n_points)
     return _histogram(np.bincount(points, minlength=n_points))
 
 
@@ -172,7 +162,7 @@ def compute_trait_category_histograms(
     Raises:
         RatingOutOfScale: An answer is no whole number in 1..n_points.
     """
-    tables = _tables_by_category(frame, n_points)
+    tables = tables_by_category(frame, n_points)
     histograms: list[TraitCategoryHistogram] = []
     for index in tables.present:
         histogram = _histogram(tables.asked[index])
@@ -208,7 +198,7 @@ def compute_trait_category_summary(
     Raises:
         RatingOutOfScale: An answer is no whole number in 1..n_points.
     """
-    labels, present, asked, aligned = _tables_by_category(frame, n_points)
+    labels, present, asked, aligned = tables_by_category(frame, n_points)
     summary: list[TraitCategorySummary] = []
     for index in present:
         mean, std = _mean_and_sd(aligned[index])
@@ -299,33 +289,6 @@ def _mean_and_sd(counts: IntArray) -> tuple[float | None, float | None]:
     return total / n, float(np.sqrt(variance))
 
 
-def category_codes(values: pd.Series, missing: str) -> tuple[IntArray, list[str]]:
-    """Number the categories of a column.
-
-    Args:
-        values: Categorical (fast) or anything else pandas can factorise.
-        missing: Label of missing values; they join a category that already bears it.
-
-    Returns:
-        A code per row, and the label of every code. A categorical column keeps the categories
-        that no row has.
-    """
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        codes = values.cat.codes.to_numpy().astype(np.int64)
-        categories: list[Hashable] = list(values.cat.categories)
-    else:
-        raw_codes, uniques = pd.factorize(values, sort=False)
-        codes = np.asarray(raw_codes, dtype=np.int64)
-        categories = list(uniques)
-    labels = [str(category) for category in categories]
-    is_missing = codes < 0
-    if is_missing.any():
-        if missing not in labels:
-            labels.append(missing)
-        codes[is_missing] = labels.index(missing)
-    return codes, labels
-
-
 def _panel(answers: pd.DataFrame | Cells, attribute: str) -> Cells:
     cells = answers if isinstance(answers, Cells) else compute_cells(answers, [attribute])
     return select_traits(cells)
@@ -370,80 +333,6 @@ def _plus(grand: float | None, deviation: float | None) -> float | None:
     return None if grand is None or deviation is None else grand + deviation
 
 
-def _asked_column(frame: pd.DataFrame) -> str:
-    return "rating_pre_valence" if "rating_pre_valence" in frame else "rating"
-
-
-def _points_on_scale(
-    ratings: pd.Series, n_points: int
-) -> tuple[IntArray, npt.NDArray[np.bool_] | None]:
-    """Zero-based points of the rated rows, and which rows are rated (None = all)."""
-    if ratings.dtype.kind in "iu" and isinstance(ratings.dtype, np.dtype):
-        values = ratings.to_numpy()
-        rated = None
-    else:
-        values = ratings.to_numpy(dtype=np.float64, na_value=np.nan)
-        rated = ~np.isnan(values)
-        if rated.all():
-            rated = None
-        else:
-            values = values[rated]
-    if values.size and (
-        values.min() < 1
-        or values.max() > n_points
-        or (values.dtype.kind == "f" and (values != np.floor(values)).any())
-    ):
-        unique = np.unique(values)
-        on_scale = (unique >= 1) & (unique <= n_points) & (unique == np.floor(unique))
-        raise RatingOutOfScale(unique[~on_scale].tolist(), n_points)
-    return values.astype(np.int64) - 1, rated
-
-
-def _count_table(codes: IntArray, n_codes: int, ratings: pd.Series, n_points: int) -> IntArray:
-    """Counts, shape (n_codes, n_points)."""
-    points, rated = _points_on_scale(ratings, n_points)
-    kept = codes if rated is None else codes[rated]
-    counts = np.bincount(kept * n_points + points, minlength=n_codes * n_points)
-    return counts.reshape(n_codes, n_points).astype(np.int64)
-
-
-class _CategoryTables(NamedTuple):
-    """Answers by trait category; C categories, K points.
-
-    Attributes:
-        labels: Name of each category.
-        present: Categories that have answers, by name, the unknown one last.
-        asked: (C, K) counts before the valence is undone, of all traits.
-        aligned: (C, K) counts after it, of traits with a valence.
-    """
-
-    labels: list[str]
-    present: list[int]
-    asked: IntArray
-    aligned: IntArray
-
-
-def _tables_by_category(answers: pd.DataFrame | AnswerGrid, n_points: int) -> _CategoryTables:
-    if isinstance(answers, AnswerGrid):
-        codes, labels = _trait_category_codes(answers.traits)
-        has_valence = answers.traits["valence"].to_numpy() != 0
-        asked, aligned = np.zeros((2, len(labels), n_points), dtype=np.int64)
-        np.add.at(asked, codes, answers.count_points())
-        np.add.at(aligned, codes[has_valence], answers.count_points(aligned=True)[has_valence])
-        answered = np.repeat(np.arange(len(labels)), (asked.sum(axis=1) > 0).astype(np.int64))
-        return _CategoryTables(labels, _present_in_order(answered, labels), asked, aligned)
-    codes, labels = _trait_category_codes(answers)
-    asked = _count_table(codes, len(labels), answers[_asked_column(answers)], n_points)
-    if "valence" in answers:
-        has_valence = answers["valence"].to_numpy() != 0
-        aligned = _count_table(
-            codes[has_valence], len(labels), answers["rating"][has_valence], n_points
-        )
-    else:
-        aligned = _count_table(codes, len(labels), answers["rating"], n_points)
-    return _CategoryTables(labels, _present_in_order(codes, labels), asked, aligned)
-
-
 def _histogram(counts: IntArray) -> RatingHistogram:
     total = int(counts.sum())
     return {
@@ -451,18 +340,3 @@ def _histogram(counts: IntArray) -> RatingHistogram:
         "counts": counts.tolist(),
         "shares": (counts / total).tolist() if total else [None] * counts.size,
     }
-
-
-def _trait_category_codes(frame: pd.DataFrame) -> tuple[IntArray, list[str]]:
-    if "trait_category" not in frame:
-        return np.zeros(len(frame), dtype=np.int64), [UNKNOWN_TRAIT_CATEGORY]
-    return category_codes(frame["trait_category"], UNKNOWN_TRAIT_CATEGORY)
-
-
-def _present_in_order(codes: IntArray, labels: list[str]) -> list[int]:
-    """Codes that occur, by label, the unknown category last."""
-    present = np.flatnonzero(np.bincount(codes, minlength=len(labels)))
-    return sorted(
-        (int(index) for index in present),
-        key=lambda index: (labels[index] == UNKNOWN_TRAIT_CATEGORY, labels[index]),
-    )

@@ -16,12 +16,8 @@ from benchlib.domain.panels import (
     find_panel,
     stack_scores,
 )
-from benchlib.domain.ratings import (
-    Cells,
-    Grouping,
-    IntArray,
-    compute_grouping,
-)
+from benchlib.domain.persona_scores import Grouping, compute_grouping
+from benchlib.domain.ratings import Cells, IntArray
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
     LOW_N,

@@ -6,18 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import (
-    BoolArray,
-    Cells,
-    FloatArray,
+from benchlib.domain.persona_scores import (
     Grouping,
-    IntArray,
     PersonaScores,
     choose_baseline,
     compute_grouping,
     compute_persona_scores,
-    select_traits,
 )
+from benchlib.domain.ratings import BoolArray, Cells, FloatArray, IntArray, select_traits
 from benchlib.domain.significance import FdrMethod, Moments, compute_q_values, compute_welch
 
 

@@ -7,9 +7,7 @@ first picture and kept.
 
 import asyncio
 import atexit
-import csv
 import hashlib
-import io
 import json
 import logging
 import re
@@ -22,8 +20,6 @@ from typing import Any, Final, Literal
 
 import plotly.graph_objects as go
 import plotly.io as pio
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import BenchlibError, InvalidInput
@@ -37,6 +33,7 @@ from benchlib.presentation.figures.notes import (
     mark_simulated,
     wrapped,
 )
+from benchlib.presentation.table_formats import paper_columns, to_csv, to_latex, to_parquet
 
 FigureFormat = Literal["svg", "pdf", "png", "html"]
 TableFormat = Literal["csv", "parquet", "tex"]
@@ -56,17 +53,6 @@ MIME: Final = {
 PAPER: Final = {"light": "#ffffff", "dark": "#0e1117"}
 """Backgrounds of pictures; those of the dashboard's themes."""
 
-PAPER_COLUMNS: Final = (
-    *("measure", "style", "attribute", "label", "source_category", "category", "rating"),
-    *("n_groups", "n_total", "n_base", "n_cat", "n_personas", "n_sources", "n", "count", "share"),
-    *("mean_in", "mean_rev", "value", "level", "mean", "delta", "adjusted_delta", "mean_diff"),
-    *("ci_low", "ci_high", "abs_diff", "sd_between", "welch_f", "welch_p", "welch_q"),
-    *("p_value", "q_value", "cliffs_delta", "vif", "verdict"),
-)
-"""Columns of LaTeX tables, in their order; more would not fit a page."""
-
-_FEWEST_PAPER_COLUMNS: Final = 4
-_SMALLEST_P: Final = 0.001
 _LOG: Final = logging.getLogger(__name__)
 _WIDTH: Final = 1100
 _LABELS: Final = 190
@@ -76,30 +62,6 @@ _LETTER: Final = 6
 """Pixels per letter of a caption."""
 
 _SECONDS: Final = 60.0
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_LATEX: Final = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "^": r"\textasciicircum{}",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "%": r"\%",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "−": "$-$",
-    "τ": r"$\tau$",
-    "²": r"\textsuperscript{2}",
-    "δ": r"$\delta$",
-    "±": r"$\pm$",
-    "†": r"\dag{}",
-    "[": "{[}",  # at the start of a row it would be an argument of the line end before, like *
-    "*": "{*}",
-    "–": "--",
-}
 
 
 class NoPictures(BenchlibError):
@@ -229,18 +191,18 @@ def export_table(
         provenance: Goes into columns (CSV), metadata (Parquet) or a note (LaTeX).
         title: Caption of a LaTeX table.
         columns: Which keys, in which order, a LaTeX table has; None = those that fit a page, see
-            `PAPER_COLUMNS`. CSV and Parquet always hold all.
+            `table_formats.PAPER_COLUMNS`. CSV and Parquet always hold all.
 
     Raises:
         InvalidInput: Unknown format.
     """
     names = list(rows[0]) if rows else list(columns or ())
     if extension == "csv":
-        return _csv(rows, names, provenance)
+        return to_csv(rows, names, provenance)
     if extension == "parquet":
-        return _parquet(rows, names, provenance)
+        return to_parquet(rows, names, provenance)
     if extension == "tex":
-        return _latex(rows, list(columns or _paper_columns(names)), provenance, title)
+        return to_latex(rows, list(columns or paper_columns(names)), provenance, title)
     raise InvalidInput(f"There is no table format {extension!r}; use csv, parquet or tex.")
 
 
@@ -251,16 +213,6 @@ def pictures_work() -> bool:
     except ImportError:
         return False
     return bool(Chromium.find_browser(skip_local=False))
-
-
-def escape_latex(text: str) -> str:
-    """A foreign text as LaTeX that typesets it literally."""
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
-
-
-def neutral(text: str) -> str:
-    """A foreign text that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(_FORMULA) else text
 
 
 class Renderer:
@@ -389,99 +341,3 @@ def _html(figure: go.Figure, provenance: Provenance) -> bytes:
     )
     name = f"<title>benchlib run {provenance.fields()['run_id']}</title>"
     return page.replace("<head>", f"<head>{name}{head}", 1).encode()
-
-
-def _csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    told = {f"benchlib_{name}": value for name, value in provenance.fields().items()}
-    writer.writerow([neutral(name) for name in names] + list(told))
-    for row in rows:
-        values = [_cell(row[name]) for name in names]
-        writer.writerow([*values, *map(neutral, told.values())])
-    return text.getvalue().encode()
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, int | float) else neutral(_text(value))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _parquet(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance
-) -> bytes:
-    table = pa.table({name: pa.array(_column([row[name] for row in rows])) for name in names})
-    told = {"benchlib": json.dumps(provenance.fields(), ensure_ascii=False)}
-    target = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(told), target)
-    return target.getvalue()
-
-
-def _column(values: list[Any]) -> list[Any]:
-    """Values of one type: what is neither number, truth value nor None becomes text."""
-    if all(value is None or isinstance(value, bool) for value in values):
-        return values
-    if all(value is None or (isinstance(value, int | float)) for value in values):
-        whole = all(value is None or isinstance(value, int) for value in values)
-        return [None if value is None else value if whole else float(value) for value in values]
-    return [None if value is None else _text(value) for value in values]
-
-
-def _paper_columns(names: Sequence[str]) -> list[str]:
-    """The columns that a paper prints; all of a table that has hardly any of them."""
-    known = [name for name in PAPER_COLUMNS if name in names]
-    if {"n_cat", "n_total"} & set(known):
-        known = [name for name in known if name not in ("n_personas", "count")]
-    return known if len(known) >= _FEWEST_PAPER_COLUMNS else list(names)
-
-
-def _latex(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance, title: str
-) -> bytes:
-    numeric = [
-        any(_is_number(row[name]) for row in rows)
-        and all(row[name] is None or _is_number(row[name]) for row in rows)
-        for name in names
-    ]
-    lines = [
-        "% Needs \\usepackage{booktabs}",
-        *(f"% {name}: {' '.join(value.split())}" for name, value in provenance.fields().items()),
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_latex(title)}}}",
-        rf"\begin{{tabular}}{{{''.join('r' if yes else 'l' for yes in numeric)}}}",
-        r"\toprule",
-        " & ".join(escape_latex(name.replace("_", " ")) for name in names) + r" \\",
-        r"\midrule",
-        *(" & ".join(_latex_cell(row[name], name) for name in names) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"",
-        rf"\footnotesize {escape_latex(provenance.sentence())}",
-        r"\end{table}",
-        "",
-    ]
-    return "\n".join(lines).encode()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _latex_cell(value: Any, name: str) -> str:
-    if value is None:
-        return "--"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        if 0 <= value < _SMALLEST_P and set(name.split("_")) & {"p", "q"}:
-            return f"$<{_SMALLEST_P:g}$"  # p = 0.000 does not exist
-        return f"${value:.3f}$" if value < 0 else f"{value:.3f}"
-    return escape_latex(str(value) if isinstance(value, int) else _text(value))

@@ -18,7 +18,7 @@ from benchlib.domain.agreement import (
 )
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.metrics import compute_order_effect_metrics
-from benchlib.domain.order_effects import compute_cluster_mean, compute_order_pairs
+from benchlib.domain.order_pairs import compute_cluster_mean, compute_order_pairs
 from benchlib.domain.planted import PlantedDesign, PlantedModel
 from tests.domain.frames import law
 from tests.domain.oracle import close, load_case

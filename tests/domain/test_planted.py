@@ -6,8 +6,9 @@ from hypothesis import given, strategies
 from scipy import stats
 
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
 from benchlib.domain.planted import PlantedDesign, PlantedModel
-from benchlib.domain.ratings import compute_cells, compute_grouping, compute_persona_scores
+from benchlib.domain.ratings import compute_cells
 from tests.domain.frames import law
 
 WOMAN = {"gender": "female", "religion": "none"}

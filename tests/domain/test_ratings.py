@@ -5,12 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
+from benchlib.domain.persona_scores import choose_baseline, compute_grouping, compute_persona_scores
 from benchlib.domain.ratings import (
     align_valence,
-    choose_baseline,
     compute_cells,
-    compute_grouping,
-    compute_persona_scores,
     reverse_scale,
     select_traits,
     take_traits,

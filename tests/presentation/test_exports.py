@@ -12,6 +12,7 @@ import pytest
 from benchlib.domain.errors import InvalidInput
 from benchlib.presentation import exports
 from benchlib.presentation.figures import deltas, forest, notes
+from benchlib.presentation.table_formats import escape_latex
 from tests.presentation import analysis_data as data
 from tests.presentation.analysis_data import HOSTILE, MEASURED, PROVENANCE
 from tests.requirements import require
@@ -91,10 +92,10 @@ def test_latex_has_the_columns_of_a_paper_and_no_p_of_zero():
 
 
 def test_latex_of_hostile_text_holds_no_command():
-    text = exports.escape_latex(r"\input{/etc/passwd} $x$ #1 ~^")
+    text = escape_latex(r"\input{/etc/passwd} $x$ #1 ~^")
     assert r"\input" not in text
     assert text.startswith(r"\textbackslash{}input\{")
-    assert exports.escape_latex("[-9cm]*") == "{[}-9cm]{*}"
+    assert escape_latex("[-9cm]*") == "{[}-9cm]{*}"
     strange = replace(PROVENANCE, model_name="a\n\\end{table}")
     body = exports.export_table(ROWS, "tex", strange).decode()
     assert all(line.startswith("%") for line in body.splitlines() if r"\end{table}" in line[2:])
