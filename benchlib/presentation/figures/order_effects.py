@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from benchlib.domain.agreement import Agreement
 from benchlib.domain.order_effects import OrderByCase, OrderByTraitCategory, RawDigits
+from benchlib.presentation.figures.dots import errors_of, frame_dots, limit_of
 from benchlib.presentation.figures.notes import axis_font, interval, number, signed
 from benchlib.presentation.figures.omnibus import SHADES
 from benchlib.presentation.figures.theme import (
@@ -24,8 +25,6 @@ from benchlib.presentation.tables import agreement_rows
 
 NO_PAIRS: Final = "Nothing was asked in both scale orders."
 SHIFT_TITLE: Final = "Difference in scale points: shown as is, minus reversed and turned back"
-
-_NARROWEST: Final = 0.5
 
 
 def agreement_table_figure(table: Sequence[Sequence[int]]) -> go.Figure:
@@ -88,7 +87,7 @@ def agreement_figure(agreement: Agreement) -> go.Figure:
         mode="markers",
         x=[value["value"] for _, value in shown],
         y=[label for label, _ in shown],
-        error_x=_errors([(v["value"], v["ci_low"], v["ci_high"]) for _, v in shown]),
+        error_x=errors_of([(v["value"], v["ci_low"], v["ci_high"]) for _, v in shown], MAIN),
         marker={"color": MAIN, "size": 10},
         hovertext=[
             f"{label}: {number(value['value'], 3)} {interval(value['ci_low'], value['ci_high'], 3)}"
@@ -161,44 +160,23 @@ def _shift_figure(title: str, rows: Sequence[tuple[str, Any]], rate: str) -> go.
     figure = framed_figure(
         title, "95 % intervals over personas; 0 = no order effect", ROW_HEIGHT * len(rows) + 170
     )
-    places = list(range(len(rows)))
     figure.add_scatter(
         mode="markers",
         x=[row["mean_diff"] for _, row in rows],
-        y=places,
-        error_x=_errors([(r["mean_diff"], r["ci_low"], r["ci_high"]) for _, r in rows]),
+        y=list(range(len(rows))),
+        error_x=errors_of([(r["mean_diff"], r["ci_low"], r["ci_high"]) for _, r in rows], MAIN),
         marker={"color": MAIN, "size": 9},
         hovertext=[_shift_hover(name, row, rate) for name, row in rows],
         hoverinfo="text",
         showlegend=False,
     )
-    marks = [
-        abs(value)
-        for _, row in rows
-        for value in (row["mean_diff"], row["ci_low"], row["ci_high"])
-        if value is not None
-    ]
-    limit = max(_NARROWEST, max(marks) * 1.08)
-    figure.update_layout(margin_b=70)
-    figure.update_xaxes(
-        range=[-limit, limit],
-        zeroline=True,
-        zerolinecolor=QUIET,
-        zerolinewidth=1.5,
-        title={
-            "text": "◀ leans to low digits | to high digits ▶<br>scale points",
-            "font": axis_font(),
-        },
+    limit = limit_of([row[end] for _, row in rows for end in ("mean_diff", "ci_low", "ci_high")])
+    frame_dots(
+        figure,
+        "◀ leans to low digits | to high digits ▶<br>scale points",
+        [row_label(name) for name, _ in rows],
     )
-    return figure.update_yaxes(
-        tickmode="array",
-        tickvals=places,
-        ticktext=[row_label(name) for name, _ in rows],
-        range=[len(rows) - 0.4, -0.6],
-        ticksuffix=" ",
-        showgrid=False,
-        zeroline=False,
-    )
+    return figure.update_xaxes(range=[-limit, limit])
 
 
 def _shift_hover(name: str, row: Mapping[str, Any], rate: str) -> str:
@@ -211,20 +189,3 @@ def _shift_hover(name: str, row: Mapping[str, Any], rate: str) -> str:
             counted(row["n"], "pair"),
         )
     )
-
-
-def _errors(
-    numbers: Sequence[tuple[float | None, float | None, float | None]],
-) -> dict[str, Any]:
-    def reach(first: float | None, second: float | None) -> float | None:
-        return None if first is None or second is None else first - second
-
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [reach(high, estimate) for estimate, _, high in numbers],
-        "arrayminus": [reach(estimate, low) for estimate, low, _ in numbers],
-        "color": MAIN,
-        "thickness": 2,
-        "width": 0,
-    }
