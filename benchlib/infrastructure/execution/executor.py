@@ -60,6 +60,10 @@ Questions in flight and answers that are not committed are together at most
 the batch route, 16 on the single one): one share in flight, one on its way into the store.
 """
 
+_COMMIT_SHARE: Final = 1 / 3
+"""Of that bound: answers that are stored without waiting longer, so that asking goes on meanwhile
+instead of running into the bound."""
+
 _log = logging.getLogger(__name__)
 
 ClientFactory = Callable[[RunConfig, str | None, Settings], Awaitable[ModelClient]]
@@ -274,7 +278,7 @@ class _Execution:
         bound = UNSTORED_SHARE * most_requests * self.client.most_items
         while not (self.cancelled or self.site.stop.is_set()):
             full = self._take_off(most_requests, bound)
-            if self.commit is None and self._is_worth_a_commit(full=full):
+            if self.commit is None and self._is_worth_a_commit(bound, full=full):
                 self.commit = asyncio.create_task(self._commit())
             if not self.flights and self.commit is None:
                 return
@@ -352,14 +356,15 @@ class _Execution:
     def _is_due(self) -> bool:
         return self.site.monotonic() - self.last_beat > self.site.settings.lease_seconds / 5
 
-    def _is_worth_a_commit(self, *, full: bool) -> bool:
+    def _is_worth_a_commit(self, bound: int, *, full: bool) -> bool:
         """Whether to store now: seldom enough to be cheap, often enough to be seen and bounded."""
         if self.activity != self.told_activity or self._is_due():
             return True
         if not len(self.ledger):
             return False
         waited = asyncio.get_running_loop().time() - self.committed_at
-        return full or not self.flights or waited >= _COMMIT_SECONDS
+        enough = full or not self.flights or len(self.ledger) >= bound * _COMMIT_SHARE
+        return enough or waited >= _COMMIT_SECONDS
 
     async def _commit(self, **values: Any) -> None:
         """Store what has come in, with the counters that tell of it, as the run's owner."""
