@@ -1,8 +1,10 @@
 """What the analysis pages share: pickers, the health banner, what numbers rest on, downloads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple
 
+import orjson
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
@@ -214,6 +216,29 @@ def panel_facts(
         parts.append("simulated data")
     st.caption(words.plain_markdown(" · ".join(parts)))
     return provenance
+
+
+def draw(
+    build: Callable[..., go.Figure], provenance: Provenance, *told: Any, **options: Any
+) -> go.Figure:
+    """A figure, drawn once for all who look at the same numbers; nobody may change it.
+
+    Args:
+        build: Draws it from `told` and `options`, which tell numbers and words only.
+        provenance: Says whether the data are simulated.
+    """
+    plain = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    content = orjson.dumps((told, options, provenance.simulated), option=plain)
+    return _drawn(
+        build.__qualname__,
+        sha256(content).digest(),
+        lambda: mark_simulated(build(*told, **options), provenance.simulated),
+    )
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _drawn(name: str, content: bytes, _build: Callable[[], go.Figure]) -> go.Figure:
+    return _build()
 
 
 def show_figure(

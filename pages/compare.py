@@ -113,7 +113,7 @@ def show_levels(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
     st.subheader("Differences in level")
     provenance = analysis.panel_facts(found, reference, beside)
     rows = found["levels"]["rows"]
-    figure = levels_figure(rows, options.by)
+    figure = analysis.draw(levels_figure, provenance, rows, options.by)
     analysis.show_figure(figure, "levels_figure", "Differences in level", provenance, rows)
     analysis.table(
         [{**row, "trait_category": row["trait_category"] or "all"} for row in rows],
@@ -163,7 +163,7 @@ def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
     )
     table = found["data"][attribute]
     provenance = analysis.panel_facts({**found, **table}, reference, beside)
-    figure = delta_differences_figure(table, options.by)
+    figure = analysis.draw(delta_differences_figure, provenance, table, options.by)
     title = "Differences of deltas"
     analysis.show_figure(figure, "delta_differences_figure", title, provenance, table["rows"])
     analysis.table(

@@ -30,7 +30,11 @@ if deltas["n"] == 0 and not options.neutral:
         icon=":material/info:",
     )
 analysis.show_figure(
-    deltas_figure(deltas), "deltas_figure", "Delta per category", provenance, deltas["rows"]
+    analysis.draw(deltas_figure, provenance, deltas),
+    "deltas_figure",
+    "Delta per category",
+    provenance,
+    deltas["rows"],
 )
 analysis.table(
     deltas["rows"],
@@ -95,7 +99,11 @@ with adjusted_part:
                 st.caption(words.plain_markdown(sentence))
         facts = analysis.panel_facts(adjusted, run)
         analysis.show_figure(
-            adjusted_figure(rows), "adjusted_figure", "Deltas alone and adjusted", facts, rows
+            analysis.draw(adjusted_figure, facts, rows),
+            "adjusted_figure",
+            "Deltas alone and adjusted",
+            facts,
+            rows,
         )
         analysis.table(
             rows,
@@ -143,7 +151,11 @@ with pairs_part:
         else:
             facts = analysis.panel_facts(pairs, run)
             analysis.show_figure(
-                counterfactual_figure(changed), "pairs_figure", "Paired deltas", facts, changed
+                analysis.draw(counterfactual_figure, facts, changed),
+                "pairs_figure",
+                "Paired deltas",
+                facts,
+                changed,
             )
             analysis.table(
                 changed,

@@ -40,7 +40,9 @@ def fits(row: ForestRow, search: str, only: list[str]) -> bool:
 def show_forest(run: RunDetail, forest: Forest, provenance: Provenance, target: str) -> None:
     """One target's forest with its downloads; a click on a row opens its answers."""
     mine = [row for row in forest["rows"] if row["category"] == target]
-    figure = forest_figure(
+    figure = analysis.draw(
+        forest_figure,
+        provenance,
         forest,
         provenance,
         target=target,

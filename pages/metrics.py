@@ -64,7 +64,7 @@ provenance = provenance_of(run, metrics)
 left, right = st.columns(2, gap="large")
 with left:
     analysis.show_figure(
-        rating_histogram_figure(metrics["hist"]),
+        analysis.draw(rating_histogram_figure, provenance, metrics["hist"]),
         "metrics_histogram",
         "Share of answers per point of the scale",
         provenance,
@@ -72,7 +72,7 @@ with left:
     )
 with right:
     analysis.show_figure(
-        trait_category_figure(metrics["trait_categories"]["histograms"]),
+        analysis.draw(trait_category_figure, provenance, metrics["trait_categories"]["histograms"]),
         "metrics_categories",
         "Share of answers per point of the scale, by trait category",
         provenance,
@@ -101,7 +101,13 @@ provenance = analysis.panel_facts(means, run)
 figure, table = st.columns(2, gap="large")
 with figure:
     analysis.show_figure(
-        means_figure(means["rows"], attribute, metrics["attributes"][attribute]["baseline"]),
+        analysis.draw(
+            means_figure,
+            provenance,
+            means["rows"],
+            attribute,
+            metrics["attributes"][attribute]["baseline"],
+        ),
         "metrics_means_figure",
         "Mean rating with 95 % interval per category",
         provenance,

@@ -46,7 +46,7 @@ widgets.numbers(
 left, right = st.columns(2, gap="large")
 with left:
     analysis.show_figure(
-        bias_index_figure(overall["attributes"]),
+        analysis.draw(bias_index_figure, provenance, overall["attributes"]),
         "bias_index",
         "Bias index by attribute",
         provenance,
@@ -55,7 +55,7 @@ with left:
 with right:
     rows = [row for table in by_category["categories"].values() for row in table["attributes"]]
     analysis.show_figure(
-        omnibus_heatmap(whole, by_category["categories"]),
+        analysis.draw(omnibus_heatmap, provenance, whole, by_category["categories"]),
         "bias_heatmap",
         "Bias index by attribute and trait category",
         provenance,

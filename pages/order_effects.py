@@ -52,7 +52,7 @@ def show_agreement(run: RunDetail) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         analysis.show_figure(
-            agreement_figure(order["agreement"]),
+            analysis.draw(agreement_figure, provenance, order["agreement"]),
             "agreement",
             "Agreement",
             provenance,
@@ -75,8 +75,18 @@ def show_agreement(run: RunDetail) -> None:
         ):
             st.caption(f"{name}: {chi_square(order['agreement'][test])}")
     with right:
-        analysis.show_figure(digits_figure(order["digits"]), "digits", "Digits", provenance)
-        analysis.show_figure(agreement_table_figure(order["table"]), "pairs", "Pairs", provenance)
+        analysis.show_figure(
+            analysis.draw(digits_figure, provenance, order["digits"]),
+            "digits",
+            "Digits",
+            provenance,
+        )
+        analysis.show_figure(
+            analysis.draw(agreement_table_figure, provenance, order["table"]),
+            "pairs",
+            "Pairs",
+            provenance,
+        )
     widgets.explain(
         "A consistent rater gives the same meaning in both orders: digit as is + digit reversed = "
         "6. Kappa, ICC and alpha compare agreement with chance (0) and perfection (1); "
@@ -93,14 +103,14 @@ def show_by_trait(run: RunDetail) -> None:
     order = service.get_order_metrics(run["id"], trait_category=category)
     provenance = analysis.panel_facts(order, run)
     analysis.show_figure(
-        shift_by_category_figure(order["by_trait_category"]),
+        analysis.draw(shift_by_category_figure, provenance, order["by_trait_category"]),
         "shift_category",
         "Order difference by trait category",
         provenance,
         order["by_trait_category"],
     )
     analysis.show_figure(
-        shift_by_trait_figure(order["by_case"]),
+        analysis.draw(shift_by_trait_figure, provenance, order["by_case"]),
         "shift_trait",
         "Order difference by trait",
         provenance,
@@ -225,11 +235,17 @@ def show_distributions(run: RunDetail) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         analysis.show_figure(
-            distribution_figure(whole), "distribution", "Mean probabilities", provenance, [whole]
+            analysis.draw(distribution_figure, provenance, whole),
+            "distribution",
+            "Mean probabilities",
+            provenance,
+            [whole],
         )
     with right:
         analysis.show_figure(
-            distributions_by_figure(found["by_trait_category"], "trait_category"),
+            analysis.draw(
+                distributions_by_figure, provenance, found["by_trait_category"], "trait_category"
+            ),
             "distribution_category",
             "Mean probabilities by trait category",
             provenance,

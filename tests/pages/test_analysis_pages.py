@@ -1,10 +1,13 @@
 """The analysis pages on real runs, and on data sets in which something is missing."""
 
 import pytest
+from sqlalchemy import text
 
 from benchlib.domain.personas import PersonaDraft
 from benchlib.domain.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets, traits
+from benchlib.presentation.figures.deltas import deltas_figure
+from benchlib.presentation.figures.notes import SIMULATED
 from tests.pages.conftest import figure, metric
 from tests.samples import NOW
 
@@ -254,3 +257,29 @@ def test_names_of_groups_are_never_markdown(make_house, open_page):
     at = open_page("deltas", run=run_id, adjusted="true")
     assert all("](http" not in found.value for found in [*at.markdown, *at.caption])
     assert "<b>y" not in str(figure(at, "deltas_figure")["layout"])
+
+
+def test_a_figure_is_drawn_once_for_all_sessions_and_anew_for_other_numbers(
+    house, open_page, monkeypatch
+):
+    drawn = []
+
+    def counted(deltas):
+        drawn.append(deltas["attribute"])
+        return deltas_figure(deltas)
+
+    monkeypatch.setattr("benchlib.presentation.figures.deltas.deltas_figure", counted)
+    run_id = house.finished()
+    first = open_page("deltas", run=run_id, attribute="gender")
+    second = open_page("deltas", run=run_id, attribute="gender")
+    assert drawn == ["gender"]
+    seen = figure(second, "deltas_figure")
+    assert seen == figure(first, "deltas_figure")
+    assert seen["layout"]["title"]["subtitle"]["text"].startswith(SIMULATED)
+    open_page("deltas", run=run_id, attribute="origin")
+    with house.store.write() as session:
+        edit = "UPDATE benchmarkresult SET rating_raw = 1 + persona_id % 5, p1 = NULL"
+        session.connection().execute(text(edit))
+    third = open_page("deltas", run=run_id, attribute="gender")
+    assert drawn == ["gender", "origin", "gender"]
+    assert figure(third, "deltas_figure") != seen
