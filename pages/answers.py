@@ -257,18 +257,18 @@ def show_failures(run: RunDetail) -> None:
 
 def show_missing(run: RunDetail) -> None:
     """How much is missing; filters, and one page of it."""
-    missing = service.get_missing(run["id"], limit=0)
-    if not missing["missing"]:
+    n_missing = run["total"] - run["n_results"]
+    if not n_missing:
         st.success("Every planned question has its rating.", icon=":material/check_circle:")
         return
     st.text(
-        f"{missing['missing']:,} of {words.counted(missing['total'], 'planned question')} have no "
-        f"rating; {missing['failed']:,} of them failed in the last execution."
+        f"{n_missing:,} of {words.counted(run['total'], 'planned question')} have no rating; "
+        f"{run['failed']:,} of them failed in the last execution."
     )
     where = pick_filter(run)
     page, rows = widgets.paged(
         "missing_page",
-        missing["missing"],
+        n_missing,
         PAGE_SIZE,
         lambda **at: service.get_missing(run["id"], where, **at)["samples"],
     )
