@@ -25,6 +25,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
+from playwright.sync_api import Error as NotReached
 from playwright.sync_api import Page, WebSocket, sync_playwright
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -185,7 +186,7 @@ def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[Timing
                 try:
                     page.goto(f"http://127.0.0.1:{port}/?run=1")
                     break
-                except Exception:  # noqa: BLE001 - not listening yet
+                except NotReached:  # it does not listen yet
                     page.wait_for_timeout(100)
             rest(page)
             found: dict[str, dict[str, list[Timing]]] = {
