@@ -28,7 +28,7 @@ PAGES = (
     *("order_effects?run=1", "answers?run=1"),
     *("progress?run=3", "runs?run=4", "answers?run=4"),
 )
-FORMATS = ("csv", "html")
+FORMATS = ("csv", "parquet", "latex", "html")
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 
