@@ -15,6 +15,7 @@ from benchlib.domain.errors import BenchlibError
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.presentation import exports
 from benchlib.presentation.figures.notes import Provenance, mark_simulated
+from benchlib.presentation.figures.theme import leave_room
 from pages import access, widgets, words
 
 PAGES = (
@@ -238,7 +239,7 @@ def draw(
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _drawn(name: str, content: bytes, _build: Callable[[], go.Figure]) -> go.Figure:
-    return _build()
+    return leave_room(_build())
 
 
 def show_figure(
@@ -254,6 +255,7 @@ def show_figure(
     downloads(key, provenance, figure=figure, rows=rows, title=alt)
 
 
+@st.fragment
 def downloads(
     key: str,
     provenance: Provenance,
@@ -263,8 +265,16 @@ def downloads(
     title: str = "",
     width: int = 1100,
 ) -> None:
-    """Files of a figure and of the numbers behind it; each is built when it is clicked."""
-    with st.popover("Download", icon=":material/download:", key=f"{key}_download"):
+    """Files of a figure and of the numbers behind it.
+
+    Buttons are made when the list is opened, each file when its button is clicked.
+    """
+    offer = st.popover(
+        "Download", icon=":material/download:", key=f"{key}_download", on_change="rerun"
+    )
+    if not offer.open:
+        return
+    with offer:
         if figure is not None:
             dark = st.toggle(
                 "Dark background", key=f"{key}_dark", help="Of the figure; white otherwise."

@@ -82,6 +82,22 @@ def test_choices_go_into_the_address_and_a_reload_restores_them(app, page):
     expect(page.get_by_role("combobox", name="Trait category")).to_have_value("warmth")
 
 
+@pytest.mark.parametrize("name", ["metrics", "omnibus", "deltas", "forest", "order_effects"])
+def test_figures_have_room_for_their_labels_before_they_are_drawn(app, page, name):
+    """Where the margin is too small, Plotly draws the whole figure a second time."""
+    page.goto(f"{app.url}/{name}?run=1")
+    settled(page)
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    figures = page.evaluate(
+        "() => [...document.querySelectorAll('.js-plotly-plot')]"
+        ".map(plot => [plot.layout.margin, plot._fullLayout._size])"
+    )
+    assert figures
+    for given, taken in figures:
+        for side in "lrtb":
+            assert taken[side] == given[side], side
+
+
 def test_the_tab_and_the_page_of_answers_go_into_the_address(app, page):
     page.goto(f"{app.url}/answers?run=1")
     settled(page)

@@ -25,6 +25,11 @@ def test_metrics_show_the_numbers_of_the_service(house, open_page):
 
 def test_every_figure_and_table_of_metrics_can_be_taken_along(house, open_page):
     at = open_page("metrics", run=house.finished())
+    assert not at.get("download_button"), "made when a list is opened"
+    for key in ("metrics_histogram", "metrics_categories", "metrics_means_figure"):
+        at.session_state[f"{key}_download"] = True
+    at.session_state["metrics_summary_download"] = True
+    settled(at.run())
     offered = [button.proto.id for button in at.get("download_button")]
     for key in ("metrics_histogram", "metrics_categories", "metrics_means_figure"):
         for kind in (*exports.FIGURE_FORMATS, *exports.TABLE_FORMATS):

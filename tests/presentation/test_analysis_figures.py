@@ -1,7 +1,6 @@
 """Figures of the analysis hold the numbers they were given, and show them in both themes."""
 
 import json
-import re
 
 import plotly.graph_objects as go
 import pytest
@@ -16,6 +15,7 @@ from benchlib.presentation.figures import (
     omnibus,
     order_effects,
 )
+from benchlib.presentation.figures.theme import SMALL_SIZE, text_width
 from tests.presentation import analysis_data as data
 from tests.presentation.analysis_data import HOSTILE, MEASURED, PROVENANCE
 from tests.requirements import require
@@ -427,6 +427,6 @@ def test_the_words_beside_deltas_have_room_in_pixels():
     """A share of the width would cut them on a narrow screen."""
     figure = deltas.deltas_figure(data.deltas())
     (words,) = [trace for trace in figure.data if trace.name == "verdict"]
-    longest = max(len(re.sub("<[^>]+>", "", text)) for text in words.text)
-    assert figure.layout.margin.r >= 6 * longest
+    widest = max(text_width(text, SMALL_SIZE) for text in words.text)
+    assert figure.layout.margin.r == round(widest) + 16
     assert figure.layout.xaxis.domain is None

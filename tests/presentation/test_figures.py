@@ -39,6 +39,23 @@ def test_many_means_leave_no_empty_stretch_above_them():
     assert axis.range == (199.6, -0.6)  # half a row of air at either end
 
 
+def test_labels_get_their_margin_and_a_hidden_axis_gets_none():
+    rows = [mean_row("x" * 40, 3), mean_row("y", 3)]
+    figure = theme.leave_room(means.means_figure(rows, "job", None))
+    label = "x" * 27 + "… (n = 40)"  # 38 wide letters and digits or narrow spaces and brackets
+    assert figure.layout.margin.l == round(theme.text_width(label)) + 22
+    assert theme.text_width(label) == pytest.approx(14 * (32 * 0.52 + 5 * 0.3))
+    titled = theme.framed_figure("shares").update_yaxes(title_text="Share")
+    assert theme.leave_room(titled).layout.margin.l == round(14 * (3 * 0.52 + 0.82)) + 30 + 22
+    hidden = theme.empty_figure("nothing", "Nothing.")
+    assert theme.leave_room(hidden).layout.margin.l == 8
+
+
+def test_tags_take_no_room_and_wide_letters_take_more():
+    assert theme.text_width("<b>a&lt;</b>", 10) == pytest.approx(2 * 5.2)
+    assert theme.text_width("職業", 10) == 20
+
+
 def test_histogram_draws_shares_and_tells_counts_on_hover():
     counted = compute_rating_histogram(pd.DataFrame({"rating": [1, 2, 3, 3, 4, 5]}))
     figure = histogram.rating_histogram_figure(counted)

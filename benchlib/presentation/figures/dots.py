@@ -1,6 +1,5 @@
 """Dot plots: one estimate with its interval per row, words beside it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -13,12 +12,10 @@ from benchlib.presentation.figures.theme import (
     ROW_HEIGHT,
     SMALL_SIZE,
     framed_figure,
+    text_width,
 )
 
 _NARROWEST: Final = 0.2
-_TAG: Final = re.compile("<[^>]+>")
-_LETTER: Final = 6
-"""Pixels per letter of the words beside a row."""
 
 
 def dot_plot(
@@ -71,9 +68,9 @@ def dot_plot(
     )
     limit = limit_of([dot[end] for dot in dots for end in ("estimate", "low", "high")])
     figure.update_xaxes(range=[-limit, limit])
-    widest = max((len(_TAG.sub("", dot["words"])) for dot in dots), default=0)
+    widest = max((text_width(dot["words"], SMALL_SIZE) for dot in dots), default=0)
     return figure.update_layout(
-        margin_r=_LETTER * widest + 16,  # of pixels, so that a narrow figure cuts no word
+        margin_r=round(widest) + 16,  # of pixels, so that a narrow figure cuts no word
         xaxis2={
             "domain": [0.999, 1],
             "range": [0, 1],

@@ -343,6 +343,7 @@ def _frame_axes(figure: go.Figure, n_lines: int, limit: float) -> None:
         range=[-limit, limit],
         zeroline=False,
         showgrid=False,
+        automargin=False,  # there is room for it
         showline=True,
         linecolor=QUIET,
         ticks="outside",

@@ -70,6 +70,7 @@ def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.F
         ygap=2,
         showscale=False,
     )
+    figure.layout.margin.b += 24  # names of trait categories may stand aslant
     figure.update_xaxes(type="category", side="bottom", showgrid=False)
     return figure.update_yaxes(
         type="category", autorange="reversed", showgrid=False, ticksuffix=" "

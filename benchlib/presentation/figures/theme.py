@@ -5,8 +5,10 @@ theme shows through. Blue and orange stay apart for colour-blind readers and hav
 contrast on both backgrounds; no figure tells anything by colour alone.
 """
 
-from html import escape
+import re
+from html import escape, unescape
 from typing import Any, Final
+from unicodedata import east_asian_width
 
 import plotly.graph_objects as go
 
@@ -34,6 +36,13 @@ ROW_HEIGHT: Final = 28
 
 LONGEST_LABEL: Final = 28
 """Characters of a row's label; the rest shows on hover."""
+
+_TAG: Final = re.compile("<[^>]+>")
+_BESIDE_LABELS: Final = 22
+"""Pixels between the labels of rows and both what is left and right of them."""
+
+_AXIS_TITLE: Final = 30
+"""Pixels of the title of a vertical axis and the air beside it."""
 
 
 def plain(text: str) -> str:
@@ -80,13 +89,50 @@ def frame_layout(title: str, subtitle: str = "", height: int | None = None) -> d
             "pad": {"t": 10},
         },
         "font": {"size": FONT_SIZE},
-        "margin": {"t": 72 if subtitle else 56, "r": 16, "b": 48, "l": 8},
+        "margin": {"t": 72 if subtitle else 56, "r": 28, "b": 60, "l": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "hoverlabel": {"align": "left"},
         "dragmode": False,
         "height": height,
     }
+
+
+def leave_room(figure: go.Figure) -> go.Figure:
+    """Give the labels of the rows their margin before anything is drawn.
+
+    Plotly measures labels when it has drawn them, and draws the whole figure anew where the margin
+    is too small for them. This guesses a little more than they need.
+
+    Args:
+        figure: Finished; changed in place.
+    """
+    axis = figure.layout.yaxis
+    if not axis.automargin or axis.visible is False:
+        return figure
+    labels = axis.ticktext or [
+        label for trace in figure.data for label in trace.y or () if isinstance(label, str)
+    ]
+    widest = max(map(text_width, labels or ("100%",)))
+    title = _AXIS_TITLE if axis.title.text else 0
+    figure.layout.margin.l = round(widest + title + _BESIDE_LABELS)
+    return figure
+
+
+def text_width(text: str, size: int = FONT_SIZE) -> float:
+    """About how many pixels a text of our font takes, rather more than fewer; tags take none."""
+    return size * sum(map(_letter_width, unescape(_TAG.sub("", text))))
+
+
+def _letter_width(letter: str) -> float:
+    """Of a letter, as a share of the font's size."""
+    if east_asian_width(letter) in "WF":
+        return 1.0
+    if letter in "mwMW@%":
+        return 0.82
+    if letter in "fijlrtI.,:;'|!()[] ":
+        return 0.3
+    return 0.62 if letter.isupper() else 0.52
 
 
 def empty_figure(title: str, sentence: str, height: int = 240) -> go.Figure:
