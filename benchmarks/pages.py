@@ -24,7 +24,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 from playwright.sync_api import Error as NotReached
@@ -111,6 +111,7 @@ def prepare(n_personas: int) -> None:
     began = perf_counter()
     state = parts.service.start_warm_cache(run_id)
     while state["status"] in ("queued", "running"):
+        sleep(0.1)
         state = parts.service.get_warm_cache(run_id)
     assert state["status"] == "done", state
     print(f"warmed in {perf_counter() - began:.1f} s", file=sys.stderr)

@@ -10,7 +10,7 @@ SLOW_FIRST = ("real_vllm", "kill", "router", "browser", "application", "infrastr
 
 
 def pytest_collection_modifyitems(items):
-    """The long files first: with `-n 2` each stays in one process, and short ones fill the end."""
+    """The long files first: with `-n 3` each stays in one process, and short ones fill the end."""
     here = Path(__file__).parent
 
     def turn(item):

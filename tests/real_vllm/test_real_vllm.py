@@ -1,6 +1,6 @@
 """The client and the dashboard's own service against real vLLM on the CPU, with SmolLM2-135M.
 
-One file, so that with `-n 2` one process starts the server.
+One file, so that with `-n 3` one process starts the server.
 """
 
 import asyncio
