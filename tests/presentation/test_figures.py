@@ -43,10 +43,10 @@ def test_labels_get_their_margin_and_a_hidden_axis_gets_none():
     rows = [mean_row("x" * 40, 3), mean_row("y", 3)]
     figure = theme.leave_room(means.means_figure(rows, "job", None))
     label = "x" * 27 + "… (n = 40)"  # 38 wide letters and digits or narrow spaces and brackets
-    assert figure.layout.margin.l == round(theme.text_width(label)) + 22
-    assert theme.text_width(label) == pytest.approx(14 * (32 * 0.52 + 5 * 0.3))
+    assert figure.layout.margin.l == round(theme.text_width(label, 12)) + 34
+    assert theme.text_width(label, 12) == pytest.approx(12 * (32 * 0.52 + 5 * 0.3))
     titled = theme.framed_figure("shares").update_yaxes(title_text="Share")
-    assert theme.leave_room(titled).layout.margin.l == round(14 * (3 * 0.52 + 0.82)) + 30 + 22
+    assert theme.leave_room(titled).layout.margin.l == round(12 * (3 * 0.52 + 0.82)) + 20 + 34
     hidden = theme.empty_figure("nothing", "Nothing.")
     assert theme.leave_room(hidden).layout.margin.l == 8
 

@@ -38,10 +38,10 @@ LONGEST_LABEL: Final = 28
 """Characters of a row's label; the rest shows on hover."""
 
 _TAG: Final = re.compile("<[^>]+>")
-_BESIDE_LABELS: Final = 22
+_BESIDE_LABELS: Final = 34
 """Pixels between the labels of rows and both what is left and right of them."""
 
-_AXIS_TITLE: Final = 30
+_AXIS_TITLE: Final = 20
 """Pixels of the title of a vertical axis and the air beside it."""
 
 
@@ -113,14 +113,19 @@ def leave_room(figure: go.Figure) -> go.Figure:
     labels = axis.ticktext or [
         label for trace in figure.data for label in trace.y or () if isinstance(label, str)
     ]
-    widest = max(map(text_width, labels or ("100%",)))
+    widest = max(text_width(label, SMALL_SIZE) for label in labels or ("100%",))
     title = _AXIS_TITLE if axis.title.text else 0
     figure.layout.margin.l = round(widest + title + _BESIDE_LABELS)
     return figure
 
 
-def text_width(text: str, size: int = FONT_SIZE) -> float:
-    """About how many pixels a text of our font takes, rather more than fewer; tags take none."""
+def text_width(text: str, size: int) -> float:
+    """About how many pixels a text takes, rather more than fewer; tags take none.
+
+    Args:
+        text: As Plotly gets it.
+        size: Of the font, pixels.
+    """
     return size * sum(map(_letter_width, unescape(_TAG.sub("", text))))
 
 
