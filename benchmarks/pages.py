@@ -21,7 +21,9 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64decode
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, sleep
@@ -63,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--personas", type=int, default=30_000, help="33 answers per persona")
     parser.add_argument("--visits", type=int, default=20, help="warm visits per page")
+    parser.add_argument("--profile", metavar="PAGE", help="where the browser spends its time there")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -78,6 +81,9 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ", end="")
     print(f"Python {platform.python_version()}, {33 * chosen.personas:,} answers")
     os.environ["BENCHLIB_DB_URL"] = in_child("prepare", chosen)["url"]
+    if chosen.profile:
+        profile(chosen.profile, chosen.visits)
+        return
     pages = [page for page in PAGES if (ROOT / "pages" / f"{page}.py").exists()]
     in_apptest = {page: in_child(page, chosen) for page in pages}
     clicked = in_browser(pages, chosen.visits)
@@ -163,8 +169,9 @@ def run_page(name: str, visits: int) -> dict[str, list[Timing]]:
     return found
 
 
-def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[Timing]]]:
-    """Milliseconds from a click in the navigation until the script has ended and all is drawn."""
+@contextmanager
+def opened_app() -> Iterator[Page]:
+    """The real app in a process of its own, and Chromium on its overview."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -184,34 +191,66 @@ def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[Timing
             )
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             page.set_default_timeout(PATIENCE_MS)
-            script = ScriptClock(page)
             for _ in range(600):
                 try:
-                    page.goto(f"http://127.0.0.1:{port}/?run=1")
+                    page.goto(f"http://127.0.0.1:{port}/api/health")
                     break
                 except NotReached:  # it does not listen yet
                     page.wait_for_timeout(100)
+            page.goto(f"http://127.0.0.1:{port}/engines?run=1")
             rest(page)
-            found: dict[str, dict[str, list[Timing]]] = {
-                name: {"cold": [], "warm": [], "change": []} for name in pages
-            }
-            for turn in range(1 + max(3, visits // 4)):
-                for name in pages:
-                    if name == "overview":
-                        continue
-                    drawn = click_to(page, name)
-                    found[name]["warm" if turn else "cold"].append((script.last, drawn))
-                    picker = PAGES[name]
-                    if picker and turn:
-                        drawn = change(page, picker)
-                        found[name]["change"].append((script.last, drawn))
-                drawn = click_to(page, "overview")
-                found["overview"]["warm" if turn else "cold"].append((script.last, drawn))
+            yield page
             browser.close()
-            return found
     finally:
         app.terminate()
         app.wait()
+
+
+def in_browser(pages: list[str], visits: int) -> dict[str, dict[str, list[Timing]]]:
+    """Milliseconds from a click in the navigation until the script has ended and all is drawn."""
+    found: dict[str, dict[str, list[Timing]]] = {
+        name: {"cold": [], "warm": [], "change": []} for name in pages
+    }
+    with opened_app() as page:
+        script = ScriptClock(page)
+        page.reload()  # so that the clock sees the WebSocket from its beginning
+        rest(page)
+        for turn in range(1 + max(3, visits // 4)):
+            for name in pages:
+                drawn = click_to(page, name)
+                found[name]["warm" if turn else "cold"].append((script.last, drawn))
+                picker = PAGES[name]
+                if picker and turn:
+                    drawn = change(page, picker)
+                    found[name]["change"].append((script.last, drawn))
+    return found
+
+
+def profile(name: str, visits: int) -> None:
+    """Print where the browser's main thread spends a warm visit of a page, by script file.
+
+    Names in brackets are the browser's own: `(program)` lays out and paints.
+    """
+    spent: Counter[str] = Counter()
+    with opened_app() as page:
+        session = page.context.new_cdp_session(page)
+        session.send("Profiler.enable")
+        click_to(page, name)
+        for _ in range(visits):
+            click_to(page, "engines")
+            page.wait_for_timeout(300)
+            session.send("Profiler.start")
+            click_to(page, name)
+            taken = session.send("Profiler.stop")["profile"]
+            frames = {node["id"]: node["callFrame"] for node in taken["nodes"]}
+            for node, microseconds in zip(taken["samples"], taken["timeDeltas"], strict=True):
+                place = frames[node]["url"].rpartition("/")[2].partition(".")[0]
+                native = frames[node]["functionName"]
+                spent[place or (native if native.startswith("(") else "(called)")] += microseconds
+    total = sum(spent.values())
+    print(f"{name}: {total / visits / 1000:.0f} ms a visit, mean of {visits}")
+    for place, microseconds in spent.most_common(12):
+        print(f"{place:32}{microseconds / visits / 1000:8.0f} ms{microseconds / total:8.0%}")
 
 
 class ScriptClock:

@@ -27,7 +27,7 @@ def check_metrics(dashboard):
 
 def test_a_stop_leaves_the_run_resumable_and_nothing_behind(tmp_path):
     """All ways at once: each spends most of its time waiting for answers that never come."""
-    with fake_vllm_process("--latency", "0.2") as engine:
+    with fake_vllm_process("--latency", "2") as engine:
         dashboards = []
         for number, (command, _) in enumerate(WAYS):
             folder = tmp_path / str(number)
