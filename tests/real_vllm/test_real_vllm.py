@@ -278,7 +278,7 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
     run_id = service.start_benchmark(
         start_benchmark(
             dataset_id=add_dataset(dashboard.store, 12, name="twelve"),
-            trait_ids=[trait.id for trait in dashboard.datasets.list_traits()[:15]],
+            trait_ids=[trait.id for trait in dashboard.datasets.list_traits()[:10]],
             model_name=vllm_server.model_name,
             vllm_base_url=vllm_server.base_url,
             dual_fraction=0.0,
@@ -288,7 +288,7 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
     wait_until(lambda: service.bench_status(run_id)["done"] > 0)
     os.killpg(vllm_server.process_group, signal.SIGKILL)
     before = service.bench_status(run_id)["done"]
-    assert before < 180
+    assert before < 120
     wait_until(
         lambda: (service.bench_status(run_id)["activity"] or "").startswith(
             "Waiting for the engine"
@@ -306,9 +306,9 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
         again.wait_until_ready(600)
         assert ended.wait(600)
     run = service.get_run(run_id)
-    assert (run["status"], run["n_results"], run["failed"]) == ("done", 180, 0)
+    assert (run["status"], run["n_results"], run["failed"]) == ("done", 120, 0)
     answers = service.list_answers(run_id, AnswerFilter(), limit=1_000)
-    assert len({(answer.persona_uuid, answer.case_id) for answer in answers}) == 180
+    assert len({(answer.persona_uuid, answer.case_id) for answer in answers}) == 120
     assert run["tally"]["failures"]["unreachable"] > 0
 
 
