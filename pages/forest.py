@@ -171,8 +171,7 @@ if not forest["rows"]:
     )
 else:
     st.caption("Click a row to read the answers behind it. “Few columns” suits a narrow screen.")
-for target in forest["targets"]:
-    show_forest(run, forest, provenance, target)
+plots = st.container()
 analysis.table(
     forest["rows"],
     "forest_table",
@@ -205,3 +204,6 @@ widgets.explain(
     "the variance of true deltas between traits, I² its share in their spread."
 )
 analysis.page_links(run["id"], "forest.py", attribute=attribute, baseline=baseline)
+with plots:  # the last to be sent: while the browser draws them, it reads nothing else
+    for target in forest["targets"]:
+        show_forest(run, forest, provenance, target)
