@@ -42,7 +42,7 @@ def test_many_means_leave_no_empty_stretch_above_them():
 def test_labels_get_their_margin_and_a_hidden_axis_gets_none():
     rows = [mean_row("x" * 40, 3), mean_row("y", 3)]
     figure = theme.leave_room(means.means_figure(rows, "job", None))
-    label = "x" * 27 + "… (n = 40)"  # 38 wide letters and digits or narrow spaces and brackets
+    label = "x" * 27 + "… (n = 40)"  # 32 wide characters and 5 narrow ones
     assert figure.layout.margin.l == round(theme.text_width(label, 12)) + 34
     assert theme.text_width(label, 12) == pytest.approx(12 * (32 * 0.52 + 5 * 0.3))
     titled = theme.framed_figure("shares").update_yaxes(title_text="Share")
