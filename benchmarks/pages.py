@@ -181,10 +181,10 @@ def serve(port: str) -> None:
 
     run_script = ScriptRunner._run_script
 
-    def timed(runner: ScriptRunner, *told: Any) -> None:
+    def timed(runner: ScriptRunner, *request: Any) -> None:
         began = perf_counter()
         try:
-            run_script(runner, *told)
+            run_script(runner, *request)
         finally:
             with RUNS.open("a") as file:
                 file.write(f"{1000 * (perf_counter() - began)}\n")
@@ -196,7 +196,7 @@ def serve(port: str) -> None:
 
 @contextmanager
 def opened_app() -> Iterator[Page]:
-    """The real app in a process of its own, and Chromium on its overview."""
+    """The real app in a process of its own, and Chromium on its page of engines."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -366,11 +366,11 @@ def show(title: str, found: dict[str, dict[str, list[Timing]]], clocks: tuple[st
             for kind in KINDS:
                 goal = GOALS_MS.get(kind) if clock != "drawn" else None
                 values = [timing[place] for timing in measured.get(kind, ())]
-                print(f"{told(values, goal):>14}", end="")
+                print(f"{summary(values, goal):>14}", end="")
             print()
 
 
-def told(values: list[float], goal: float | None) -> str:
+def summary(values: list[float], goal: float | None) -> str:
     """The value that 95 % do not exceed, with the median."""
     if not values:
         return "–"

@@ -65,7 +65,7 @@ def agreement_table_figure(table: Sequence[Sequence[int]]) -> go.Figure:
     figure.update_xaxes(
         type="category", title_text="Answer to the reversed scale, turned back", showgrid=False
     )
-    figure.layout.margin.b += 8
+    figure.layout.margin.b += 8  # the ticks of a heatmap
     return figure.update_yaxes(
         type="category", title_text="Answer to the scale as is", showgrid=False
     )

@@ -111,7 +111,11 @@ def leave_room(figure: go.Figure) -> go.Figure:
     if not axis.automargin or axis.visible is False:
         return figure
     labels = axis.ticktext or [
-        label for trace in figure.data for label in trace.y or () if isinstance(label, str)
+        label
+        for trace in figure.data
+        if trace.y is not None
+        for label in trace.y
+        if isinstance(label, str)
     ]
     widest = max(text_width(label, SMALL_SIZE) for label in labels or ("100%",))
     title = _AXIS_TITLE if axis.title.text else 0
