@@ -26,7 +26,7 @@ import aiohttp
 
 from benchlib.domain.personas import PersonaDraft
 from benchlib.domain.prompts import PromptBook
-from benchlib.domain.results import Answer, PersonaRecord, Question, RunConfig, TraitRecord
+from benchlib.domain.records import Answer, PersonaRecord, Question, RunConfig, TraitRecord
 from benchlib.domain.traits import TraitDraft
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.domain.work_plan import CompletedKeys, count_items, work_plan

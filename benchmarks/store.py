@@ -24,7 +24,7 @@ from time import perf_counter, process_time
 import numpy as np
 
 from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.results import (
+from benchlib.domain.records import (
     Answer,
     PersonaRecord,
     Question,

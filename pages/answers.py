@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from benchlib.application.payloads import RunDetail
-from benchlib.domain.results import AnswerFilter, StoredAnswer
+from benchlib.domain.records import AnswerFilter, StoredAnswer
 from benchlib.presentation.figures.histogram import answer_distribution_figure
 from pages import analysis_widgets as analysis
 from pages import widgets, words

@@ -17,7 +17,7 @@ from benchlib.application.designs import (
 )
 from benchlib.application.sample_data import SAMPLE_FACTORS
 from benchlib.domain.errors import BenchlibError
-from benchlib.domain.results import DatasetRecord
+from benchlib.domain.records import DatasetRecord
 from pages import widgets
 from pages.dataset_forms import make
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from benchlib.application.dataset_service import DatasetService, PersonaPreview
 from benchlib.domain.errors import BenchlibError
-from benchlib.domain.results import DatasetRecord
+from benchlib.domain.records import DatasetRecord
 from pages import dataset_words, widgets, words
 
 _DATASET = "dataset"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchlib.application.dataset_service import Composition
 from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.results import PersonaRecord, TraitRecord
+from benchlib.domain.records import PersonaRecord, TraitRecord
 
 ENCODINGS: Final[Mapping[str, str | None]] = {
     "UTF-8, or as the file's mark says": None,

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from benchlib.application.dataset_service import Composition
-from benchlib.domain.results import DatasetRecord
+from benchlib.domain.records import DatasetRecord
 from pages import dataset_designs, dataset_forms, dataset_words, widgets, words
 from pages.access import get_dataset_service
 

@@ -10,7 +10,7 @@ from benchlib.application.commands import StartBenchmark, start_benchmark
 from benchlib.application.engines import EngineChoice
 from benchlib.application.run_design import RunDesign
 from benchlib.domain.errors import BenchlibError
-from benchlib.domain.results import DatasetRecord, TraitRecord
+from benchlib.domain.records import DatasetRecord, TraitRecord
 from pages import engine_widgets, widgets, words
 from pages.access import get_dataset_service, get_service
 

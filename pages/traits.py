@@ -3,7 +3,7 @@
 import streamlit as st
 
 from benchlib.application.dataset_service import TraitPreview
-from benchlib.domain.results import TraitRecord
+from benchlib.domain.records import TraitRecord
 from benchlib.domain.traits import DEFAULT_QUESTIONS, TraitDraft
 from pages import dataset_forms, dataset_words, widgets, words
 from pages.access import get_dataset_service

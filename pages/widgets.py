@@ -13,7 +13,7 @@ from benchlib.application.dataset_service import Composition
 from benchlib.application.payloads import Metrics, RunDetail, RunSummary
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
-from benchlib.domain.results import Question
+from benchlib.domain.records import Question
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER
 from benchlib.domain.vocabulary import RunStatus

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.results import Answer, Question, RunConfig, WorkItem
+from benchlib.domain.records import Answer, Question, RunConfig, WorkItem
 from benchlib.domain.traits import TraitDraft
 from benchlib.domain.vocabulary import SCALE_ORDERS, RunStatus
 from benchlib.infrastructure.storage import datasets, results, runs, traits

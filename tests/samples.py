@@ -4,7 +4,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.results import RunConfig
+from benchlib.domain.records import RunConfig
 from benchlib.domain.traits import TraitDraft
 from benchlib.domain.work_plan import count_items
 from benchlib.infrastructure.execution.executor import Worksite

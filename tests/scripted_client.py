@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from benchlib.domain.results import Answer, AnswerFailure, EngineReport
+from benchlib.domain.records import Answer, AnswerFailure, EngineReport
 from benchlib.domain.vocabulary import FailureKind
 
 REPORT = EngineReport(

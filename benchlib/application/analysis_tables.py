@@ -24,7 +24,7 @@ from benchlib.domain.forest_rows import ForestRow
 from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.panels import compute_panel
 from benchlib.domain.permutation import DEFAULT_N_PERM
-from benchlib.domain.results import RunRecord, TraitRecord
+from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.significance import (
     DEFAULT_SESOI,

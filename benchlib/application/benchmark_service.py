@@ -30,7 +30,7 @@ from benchlib.application.process_figures import ProcessFigures, ProcessWatch
 from benchlib.application.run_analysis import RunAnalysis
 from benchlib.domain.errors import InvalidInput, WrongState
 from benchlib.domain.prompts import PromptBook
-from benchlib.domain.results import (
+from benchlib.domain.records import (
     EVERYTHING,
     AnswerFilter,
     Question,

@@ -22,7 +22,7 @@ from benchlib.domain.comparison import (
     compute_run_agreement,
 )
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.results import RunRecord
+from benchlib.domain.records import RunRecord
 from benchlib.domain.shared_runs import (
     FEWEST_RUNS,
     MOST_RUNS,

@@ -25,7 +25,7 @@ from benchlib.domain.personas import (
     persona_columns,
     persona_rows,
 )
-from benchlib.domain.results import DatasetRecord, PersonaRecord, TraitRecord
+from benchlib.domain.records import DatasetRecord, PersonaRecord, TraitRecord
 from benchlib.domain.tables import clean_text, shorten
 from benchlib.domain.traits import (
     TRAIT_COLUMNS,

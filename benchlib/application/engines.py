@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypedDict
 
 from benchlib.domain.errors import BenchlibError, InvalidInput
-from benchlib.domain.results import RunRecord
+from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.engine_hosts import checked_addresses, normalise_address
 from benchlib.infrastructure.execution.engine_http import EngineHttp, open_session

@@ -9,7 +9,7 @@ from typing import Any, Final
 from benchlib.application.analysis_payloads import HealthItem, HealthStatus, HealthTopic
 from benchlib.domain.distributions import DistributionSummary
 from benchlib.domain.order_effects import OrderEffectMetrics
-from benchlib.domain.results import RunRecord
+from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 
 GOOD_KAPPA: Final = 0.6

@@ -16,7 +16,7 @@ from benchlib.application.analysis_payloads import (
     CacheCleared,
 )
 from benchlib.application.composition import Composition, dataset_composition
-from benchlib.domain.results import RunRecord
+from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER, Role, User
 from benchlib.infrastructure import data_loader, snapshots

@@ -5,7 +5,7 @@ from statistics import mean
 from typing import Final
 
 from benchlib.domain.prompts import PromptBook
-from benchlib.domain.results import Question, RunConfig, WorkItem
+from benchlib.domain.records import Question, RunConfig, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, Language, RunStatus, ScaleOrder
 from benchlib.domain.work_plan import count_items
 from benchlib.infrastructure.storage import datasets, runs, traits

@@ -11,8 +11,9 @@ from typing import Final, TypedDict, cast
 
 import numpy as np
 
+from benchlib.domain.arrays import BoolArray, FloatArray
 from benchlib.domain.panels import Contrasts, Panel, compute_panel, prepare_contrasts
-from benchlib.domain.ratings import BoolArray, Cells, FloatArray
+from benchlib.domain.ratings import Cells
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
     ZERO_VARIANCE,

@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from benchlib.domain.ratings import FloatArray, IntArray
+from benchlib.domain.arrays import FloatArray, IntArray
 from benchlib.domain.significance import CONFIDENCE, none_if_nan, t_quantile
 from benchlib.domain.vocabulary import N_POINTS
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import exp, inf, isnan
 from typing import Final, NamedTuple
 
-from benchlib.domain.results import Answer, AnswerFailure
+from benchlib.domain.records import Answer, AnswerFailure
 from benchlib.domain.vocabulary import N_POINTS, FailureKind
 
 _LONGEST_TEXT: Final = 20_000

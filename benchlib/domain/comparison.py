@@ -11,6 +11,7 @@ from typing import TypedDict, cast
 
 import numpy as np
 
+from benchlib.domain.arrays import FloatArray
 from benchlib.domain.one_sample import OneSample, compute_one_sample
 from benchlib.domain.panels import (
     Contrasts,
@@ -23,7 +24,7 @@ from benchlib.domain.panels import (
     stack_scores,
 )
 from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
-from benchlib.domain.ratings import Cells, FloatArray
+from benchlib.domain.ratings import Cells
 from benchlib.domain.shared_runs import SharedRuns
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,

@@ -6,6 +6,7 @@ from typing import TypedDict, cast
 
 import numpy as np
 
+from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.ordinal import StratifiedCliffs, compute_stratified_cliffs
 from benchlib.domain.panels import (
     Contrasts,
@@ -24,7 +25,7 @@ from benchlib.domain.permutation import (
     compute_permutation_tests,
 )
 from benchlib.domain.persona_scores import Grouping, compute_grouping
-from benchlib.domain.ratings import BoolArray, Cells, FloatArray, IntArray
+from benchlib.domain.ratings import Cells
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,

@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from benchlib.domain.ratings import FloatArray, IntArray
+from benchlib.domain.arrays import FloatArray, IntArray
 from benchlib.domain.vocabulary import N_POINTS
 
 LOW_MASS: Final = 0.9

@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 
+from benchlib.domain.arrays import FloatArray
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.forest_rows import (
     Forest,
@@ -28,7 +29,7 @@ from benchlib.domain.pooling import (
     pool_independent,
     pool_trait_population,
 )
-from benchlib.domain.ratings import Cells, FloatArray, take_traits
+from benchlib.domain.ratings import Cells, take_traits
 from benchlib.domain.significance import (
     Moments,
     Status,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.ordinal import (
     CliffsDelta,
@@ -23,7 +24,7 @@ from benchlib.domain.panels import (
 )
 from benchlib.domain.permutation import DEFAULT_N_PERM, compute_max_t_p
 from benchlib.domain.pooling import MetaMethod, covariance_of_means
-from benchlib.domain.ratings import BoolArray, Cells, FloatArray, IntArray
+from benchlib.domain.ratings import Cells
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 import numpy as np
 import scipy
 
+from benchlib.domain.arrays import IntArray
 from benchlib.domain.ordinal import KruskalWallis, compute_kruskal_levels, rank_levels
 from benchlib.domain.panels import (
     Panel,
@@ -17,7 +18,7 @@ from benchlib.domain.panels import (
     stack_scores,
 )
 from benchlib.domain.persona_scores import Grouping, compute_grouping
-from benchlib.domain.ratings import Cells, IntArray
+from benchlib.domain.ratings import Cells
 from benchlib.domain.significance import (
     DEFAULT_ALPHA,
     LOW_N,

@@ -12,7 +12,8 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from benchlib.domain.ratings import Cells, FloatArray, IntArray
+from benchlib.domain.arrays import FloatArray, IntArray
+from benchlib.domain.ratings import Cells
 from benchlib.domain.significance import CONFIDENCE, t_quantile, t_two_sided
 from benchlib.domain.vocabulary import N_POINTS
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.persona_scores import (
     Grouping,
@@ -13,7 +14,7 @@ from benchlib.domain.persona_scores import (
     compute_grouping,
     compute_persona_scores,
 )
-from benchlib.domain.ratings import BoolArray, Cells, FloatArray, IntArray, select_traits
+from benchlib.domain.ratings import Cells, select_traits
 from benchlib.domain.significance import FdrMethod, Moments, compute_q_values, compute_welch
 
 

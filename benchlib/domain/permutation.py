@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import BoolArray, FloatArray, IntArray
 from benchlib.domain.significance import Moments, compute_moments, compute_welch
 
 DEFAULT_N_PERM: Final = 2_000

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import scipy
 
+from benchlib.domain.arrays import BoolArray, FloatArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import BoolArray, FloatArray
 from benchlib.domain.significance import CONFIDENCE, none_if_nan, t_quantile, t_two_sided
 
 MetaMethod = Literal["dl", "pm", "reml"]

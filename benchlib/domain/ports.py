@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from benchlib.domain.results import Answer, AnswerFailure, EngineReport, Question
+from benchlib.domain.records import Answer, AnswerFailure, EngineReport, Question
 
 
 class ModelClient(Protocol):

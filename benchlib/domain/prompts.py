@@ -13,7 +13,7 @@ from typing import Final
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.prompt_wording import ENGLISH, WORDINGS
-from benchlib.domain.results import PersonaRecord, Question, TraitRecord, WorkItem
+from benchlib.domain.records import PersonaRecord, Question, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import (
     SCALE_ORDERS,
     UNKNOWN_CATEGORY,

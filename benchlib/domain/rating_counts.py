@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchlib.domain.answer_grid import AnswerGrid
+from benchlib.domain.arrays import IntArray
 from benchlib.domain.errors import RatingOutOfScale
-from benchlib.domain.ratings import IntArray
 from benchlib.domain.vocabulary import UNKNOWN_TRAIT_CATEGORY
 
 

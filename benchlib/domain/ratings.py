@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from benchlib.domain.answer_grid import AnswerGrid
+from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.vocabulary import (
     N_POINTS,
@@ -20,10 +21,6 @@ from benchlib.domain.vocabulary import (
     UNKNOWN_CATEGORY,
     UNKNOWN_TRAIT_CATEGORY,
 )
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 MIN_RATED_SHARE = 0.5
 """A persona enters a panel if at least this share of the panel's traits is rated."""

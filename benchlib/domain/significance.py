@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from benchlib.domain.ratings import FloatArray, IntArray
+from benchlib.domain.arrays import FloatArray, IntArray
 
 Status = Literal["ok", "low_n", "n_lt_2", "zero_variance", "no_data"]
 Verdict = Literal["biased", "negligible", "equivalent", "inconclusive"]

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from benchlib.domain.results import TraitRecord
+from benchlib.domain.records import TraitRecord
 from benchlib.domain.tables import (
     Problems,
     TextColumn,

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from benchlib.domain.results import PersonaRecord, TraitRecord, WorkItem
+from benchlib.domain.records import PersonaRecord, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, ScaleMode
 
 _ORDER_SALT: Final = 0x1F83D9ABFB41BD6B

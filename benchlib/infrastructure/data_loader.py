@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchlib.domain.answer_grid import AnswerGrid
 from benchlib.domain.distributions import DistributionSums
 from benchlib.domain.ratings import Cells, compute_cells
-from benchlib.domain.results import RunRecord, TraitRecord
+from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_CATEGORY
 from benchlib.infrastructure.answer_reader import mark_given_up, read_answers

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchlib.domain.distributions import DistributionSums
-from benchlib.domain.results import RunRecord
+from benchlib.domain.records import RunRecord
 from benchlib.infrastructure.answer_reader import StoredAnswers
 
 _log = logging.getLogger(__name__)

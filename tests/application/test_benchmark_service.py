@@ -4,7 +4,7 @@ from sqlalchemy import text
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import StartBenchmark, start_benchmark
 from benchlib.domain.errors import InvalidInput, NotFound, ReadOnly, WrongState
-from benchlib.domain.results import Answer, AnswerFilter
+from benchlib.domain.records import Answer, AnswerFilter
 from benchlib.infrastructure.storage import traits
 from benchlib.infrastructure.storage.engine import open_store
 from benchlib.settings import Settings, get_settings

@@ -12,7 +12,7 @@ from benchlib.domain.answers import (
     parse_rating_text,
     parse_structured,
 )
-from benchlib.domain.results import Answer, AnswerFailure
+from benchlib.domain.records import Answer, AnswerFailure
 from benchlib.domain.vocabulary import FailureKind
 
 

@@ -14,7 +14,7 @@ from benchlib.domain.prompts import (
     render_persona,
     render_question,
 )
-from benchlib.domain.results import PersonaRecord, TraitRecord, WorkItem
+from benchlib.domain.records import PersonaRecord, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, AnswerMode, Language
 
 LANGUAGES: tuple[Language, ...] = get_args(Language)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.results import TraitRecord
+from benchlib.domain.records import TraitRecord
 from benchlib.domain.traits import (
     DEFAULT_QUESTIONS,
     TRAIT_COLUMNS,

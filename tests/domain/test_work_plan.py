@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchlib.domain.results import PersonaRecord, TraitRecord
+from benchlib.domain.records import PersonaRecord, TraitRecord
 from benchlib.domain.vocabulary import SCALE_ORDERS
 from benchlib.domain.work_plan import CompletedKeys, count_items, pack_key, work_plan
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from benchlib.domain.errors import EngineChanged, EngineFault, EngineNotReachable
-from benchlib.domain.results import Answer, AnswerFailure, AnswerFilter
+from benchlib.domain.records import Answer, AnswerFailure, AnswerFilter
 from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.execution import executor
 from benchlib.infrastructure.execution.executor import execute_benchmark_run

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from benchlib.domain.errors import StoreError
 from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.results import RunConfig
+from benchlib.domain.records import RunConfig
 from benchlib.domain.traits import TraitDraft
 from benchlib.domain.work_plan import count_items
 from benchlib.infrastructure.logs import LogFormatter, set_up_logs

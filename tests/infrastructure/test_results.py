@@ -1,4 +1,4 @@
-from benchlib.domain.results import Answer, AnswerFilter
+from benchlib.domain.records import Answer, AnswerFilter
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.infrastructure.storage import results
 from tests.samples import add_run, claim, worksite

@@ -14,7 +14,7 @@ import pytest
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.results import AnswerFilter
+from benchlib.domain.records import AnswerFilter
 from benchlib.domain.run_state import RESUMABLE
 from benchlib.infrastructure.execution import executor
 from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run

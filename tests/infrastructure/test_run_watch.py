@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchlib.domain.results import Answer
+from benchlib.domain.records import Answer
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.infrastructure.execution.run_watch import RunWatch

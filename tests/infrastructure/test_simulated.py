@@ -7,8 +7,7 @@ import pytest
 
 from benchlib.domain.errors import EngineFault, InvalidInput
 from benchlib.domain.ports import ModelClient
-from benchlib.domain.response_model import PlantedModel
-from benchlib.domain.results import (
+from benchlib.domain.records import (
     Answer,
     AnswerFailure,
     PersonaRecord,
@@ -16,6 +15,7 @@ from benchlib.domain.results import (
     TraitRecord,
     WorkItem,
 )
+from benchlib.domain.response_model import PlantedModel
 from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.execution.simulated import SimulatedClient
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchlib.domain.errors import EngineChanged, EngineFault, EngineNotReachable, InvalidInput
 from benchlib.domain.prompts import PromptBook
-from benchlib.domain.results import (
+from benchlib.domain.records import (
     Answer,
     AnswerFailure,
     PersonaRecord,

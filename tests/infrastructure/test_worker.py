@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from benchlib.domain.errors import StoreError
-from benchlib.domain.results import Answer
+from benchlib.domain.records import Answer
 from benchlib.infrastructure.execution.worker import Worker, is_dead, process_name
 from benchlib.infrastructure.storage import runs
 from tests.samples import Clock, add_run, claim, get_run, worksite

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchlib.domain.results import AnswerFilter
+from benchlib.domain.records import AnswerFilter
 from benchlib.presentation import exports
 from tests.pages.conftest import figure, metric, settled, texts
 

@@ -11,7 +11,7 @@ import benchlib
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.process_figures import ProcessWatch
 from benchlib.domain.errors import StoreError
-from benchlib.domain.results import Answer
+from benchlib.domain.records import Answer
 from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run
 from benchlib.infrastructure.execution.worker import Worker
 from benchlib.infrastructure.storage import runs

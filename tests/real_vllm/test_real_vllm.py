@@ -18,7 +18,7 @@ import pytest
 from benchlib import bootstrap
 from benchlib.application.commands import start_benchmark
 from benchlib.domain.prompts import PromptBook
-from benchlib.domain.results import (
+from benchlib.domain.records import (
     Answer,
     AnswerFailure,
     AnswerFilter,

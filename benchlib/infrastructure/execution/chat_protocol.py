@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from benchlib.domain.answers import answer_from_logprobs, parse_rating_text, parse_structured
-from benchlib.domain.results import Answer, AnswerFailure, Question
+from benchlib.domain.records import Answer, AnswerFailure, Question
 from benchlib.domain.vocabulary import AnswerMode, FailureKind
 
 Route = Literal["batch", "single"]

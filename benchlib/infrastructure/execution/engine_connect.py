@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from benchlib.domain.errors import EngineFault, EngineNotReachable
-from benchlib.domain.results import Answer, EngineReport
+from benchlib.domain.records import Answer, EngineReport
 from benchlib.domain.vocabulary import AnswerMode
 from benchlib.infrastructure.execution.chat_protocol import REFUSED, AskPlan
 from benchlib.infrastructure.execution.engine_http import EngineHttp, Reply

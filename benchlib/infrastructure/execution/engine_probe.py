@@ -14,7 +14,7 @@ import orjson
 
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.prompts import PromptBook
-from benchlib.domain.results import Answer, PersonaRecord, Question, TraitRecord, WorkItem
+from benchlib.domain.records import Answer, PersonaRecord, Question, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, AnswerMode, FailureKind
 from benchlib.infrastructure.execution.chat_protocol import (
     PATHS,

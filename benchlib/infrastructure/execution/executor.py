@@ -24,7 +24,7 @@ from benchlib.domain.errors import (
 )
 from benchlib.domain.ports import ModelClient
 from benchlib.domain.prompts import PromptBook
-from benchlib.domain.results import Question, RunConfig, RunRecord, WorkItem
+from benchlib.domain.records import Question, RunConfig, RunRecord, WorkItem
 from benchlib.domain.run_state import final_status
 from benchlib.domain.traits import traits_hash
 from benchlib.domain.vocabulary import RunStatus

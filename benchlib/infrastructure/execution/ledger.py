@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from benchlib.domain.errors import EngineFault
-from benchlib.domain.results import Answer, AnswerFailure, Question, WorkItem
+from benchlib.domain.records import Answer, AnswerFailure, Question, WorkItem
 from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.storage import results, runs
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import benchlib
 from benchlib.domain.errors import WrongState
 from benchlib.domain.prompts import PROMPT_VERSION, prompt_template_hash
-from benchlib.domain.results import EngineReport, RunRecord
+from benchlib.domain.records import EngineReport, RunRecord
 
 ORDER_OF_WORK: Final = (
     "persona by persona in the order of the dataset, each with all traits in the order of the run; "

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Final, Literal, NamedTuple
 
 from benchlib.domain.ports import ModelClient
-from benchlib.domain.results import RunRecord
+from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.execution.engine_pool import AddressState
 from benchlib.infrastructure.execution.vllm_client import VllmClient

@@ -7,13 +7,13 @@ from hashlib import blake2b
 from typing import Final
 
 from benchlib.domain.errors import EngineFault, InvalidInput
+from benchlib.domain.records import Answer, AnswerFailure, EngineReport, Question, TraitRecord
 from benchlib.domain.response_model import (
     PlantedAnswers,
     PlantedModel,
     PlantedPersona,
     PlantedTrait,
 )
-from benchlib.domain.results import Answer, AnswerFailure, EngineReport, Question, TraitRecord
 from benchlib.domain.vocabulary import N_POINTS, AnswerMode, FailureKind
 
 SIMULATED_MODEL_NAME: Final = "simulated-rater"

@@ -13,7 +13,7 @@ from typing import Final, Self
 import aiohttp
 
 from benchlib.domain.errors import EngineChanged, EngineFault
-from benchlib.domain.results import Answer, AnswerFailure, Question
+from benchlib.domain.records import Answer, AnswerFailure, Question
 from benchlib.domain.vocabulary import AnswerMode, FailureKind
 from benchlib.infrastructure.execution.chat_protocol import (
     PATHS,

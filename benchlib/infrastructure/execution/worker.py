@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchlib.domain.errors import BenchlibError, NotFound, WrongState
-from benchlib.domain.results import RunRecord
+from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import is_stale
 from benchlib.domain.users import DASHBOARD
 from benchlib.domain.vocabulary import RunStatus

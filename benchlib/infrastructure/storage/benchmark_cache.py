@@ -12,7 +12,7 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 
-from benchlib.domain.results import DatasetRecord, RunRecord
+from benchlib.domain.records import DatasetRecord, RunRecord
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 

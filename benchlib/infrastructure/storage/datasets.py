@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 
 from benchlib.domain.errors import InvalidInput, NotFound, WrongState
 from benchlib.domain.personas import PersonaDraft, order_categories
-from benchlib.domain.results import DatasetRecord, PersonaRecord
+from benchlib.domain.records import DatasetRecord, PersonaRecord
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.storage.models import BenchmarkRun, Dataset, DatasetMember, Persona

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from benchlib.domain.results import (
+from benchlib.domain.records import (
     EVERYTHING,
     Answer,
     AnswerFailure,

@@ -10,7 +10,7 @@ from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, delete, select, update
 
 from benchlib.domain.errors import NotFound
-from benchlib.domain.results import RunConfig, RunRecord
+from benchlib.domain.records import RunConfig, RunRecord
 from benchlib.domain.run_state import ACTIVE, check_move
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.storage.models import (

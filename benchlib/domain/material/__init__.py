@@ -1,0 +1,1 @@
+"""What runs are made of: personas and traits."""

@@ -1,0 +1,1 @@
+"""A rater with planted effects, and the exact truth about it."""

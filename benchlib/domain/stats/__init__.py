@@ -1,0 +1,1 @@
+"""Statistics on arrays: numbers in, numbers out; knows no run."""
