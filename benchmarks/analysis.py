@@ -139,7 +139,7 @@ def measure_row_level(n_personas: int) -> dict[str, Any]:
     """Measure the usual way on the same data."""
     import warnings
 
-    from benchlib.domain.permutation import DEFAULT_N_PERM
+    from benchlib.domain.stats.permutation import DEFAULT_N_PERM
     from benchmarks import row_level
     from benchmarks.store import CATEGORIES, open_benchmark_store
 

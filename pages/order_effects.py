@@ -3,7 +3,7 @@
 import streamlit as st
 
 from benchlib.application.payloads import RunDetail
-from benchlib.domain.agreement import ChiSquareTest
+from benchlib.domain.stats.agreement import ChiSquareTest
 from benchlib.presentation.figures.distributions import distribution_figure, distributions_by_figure
 from benchlib.presentation.figures.order_effects import (
     agreement_figure,

@@ -11,8 +11,8 @@ from benchlib.domain.distributions import DistributionSummary
 from benchlib.domain.forest_rows import Forest
 from benchlib.domain.metrics import AttributeMean
 from benchlib.domain.omnibus import Omnibus
-from benchlib.domain.planning import RunPlan
-from benchlib.domain.significance import FdrMethod
+from benchlib.domain.stats.power import RunPlan
+from benchlib.domain.stats.welch import FdrMethod
 from benchlib.domain.styles import Styles
 
 HealthStatus = Literal["ok", "warn", "bad"]

@@ -23,10 +23,10 @@ from benchlib.domain.errors import InvalidInput
 from benchlib.domain.forest_rows import ForestRow
 from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.panels import compute_panel
-from benchlib.domain.permutation import DEFAULT_N_PERM
 from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
-from benchlib.domain.significance import (
+from benchlib.domain.stats.permutation import DEFAULT_N_PERM
+from benchlib.domain.stats.welch import (
     DEFAULT_SESOI,
     FdrMethod,
     Verdict,

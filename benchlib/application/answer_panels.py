@@ -32,7 +32,7 @@ from benchlib.domain.metrics import (
     summarise_rating_by,
 )
 from benchlib.domain.panels import compute_panel
-from benchlib.domain.significance import DEFAULT_ALPHA
+from benchlib.domain.stats.welch import DEFAULT_ALPHA
 from benchlib.domain.styles import compute_missing_rates, compute_response_styles
 from benchlib.infrastructure.data_loader import LoadedRun
 

@@ -30,7 +30,7 @@ from benchlib.domain.shared_runs import (
     SharedRuns,
     compute_shared_runs,
 )
-from benchlib.domain.significance import DEFAULT_ALPHA, FdrMethod
+from benchlib.domain.stats.welch import DEFAULT_ALPHA, FdrMethod
 from benchlib.infrastructure.data_loader import LoadedRun
 from benchlib.infrastructure.storage import runs
 

@@ -30,9 +30,9 @@ from benchlib.domain.forest import compute_all_forests, compute_forest
 from benchlib.domain.forest_study import ForestOptions
 from benchlib.domain.omnibus import compute_omnibus, compute_omnibus_by_category
 from benchlib.domain.panels import compute_panel
-from benchlib.domain.permutation import DEFAULT_N_PERM
-from benchlib.domain.pooling import MetaMethod
-from benchlib.domain.significance import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod
+from benchlib.domain.stats.permutation import DEFAULT_N_PERM
+from benchlib.domain.stats.pooling import MetaMethod
+from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod
 from benchlib.infrastructure.data_loader import LoadedRun
 
 

@@ -28,9 +28,9 @@ from benchlib.domain.components import compute_variance_components
 from benchlib.domain.counterfactual import compute_counterfactuals
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.panels import compute_panel
-from benchlib.domain.permutation import DEFAULT_N_PERM
 from benchlib.domain.records import RunRecord, TraitRecord
-from benchlib.domain.significance import DEFAULT_ALPHA
+from benchlib.domain.stats.permutation import DEFAULT_N_PERM
+from benchlib.domain.stats.welch import DEFAULT_ALPHA
 from benchlib.domain.users import Role
 from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.cache_warming import (

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchlib.application.analysis_payloads import PlannedAttribute, PlannedCategory, Planning
-from benchlib.domain.planning import (
+from benchlib.domain.stats.power import (
     DEFAULT_POWER,
     DEFAULT_SD_PERSONA,
     DEFAULT_SD_RESIDUAL,
     RunPlan,
     compute_run_plan,
 )
-from benchlib.domain.significance import DEFAULT_ALPHA, DEFAULT_SESOI
+from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.infrastructure.data_loader import attribute_names
 

@@ -14,7 +14,7 @@ import numpy as np
 from benchlib.domain.arrays import BoolArray, FloatArray
 from benchlib.domain.panels import Contrasts, Panel, compute_panel, prepare_contrasts
 from benchlib.domain.ratings import Cells
-from benchlib.domain.significance import (
+from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     ZERO_VARIANCE,
     Status,

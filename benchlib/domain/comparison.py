@@ -12,7 +12,6 @@ from typing import TypedDict, cast
 import numpy as np
 
 from benchlib.domain.arrays import FloatArray
-from benchlib.domain.one_sample import OneSample, compute_one_sample
 from benchlib.domain.panels import (
     Contrasts,
     Panel,
@@ -26,7 +25,8 @@ from benchlib.domain.panels import (
 from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
 from benchlib.domain.ratings import Cells
 from benchlib.domain.shared_runs import SharedRuns
-from benchlib.domain.significance import (
+from benchlib.domain.stats.one_sample import OneSample, compute_one_sample
+from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     FdrMethod,
     Moments,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from benchlib.domain.panels import compute_panel
 from benchlib.domain.persona_scores import compute_grouping
 from benchlib.domain.ratings import Cells
-from benchlib.domain.significance import Status, compute_moments_and_residuals
+from benchlib.domain.stats.welch import Status, compute_moments_and_residuals
 
 
 class VarianceComponents(TypedDict):

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike
 
 from benchlib.domain.arrays import FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.one_sample import OneSample, compute_one_sample
-from benchlib.domain.permutation import DEFAULT_N_PERM, MAX_ASSIGNMENTS
 from benchlib.domain.ratings import MIN_RATED_SHARE, Cells
-from benchlib.domain.significance import (
+from benchlib.domain.stats.one_sample import OneSample, compute_one_sample
+from benchlib.domain.stats.permutation import DEFAULT_N_PERM, MAX_ASSIGNMENTS
+from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     Status,
     compute_q_values,

@@ -7,7 +7,6 @@ from typing import TypedDict, cast
 import numpy as np
 
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.ordinal import StratifiedCliffs, compute_stratified_cliffs
 from benchlib.domain.panels import (
     Contrasts,
     Panel,
@@ -18,15 +17,16 @@ from benchlib.domain.panels import (
     prepare_contrasts,
     stack_scores,
 )
-from benchlib.domain.permutation import (
+from benchlib.domain.persona_scores import Grouping, compute_grouping
+from benchlib.domain.ratings import Cells
+from benchlib.domain.stats.permutation import (
     DEFAULT_N_PERM,
     Labels,
     PermutationTest,
     compute_permutation_tests,
 )
-from benchlib.domain.persona_scores import Grouping, compute_grouping
-from benchlib.domain.ratings import Cells
-from benchlib.domain.significance import (
+from benchlib.domain.stats.ranks import StratifiedCliffs, compute_stratified_cliffs
+from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,
     Moments,

@@ -24,13 +24,13 @@ from benchlib.domain.forest_study import (
 )
 from benchlib.domain.panels import Contrasts, Panel, stack_scores
 from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
-from benchlib.domain.pooling import (
+from benchlib.domain.ratings import Cells, take_traits
+from benchlib.domain.stats.pooling import (
     TraitPopulationEffect,
     pool_independent,
     pool_trait_population,
 )
-from benchlib.domain.ratings import Cells, take_traits
-from benchlib.domain.significance import (
+from benchlib.domain.stats.welch import (
     Moments,
     Status,
     compute_equivalence,

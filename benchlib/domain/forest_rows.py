@@ -2,8 +2,8 @@
 
 from typing import TypedDict
 
-from benchlib.domain.pooling import MetaMethod
-from benchlib.domain.significance import Status, Verdict
+from benchlib.domain.stats.pooling import MetaMethod
+from benchlib.domain.stats.welch import Status, Verdict
 
 
 class ForestRow(TypedDict):

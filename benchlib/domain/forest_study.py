@@ -7,13 +7,6 @@ import numpy as np
 
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ordinal import (
-    CliffsDelta,
-    MannWhitney,
-    compute_cliffs_delta,
-    compute_histograms,
-    compute_mann_whitney,
-)
 from benchlib.domain.panels import (
     Contrasts,
     Panel,
@@ -22,10 +15,17 @@ from benchlib.domain.panels import (
     find_panel,
     prepare_contrasts,
 )
-from benchlib.domain.permutation import DEFAULT_N_PERM, compute_max_t_p
-from benchlib.domain.pooling import MetaMethod, covariance_of_means
 from benchlib.domain.ratings import Cells
-from benchlib.domain.significance import (
+from benchlib.domain.stats.permutation import DEFAULT_N_PERM, compute_max_t_p
+from benchlib.domain.stats.pooling import MetaMethod, covariance_of_means
+from benchlib.domain.stats.ranks import (
+    CliffsDelta,
+    MannWhitney,
+    compute_cliffs_delta,
+    compute_histograms,
+    compute_mann_whitney,
+)
+from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,
     Moments,

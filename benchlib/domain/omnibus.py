@@ -8,7 +8,6 @@ import numpy as np
 import scipy
 
 from benchlib.domain.arrays import IntArray
-from benchlib.domain.ordinal import KruskalWallis, compute_kruskal_levels, rank_levels
 from benchlib.domain.panels import (
     Panel,
     compute_panels,
@@ -19,7 +18,8 @@ from benchlib.domain.panels import (
 )
 from benchlib.domain.persona_scores import Grouping, compute_grouping
 from benchlib.domain.ratings import Cells
-from benchlib.domain.significance import (
+from benchlib.domain.stats.ranks import KruskalWallis, compute_kruskal_levels, rank_levels
+from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     LOW_N,
     Moments,

@@ -9,7 +9,7 @@ from benchlib.domain.answer_grid import GIVEN_UP, AnswerGrid
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import RatingOutOfScale
 from benchlib.domain.ratings import is_reversed
-from benchlib.domain.significance import CONFIDENCE, t_quantile
+from benchlib.domain.stats.welch import CONFIDENCE, t_quantile
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_TRAIT_CATEGORY
 
 

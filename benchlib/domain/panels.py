@@ -15,7 +15,7 @@ from benchlib.domain.persona_scores import (
     compute_persona_scores,
 )
 from benchlib.domain.ratings import Cells, select_traits
-from benchlib.domain.significance import FdrMethod, Moments, compute_q_values, compute_welch
+from benchlib.domain.stats.welch import FdrMethod, Moments, compute_q_values, compute_welch
 
 
 @dataclass(frozen=True, slots=True, eq=False)

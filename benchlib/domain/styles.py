@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from benchlib.domain.answer_grid import GIVEN_UP, AnswerGrid
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.one_sample import compute_one_sample
 from benchlib.domain.panels import Contrasts, correct_together, prepare_contrasts
 from benchlib.domain.persona_scores import PersonaScores
 from benchlib.domain.ratings import MIN_RATED_SHARE, Cells, take_personas
-from benchlib.domain.significance import (
+from benchlib.domain.stats.one_sample import compute_one_sample
+from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     Status,
     compute_moments,

@@ -15,7 +15,7 @@ from benchlib.application.analysis_payloads import (
     OrderPanel,
 )
 from benchlib.application.payloads import RunDetail
-from benchlib.domain.significance import FdrMethod
+from benchlib.domain.stats.welch import FdrMethod
 from benchlib.presentation import exports
 from benchlib.presentation.figures.deltas import deltas_figure
 from benchlib.presentation.figures.forest import forest_figure

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
-from benchlib.domain.agreement import Agreement, Estimate
 from benchlib.domain.metrics import RatingHistogram, TraitCategoryHistogram
 from benchlib.domain.order_effects import OrderEffectMetrics
+from benchlib.domain.stats.agreement import Agreement, Estimate
 
 AGREEMENT: Final = (
     ("kappa", "Cohen's kappa, quadratic"),

@@ -18,8 +18,8 @@ from benchlib.domain.forest import compute_forest
 from benchlib.domain.forest_study import ForestOptions
 from benchlib.domain.omnibus import compute_omnibus
 from benchlib.domain.order_effects import compute_order_effect_metrics
-from benchlib.domain.planning import compute_run_plan
 from benchlib.domain.ratings import compute_cells
+from benchlib.domain.stats.power import compute_run_plan
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs

@@ -11,7 +11,7 @@ from benchlib.domain.deltas import compute_all_deltas, compute_deltas
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.persona_scores import compute_persona_scores
 from benchlib.domain.ratings import compute_cells
-from benchlib.domain.significance import compute_q_values
+from benchlib.domain.stats.welch import compute_q_values
 from tests.domain.frames import cells_of, law, random_run, small_runs, two_groups
 from tests.domain.oracle import close, load_case
 

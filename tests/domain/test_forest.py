@@ -9,9 +9,9 @@ from benchlib.domain.deltas import compute_all_deltas, compute_deltas
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.forest import compute_all_forests, compute_forest
 from benchlib.domain.forest_study import ForestOptions
-from benchlib.domain.ordinal import compute_cliffs_delta, compute_mann_whitney
 from benchlib.domain.ratings import compute_cells
-from benchlib.domain.significance import compute_q_values
+from benchlib.domain.stats.ranks import compute_cliffs_delta, compute_mann_whitney
+from benchlib.domain.stats.welch import compute_q_values
 from tests.domain.frames import cells_of, law, random_run, ratings_of, small_runs, two_groups
 from tests.domain.oracle import close, load_case
 

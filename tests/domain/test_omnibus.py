@@ -13,7 +13,7 @@ from benchlib.domain.errors import InvalidInput
 from benchlib.domain.omnibus import compute_anova, compute_omnibus, compute_omnibus_by_category
 from benchlib.domain.persona_scores import compute_persona_scores
 from benchlib.domain.ratings import compute_cells
-from benchlib.domain.significance import compute_moments, compute_q_values
+from benchlib.domain.stats.welch import compute_moments, compute_q_values
 from tests.domain.frames import cells_of, law, random_run, small_runs
 from tests.domain.oracle import load_case
 

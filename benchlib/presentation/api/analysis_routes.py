@@ -11,9 +11,9 @@ from pydantic import BaseModel, BeforeValidator, Field
 from benchlib.application.analysis_tables import MAX_N_PERM
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.run_design import RunDesign
-from benchlib.domain.permutation import DEFAULT_N_PERM
-from benchlib.domain.pooling import MetaMethod
-from benchlib.domain.significance import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod
+from benchlib.domain.stats.permutation import DEFAULT_N_PERM
+from benchlib.domain.stats.pooling import MetaMethod
+from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod
 
 Id = Annotated[int, Path(ge=1, lt=2**31)]
 Name = Annotated[str, Field(max_length=500)]

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.domain.significance import FdrMethod
+from benchlib.domain.stats.welch import FdrMethod
 from benchlib.presentation.api.analysis_routes import (
     Level,
     OptionalName,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.significance import Moments, compute_moments, compute_welch
+from benchlib.domain.stats.welch import Moments, compute_moments, compute_welch
 
 DEFAULT_N_PERM: Final = 2_000
 MAX_ASSIGNMENTS: Final = 20_000

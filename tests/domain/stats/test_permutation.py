@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.permutation import (
+from benchlib.domain.stats.permutation import (
     Labels,
     compute_max_t_p,
     compute_permutation_tests,
     exact_permutation_p,
 )
-from benchlib.domain.significance import compute_welch, moments_of
+from benchlib.domain.stats.welch import compute_welch, moments_of
 from tests.domain.frames import law
 from tests.domain.oracle import close, load_case
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchlib.domain.significance import (
+from benchlib.domain.stats.welch import (
     CONFIDENCE,
     LOW_N,
     Status,

@@ -8,8 +8,12 @@ from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.pooling import covariance_of_means, pool_independent, pool_trait_population
-from benchlib.domain.significance import compute_welch, moments_of
+from benchlib.domain.stats.pooling import (
+    covariance_of_means,
+    pool_independent,
+    pool_trait_population,
+)
+from benchlib.domain.stats.welch import compute_welch, moments_of
 from tests.domain.frames import law
 from tests.domain.oracle import load_case
 

@@ -5,7 +5,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestIndPower
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.planning import (
+from benchlib.domain.stats.power import (
     compute_equivalence_power,
     compute_mde,
     compute_n_for_delta,

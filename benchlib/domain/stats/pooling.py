@@ -13,7 +13,7 @@ import scipy
 
 from benchlib.domain.arrays import BoolArray, FloatArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.significance import CONFIDENCE, none_if_nan, t_quantile, t_two_sided
+from benchlib.domain.stats.welch import CONFIDENCE, none_if_nan, t_quantile, t_two_sided
 
 MetaMethod = Literal["dl", "pm", "reml"]
 

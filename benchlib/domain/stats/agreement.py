@@ -15,7 +15,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from benchlib.domain.arrays import FloatArray, IntArray
-from benchlib.domain.significance import CONFIDENCE, none_if_nan, t_quantile
+from benchlib.domain.stats.welch import CONFIDENCE, none_if_nan, t_quantile
 from benchlib.domain.vocabulary import N_POINTS
 
 KappaWeights = Literal["none", "linear", "quadratic"]

@@ -7,7 +7,11 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import SquareTable
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from benchlib.domain.agreement import (
+from benchlib.domain.errors import InvalidInput, RatingOutOfScale
+from benchlib.domain.metrics import compute_order_effect_metrics
+from benchlib.domain.order_pairs import compute_cluster_mean, compute_order_pairs
+from benchlib.domain.planted import PlantedDesign, PlantedModel
+from benchlib.domain.stats.agreement import (
     KAPPA_WEIGHTS,
     compute_agreement,
     compute_bowker,
@@ -16,10 +20,6 @@ from benchlib.domain.agreement import (
     compute_stuart_maxwell,
     compute_table_statistics,
 )
-from benchlib.domain.errors import InvalidInput, RatingOutOfScale
-from benchlib.domain.metrics import compute_order_effect_metrics
-from benchlib.domain.order_pairs import compute_cluster_mean, compute_order_pairs
-from benchlib.domain.planted import PlantedDesign, PlantedModel
 from tests.domain.frames import law
 from tests.domain.oracle import close, load_case
 

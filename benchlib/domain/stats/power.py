@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.significance import DEFAULT_ALPHA, DEFAULT_SESOI, t_quantile
+from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI, t_quantile
 
 DEFAULT_POWER = 0.8
 DEFAULT_SD_PERSONA = 0.25

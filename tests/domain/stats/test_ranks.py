@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.nonparametric import rank_compare_2ordinal
 
-from benchlib.domain.ordinal import (
+from benchlib.domain.stats.ranks import (
     compute_cliffs_delta,
     compute_histograms,
     compute_kruskal,
@@ -13,7 +13,7 @@ from benchlib.domain.ordinal import (
     compute_mann_whitney,
     compute_stratified_cliffs,
 )
-from benchlib.domain.significance import none_if_nan
+from benchlib.domain.stats.welch import none_if_nan
 from tests.domain.frames import cells_of, law, two_groups
 from tests.domain.oracle import close, load_case
 

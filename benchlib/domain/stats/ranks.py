@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from benchlib.domain.arrays import FloatArray, IntArray
 from benchlib.domain.ratings import Cells
-from benchlib.domain.significance import CONFIDENCE, t_quantile, t_two_sided
+from benchlib.domain.stats.welch import CONFIDENCE, t_quantile, t_two_sided
 from benchlib.domain.vocabulary import N_POINTS
 
 N_HALF_POINTS: Final = 2 * N_POINTS + 1

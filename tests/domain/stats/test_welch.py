@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.meta_analysis import effectsize_smd
 from statsmodels.stats.weightstats import ttost_ind
 
-from benchlib.domain.significance import (
+from benchlib.domain.stats.welch import (
     compute_equivalence,
     compute_hedges_g,
     compute_moments,
