@@ -32,9 +32,9 @@ from urllib.request import Request, urlopen
 
 from benchlib import bootstrap
 from benchlib.application.commands import start_benchmark
-from benchlib.domain.prompts import PromptBook
+from benchlib.domain.asking.prompts import PromptBook
+from benchlib.domain.asking.work_plan import CompletedKeys, work_plan
 from benchlib.domain.records import Question
-from benchlib.domain.work_plan import CompletedKeys, work_plan
 from benchlib.infrastructure.execution.vllm_server import VllmServer
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.settings import Settings

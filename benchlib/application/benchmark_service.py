@@ -28,8 +28,9 @@ from benchlib.application.payloads import (
 from benchlib.application.preflight import Preflight
 from benchlib.application.process_figures import ProcessFigures, ProcessWatch
 from benchlib.application.run_analysis import RunAnalysis
+from benchlib.domain.asking.prompts import PromptBook
+from benchlib.domain.asking.work_plan import count_items, work_plan
 from benchlib.domain.errors import InvalidInput, WrongState
-from benchlib.domain.prompts import PromptBook
 from benchlib.domain.records import (
     EVERYTHING,
     AnswerFilter,
@@ -44,7 +45,6 @@ from benchlib.domain.records import (
 from benchlib.domain.run_state import ACTIVE, RESUMABLE
 from benchlib.domain.users import OWNER, AuditRecord, Role, User
 from benchlib.domain.vocabulary import ScaleOrder
-from benchlib.domain.work_plan import count_items, work_plan
 from benchlib.infrastructure.execution import progress_tracker
 from benchlib.infrastructure.execution.progress_tracker import ProgressStatus
 from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME

@@ -4,10 +4,10 @@ from itertools import islice
 from statistics import mean
 from typing import Final
 
-from benchlib.domain.prompts import PromptBook
+from benchlib.domain.asking.prompts import PromptBook
+from benchlib.domain.asking.work_plan import count_items
 from benchlib.domain.records import Question, RunConfig, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, Language, RunStatus, ScaleOrder
-from benchlib.domain.work_plan import count_items
 from benchlib.infrastructure.storage import datasets, runs, traits
 from benchlib.infrastructure.storage.engine import Store
 

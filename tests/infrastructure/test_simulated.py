@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
+from benchlib.domain.asking.model_client import ModelClient
 from benchlib.domain.errors import EngineFault, InvalidInput
-from benchlib.domain.ports import ModelClient
 from benchlib.domain.records import (
     Answer,
     AnswerFailure,

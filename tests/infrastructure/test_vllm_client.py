@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.errors import EngineChanged, EngineFault, EngineNotReachable, InvalidInput
-from benchlib.domain.prompts import PromptBook
 from benchlib.domain.records import (
     Answer,
     AnswerFailure,

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import text
 
 from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.domain.asking.work_plan import count_items
 from benchlib.domain.personas import PersonaDraft
 from benchlib.domain.records import RunConfig
-from benchlib.domain.work_plan import count_items
 from benchlib.infrastructure.execution.executor import UNSTORED_SHARE
 from benchlib.infrastructure.storage import datasets, runs
 from benchlib.infrastructure.storage.engine import open_store

@@ -17,7 +17,7 @@ import pytest
 
 from benchlib import bootstrap
 from benchlib.application.commands import start_benchmark
-from benchlib.domain.prompts import PromptBook
+from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.records import (
     Answer,
     AnswerFailure,

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from benchlib.domain.answers import answer_from_logprobs, parse_rating_text, parse_structured
+from benchlib.domain.asking.answers import answer_from_logprobs, parse_rating_text, parse_structured
 from benchlib.domain.records import Answer, AnswerFailure, Question
 from benchlib.domain.vocabulary import AnswerMode, FailureKind
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import orjson
 
+from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.errors import EngineFault
-from benchlib.domain.prompts import PromptBook
 from benchlib.domain.records import Answer, PersonaRecord, Question, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, AnswerMode, FailureKind
 from benchlib.infrastructure.execution.chat_protocol import (

@@ -16,19 +16,19 @@ from itertools import islice
 from random import uniform
 from typing import Any, Final
 
+from benchlib.domain.asking.model_client import ModelClient
+from benchlib.domain.asking.prompts import PromptBook
+from benchlib.domain.asking.work_plan import work_plan
 from benchlib.domain.errors import (
     BenchlibError,
     EngineFault,
     EngineNotReachable,
     StoreError,
 )
-from benchlib.domain.ports import ModelClient
-from benchlib.domain.prompts import PromptBook
 from benchlib.domain.records import Question, RunConfig, RunRecord, WorkItem
 from benchlib.domain.run_state import final_status
 from benchlib.domain.traits import traits_hash
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.domain.work_plan import work_plan
 from benchlib.infrastructure.execution.engine_hosts import checked_addresses
 from benchlib.infrastructure.execution.ledger import Entry, Ledger
 from benchlib.infrastructure.execution.manifest import make_manifest

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any, Final
 
 import benchlib
+from benchlib.domain.asking.prompts import PROMPT_VERSION, prompt_template_hash
 from benchlib.domain.errors import WrongState
-from benchlib.domain.prompts import PROMPT_VERSION, prompt_template_hash
 from benchlib.domain.records import EngineReport, RunRecord
 
 ORDER_OF_WORK: Final = (

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypedDict
 
+from benchlib.domain.asking.work_plan import CompletedKeys
 from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.domain.work_plan import CompletedKeys
 from benchlib.infrastructure.storage import results, runs
 from benchlib.infrastructure.storage.engine import Store
 

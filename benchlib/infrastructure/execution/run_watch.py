@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Literal, NamedTuple
 
-from benchlib.domain.ports import ModelClient
+from benchlib.domain.asking.model_client import ModelClient
 from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.execution.engine_pool import AddressState

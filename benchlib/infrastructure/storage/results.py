@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from benchlib.domain.asking.work_plan import CompletedKeys
 from benchlib.domain.records import (
     EVERYTHING,
     Answer,
@@ -21,7 +22,6 @@ from benchlib.domain.records import (
     StoredFailure,
 )
 from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, FailureKind
-from benchlib.domain.work_plan import CompletedKeys
 from benchlib.infrastructure.storage.models import (
     PPB,
     AnswerText,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchlib.domain.answers import (
+from benchlib.domain.asking.answers import (
     RatingDistribution,
     answer_from_logprobs,
     distribution_from_logprobs,

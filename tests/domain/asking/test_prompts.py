@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchlib.domain.errors import InvalidInput
-from benchlib.domain.prompts import (
+from benchlib.domain.asking.prompts import (
     PromptBook,
     build_question,
     prompt_template_hash,
     render_persona,
     render_question,
 )
+from benchlib.domain.errors import InvalidInput
 from benchlib.domain.records import PersonaRecord, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, AnswerMode, Language
 
@@ -238,7 +238,7 @@ def test_a_book_renders_each_block_once(monkeypatch):
         calls.append(persona.uuid)
         return render_persona(persona, language)
 
-    monkeypatch.setattr("benchlib.domain.prompts.render_persona", counted)
+    monkeypatch.setattr("benchlib.domain.asking.prompts.render_persona", counted)
     book = PromptBook("en", "distribution")
     other = dataclasses.replace(PERSONA, uuid="p-8")
     for persona in (PERSONA, PERSONA, other, PERSONA):
@@ -247,7 +247,7 @@ def test_a_book_renders_each_block_once(monkeypatch):
 
 
 def test_the_memory_of_a_book_is_bounded(monkeypatch):
-    monkeypatch.setattr("benchlib.domain.prompts._MEMO_ENTRIES", 3)
+    monkeypatch.setattr("benchlib.domain.asking.prompts._MEMO_ENTRIES", 3)
     book = PromptBook("en", "distribution")
     for number in range(10):
         persona = dataclasses.replace(PERSONA, name=f"N{number}")
@@ -277,5 +277,5 @@ def test_the_template_hash_is_stable_and_follows_the_texts(monkeypatch):
     before = prompt_template_hash()
     assert before == prompt_template_hash()
     assert re.fullmatch("[0-9a-f]{64}", before)
-    monkeypatch.setattr("benchlib.domain.prompts.PROMPT_VERSION", "other")
+    monkeypatch.setattr("benchlib.domain.asking.prompts.PROMPT_VERSION", "other")
     assert prompt_template_hash() != before

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchlib.domain.asking.work_plan import CompletedKeys, count_items, pack_key, work_plan
 from benchlib.domain.records import PersonaRecord, TraitRecord
 from benchlib.domain.vocabulary import SCALE_ORDERS
-from benchlib.domain.work_plan import CompletedKeys, count_items, pack_key, work_plan
 
 
 def make_personas(n, first_id=1):

@@ -11,8 +11,8 @@ import unicodedata
 from hashlib import sha256
 from typing import Final
 
+from benchlib.domain.asking.wording import ENGLISH, WORDINGS
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.prompt_wording import ENGLISH, WORDINGS
 from benchlib.domain.records import PersonaRecord, Question, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import (
     SCALE_ORDERS,
