@@ -26,9 +26,9 @@ import aiohttp
 
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.asking.work_plan import CompletedKeys, count_items, work_plan
-from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import Answer, PersonaRecord, Question, RunConfig, TraitRecord
-from benchlib.domain.traits import TraitDraft
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.chat_protocol import PATHS, read_reply, request_body
 from benchlib.infrastructure.execution.executor import (

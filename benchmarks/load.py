@@ -134,7 +134,7 @@ def prepare(n_personas: int, seconds: Sequence[float], folder: Path) -> list[int
         The datasets for runs that take so many seconds each.
     """
     from benchlib import bootstrap
-    from benchlib.domain.personas import PersonaDraft
+    from benchlib.domain.material.personas import PersonaDraft
     from benchlib.infrastructure.storage import datasets
     from benchlib.settings import Settings
     from benchmarks.store import N_TRAITS, open_benchmark_store

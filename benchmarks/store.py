@@ -23,7 +23,8 @@ from time import perf_counter, process_time
 
 import numpy as np
 
-from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import (
     Answer,
     PersonaRecord,
@@ -32,7 +33,6 @@ from benchlib.domain.records import (
     TraitRecord,
     WorkItem,
 )
-from benchlib.domain.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store, open_store
 from benchlib.infrastructure.storage.results import Rated

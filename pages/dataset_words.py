@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 
 from benchlib.application.dataset_service import Composition
-from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import PersonaRecord, TraitRecord
 
 ENCODINGS: Final[Mapping[str, str | None]] = {

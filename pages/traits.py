@@ -3,8 +3,8 @@
 import streamlit as st
 
 from benchlib.application.dataset_service import TraitPreview
+from benchlib.domain.material.traits import DEFAULT_QUESTIONS, TraitDraft
 from benchlib.domain.records import TraitRecord
-from benchlib.domain.traits import DEFAULT_QUESTIONS, TraitDraft
 from pages import dataset_forms, dataset_words, widgets, words
 from pages.access import get_dataset_service
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import Answer, Question, RunConfig, WorkItem
-from benchlib.domain.traits import TraitDraft
 from benchlib.domain.vocabulary import SCALE_ORDERS, RunStatus
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.results import Rated

@@ -4,9 +4,9 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 from benchlib.domain.asking.work_plan import count_items
-from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import RunConfig
-from benchlib.domain.traits import TraitDraft
 from benchlib.infrastructure.execution.executor import Worksite
 from benchlib.infrastructure.storage import datasets, runs, traits
 from benchlib.settings import Settings

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 import pandas as pd
 
-from benchlib.domain.personas import PersonaTable, order_categories
+from benchlib.domain.material.personas import PersonaTable, order_categories
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 
 

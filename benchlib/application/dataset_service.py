@@ -19,15 +19,14 @@ from benchlib.application.designs import (
 )
 from benchlib.application.sample_data import load_sample_data
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.personas import (
+from benchlib.domain.material.personas import (
     PersonaDraft,
     check_personas,
     persona_columns,
     persona_rows,
 )
-from benchlib.domain.records import DatasetRecord, PersonaRecord, TraitRecord
-from benchlib.domain.tables import clean_text, shorten
-from benchlib.domain.traits import (
+from benchlib.domain.material.text_tables import clean_text, shorten
+from benchlib.domain.material.traits import (
     TRAIT_COLUMNS,
     TraitDraft,
     check_trait,
@@ -35,6 +34,7 @@ from benchlib.domain.traits import (
     same_wording,
     trait_row,
 )
+from benchlib.domain.records import DatasetRecord, PersonaRecord, TraitRecord
 from benchlib.domain.users import OWNER, Role, User
 from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.storage import datasets, traits

@@ -9,15 +9,15 @@ import pandas as pd
 from sqlmodel import Session
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.personas import PersonaDraft, content_uuid
-from benchlib.domain.sampling import (
+from benchlib.domain.material.personas import PersonaDraft, content_uuid
+from benchlib.domain.material.sampling import (
     balanced_positions,
     counterfactual_drafts,
     factorial_drafts,
     pool_positions,
     reality_positions,
 )
-from benchlib.domain.tables import clean_text, shorten
+from benchlib.domain.material.text_tables import clean_text, shorten
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.infrastructure.storage import datasets
 

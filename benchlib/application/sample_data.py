@@ -8,9 +8,9 @@ import numpy as np
 from sqlmodel import Session
 
 from benchlib.domain.errors import WrongState
-from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.sampling import counterfactual_drafts, factorial_drafts
-from benchlib.domain.traits import TraitDraft, check_traits
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.sampling import counterfactual_drafts, factorial_drafts
+from benchlib.domain.material.traits import TraitDraft, check_traits
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.infrastructure.table_files import read_table

@@ -10,7 +10,7 @@ from benchlib.application.commands import StartBenchmark
 from benchlib.application.dataset_service import DatasetService
 from benchlib.application.designs import PoolDesign
 from benchlib.domain.errors import EngineNotReachable, InvalidInput, NotAllowed, ReadOnly
-from benchlib.domain.traits import TraitDraft
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER, Role, User
 from benchlib.infrastructure.execution.vllm_server import VllmServer
 from benchlib.infrastructure.storage import audit

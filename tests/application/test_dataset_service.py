@@ -23,8 +23,8 @@ from benchlib.application.sample_data import (
     sample_traits,
 )
 from benchlib.domain.errors import InvalidInput, NotFound, ReadOnly, WrongState
-from benchlib.domain.sampling import cramers_v
-from benchlib.domain.traits import TraitDraft
+from benchlib.domain.material.sampling import cramers_v
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets
 from benchlib.infrastructure.storage.engine import open_store
 from tests.domain.frames import law

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.traits import TraitDraft
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.infrastructure.storage.engine import open_store
 from benchlib.settings import Settings

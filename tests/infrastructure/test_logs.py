@@ -14,9 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from benchlib.domain.asking.work_plan import count_items
 from benchlib.domain.errors import StoreError
-from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import RunConfig
-from benchlib.domain.traits import TraitDraft
 from benchlib.infrastructure.logs import LogFormatter, set_up_logs
 from benchlib.infrastructure.storage import datasets, runs, traits
 from benchlib.infrastructure.storage.engine import open_store

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import AnswerFilter
 from benchlib.domain.run_state import RESUMABLE
 from benchlib.infrastructure.execution import executor

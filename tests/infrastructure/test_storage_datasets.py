@@ -3,8 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchlib.domain.errors import InvalidInput, NotFound, WrongState
-from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.traits import TraitDraft, traits_hash
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.traits import TraitDraft, traits_hash
 from benchlib.infrastructure.storage import datasets, traits
 from tests.samples import NOW, add_run
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.asking.work_plan import count_items
-from benchlib.domain.personas import PersonaDraft
+from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import RunConfig
 from benchlib.infrastructure.execution.executor import UNSTORED_SHARE
 from benchlib.infrastructure.storage import datasets, runs

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
-from benchlib.domain.personas import PersonaDraft
-from benchlib.domain.traits import TraitDraft
+from benchlib.domain.material.personas import PersonaDraft
+from benchlib.domain.material.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.presentation.figures.deltas import deltas_figure
 from benchlib.presentation.figures.notes import SIMULATED

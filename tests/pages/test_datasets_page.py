@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchlib.domain.traits import TraitDraft
+from benchlib.domain.material.traits import TraitDraft
 from tests.pages.conftest import metric, settled, texts
 
 EVIL = ("[x](http://evil.example)", "<script>alert(1)</script>", ":material/home: $x$")

@@ -25,9 +25,9 @@ from benchlib.domain.errors import (
     EngineNotReachable,
     StoreError,
 )
+from benchlib.domain.material.traits import traits_hash
 from benchlib.domain.records import Question, RunConfig, RunRecord, WorkItem
 from benchlib.domain.run_state import final_status
-from benchlib.domain.traits import traits_hash
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.engine_hosts import checked_addresses
 from benchlib.infrastructure.execution.ledger import Entry, Ledger

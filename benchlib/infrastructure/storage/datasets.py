@@ -18,7 +18,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from benchlib.domain.errors import InvalidInput, NotFound, WrongState
-from benchlib.domain.personas import PersonaDraft, order_categories
+from benchlib.domain.material.personas import PersonaDraft, order_categories
 from benchlib.domain.records import DatasetRecord, PersonaRecord
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.infrastructure.storage.engine import Store

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from benchlib.domain.errors import InvalidInput, NotFound, WrongState
+from benchlib.domain.material.traits import TraitDraft, same_wording, traits_hash
 from benchlib.domain.records import TraitRecord
-from benchlib.domain.traits import TraitDraft, same_wording, traits_hash
 from benchlib.domain.vocabulary import Language, Valence
 from benchlib.infrastructure.storage.models import Trait
 

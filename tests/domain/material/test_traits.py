@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.records import TraitRecord
-from benchlib.domain.traits import (
+from benchlib.domain.material.traits import (
     DEFAULT_QUESTIONS,
     TRAIT_COLUMNS,
     TraitDraft,
@@ -15,6 +14,7 @@ from benchlib.domain.traits import (
     trait_row,
     traits_hash,
 )
+from benchlib.domain.records import TraitRecord
 from tests.domain.frames import law
 
 KIND = TraitDraft(

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchlib.domain.persona_links import check_links
-from benchlib.domain.tables import (
+from benchlib.domain.material.counterfactual_links import check_links
+from benchlib.domain.material.text_tables import (
     Problems,
     TextColumn,
     check_headers,

@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from benchlib.domain.records import TraitRecord
-from benchlib.domain.tables import (
+from benchlib.domain.material.text_tables import (
     Problems,
     TextColumn,
     check_headers,
@@ -20,6 +19,7 @@ from benchlib.domain.tables import (
     list_words,
     shorten,
 )
+from benchlib.domain.records import TraitRecord
 from benchlib.domain.vocabulary import UNKNOWN_TRAIT_CATEGORY, Language, Valence
 
 DEFAULT_QUESTIONS: Final[Mapping[Language, str]] = {

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.personas import (
+from benchlib.domain.material.personas import (
     AGE_GROUPS,
     PersonaDraft,
     age_group,

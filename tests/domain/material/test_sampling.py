@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.personas import PersonaDraft, age_group
-from benchlib.domain.sampling import (
+from benchlib.domain.material.personas import PersonaDraft, age_group
+from benchlib.domain.material.sampling import (
     balanced_positions,
     counterfactual_drafts,
     cramers_v,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from benchlib.domain.tables import Problems, TextColumn, list_words
+from benchlib.domain.material.text_tables import Problems, TextColumn, list_words
 
 
 def check_links(

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.personas import (
+from benchlib.domain.material.personas import (
     AGE_GROUP,
     AGE_GROUPS,
     MAX_AGE,
@@ -23,7 +23,7 @@ from benchlib.domain.personas import (
     age_group,
     content_uuid,
 )
-from benchlib.domain.tables import list_words, shorten
+from benchlib.domain.material.text_tables import list_words, shorten
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 
 MAX_FACTORIAL: Final = 100_000
