@@ -15,9 +15,9 @@ from benchlib.domain.comparison import (
 )
 from benchlib.domain.deltas import compute_deltas
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.planted import PlantedDesign
 from benchlib.domain.ratings import compute_cells
 from benchlib.domain.shared_runs import compute_shared_runs
+from benchlib.domain.simulation.planted import PlantedDesign
 from tests.domain.frames import cells_of, law, random_run, ratings_of, small_runs
 
 GROUPS = ["a", "a", "a", "b", "b", "b"]

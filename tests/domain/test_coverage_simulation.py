@@ -13,8 +13,8 @@ import pytest
 from benchlib.domain.deltas import compute_deltas
 from benchlib.domain.forest import compute_forest
 from benchlib.domain.metrics import compute_order_effect_metrics
-from benchlib.domain.planted import PlantedDesign, PlantedModel
 from benchlib.domain.ratings import compute_cells
+from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
 from benchlib.domain.styles import compute_response_styles
 
 N_RUNS = 100

@@ -9,8 +9,8 @@ from benchlib.domain.distributions import (
     describe_distributions,
 )
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.planted import PlantedDesign, PlantedModel
 from benchlib.domain.ratings import compute_cells
+from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
 from benchlib.domain.styles import compute_missing_rates, compute_response_styles
 from tests.domain.oracle import close, load_case
 

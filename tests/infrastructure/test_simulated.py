@@ -15,7 +15,7 @@ from benchlib.domain.records import (
     TraitRecord,
     WorkItem,
 )
-from benchlib.domain.response_model import PlantedModel
+from benchlib.domain.simulation.response_model import PlantedModel
 from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.execution.simulated import SimulatedClient
 

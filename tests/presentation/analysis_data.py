@@ -10,8 +10,8 @@ from benchlib.domain.forest import compute_forest
 from benchlib.domain.forest_study import ForestOptions
 from benchlib.domain.omnibus import compute_omnibus, compute_omnibus_by_category
 from benchlib.domain.order_effects import compute_order_effect_metrics
-from benchlib.domain.planted import PlantedDesign
 from benchlib.domain.ratings import compute_cells
+from benchlib.domain.simulation.planted import PlantedDesign
 from benchlib.presentation.figures.notes import Provenance
 
 HOSTILE = '<a href="https://example.org">x</a><img src=x onerror=alert(1)> $x$\nnext'

@@ -8,7 +8,7 @@ from typing import Final
 
 from benchlib.domain.errors import EngineFault, InvalidInput
 from benchlib.domain.records import Answer, AnswerFailure, EngineReport, Question, TraitRecord
-from benchlib.domain.response_model import (
+from benchlib.domain.simulation.response_model import (
     PlantedAnswers,
     PlantedModel,
     PlantedPersona,

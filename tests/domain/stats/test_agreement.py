@@ -10,7 +10,7 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.metrics import compute_order_effect_metrics
 from benchlib.domain.order_pairs import compute_cluster_mean, compute_order_pairs
-from benchlib.domain.planted import PlantedDesign, PlantedModel
+from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
 from benchlib.domain.stats.agreement import (
     KAPPA_WEIGHTS,
     compute_agreement,

@@ -7,8 +7,8 @@ from scipy import stats
 
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
-from benchlib.domain.planted import PlantedDesign, PlantedModel
 from benchlib.domain.ratings import compute_cells
+from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
 from tests.domain.frames import law
 
 WOMAN = {"gender": "female", "religion": "none"}

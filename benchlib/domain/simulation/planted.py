@@ -10,7 +10,7 @@ import pandas as pd
 import scipy
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.response_model import MIDDLE, PlantedModel, PlantedTrait
+from benchlib.domain.simulation.response_model import MIDDLE, PlantedModel, PlantedTrait
 from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS
 
 FloatArray = npt.NDArray[np.float64]
