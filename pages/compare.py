@@ -7,7 +7,7 @@ import streamlit as st
 
 from benchlib.application.comparison import Comparison, ConfigDifference
 from benchlib.application.payloads import RunDetail, RunSummary
-from benchlib.domain.shared_runs import FEWEST_RUNS, MOST_RUNS
+from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
 from pages import access, widgets
 from pages import analysis_widgets as analysis

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from benchlib.application.payloads import RunDetail
-from benchlib.domain.forest_rows import Forest, ForestRow
+from benchlib.domain.analysis.forest_rows import Forest, ForestRow
 from benchlib.presentation.figures.forest import forest_figure
 from benchlib.presentation.figures.notes import Provenance
 from pages import analysis_widgets as analysis

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from benchlib.domain.metrics import AttributeMean, TraitCategorySummary
+from benchlib.domain.analysis.metrics import AttributeMean, TraitCategorySummary
 from benchlib.presentation.exports import provenance_of
 from benchlib.presentation.figures.histogram import rating_histogram_figure, trait_category_figure
 from benchlib.presentation.figures.means import means_figure

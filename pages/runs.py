@@ -4,8 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from benchlib.application.payloads import RunDetail, RunSummary
+from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.domain.run_state import ACTIVE
-from benchlib.domain.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.domain.vocabulary import RunStatus
 from pages import widgets, words
 from pages.access import get_service

@@ -11,8 +11,8 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import start_benchmark
 from benchlib.application.dataset_service import Composition
 from benchlib.application.payloads import Metrics, RunDetail, RunSummary
+from benchlib.domain.analysis.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.errors import BenchlibError
-from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.records import Question
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER

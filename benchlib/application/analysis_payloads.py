@@ -3,17 +3,17 @@
 from typing import Literal, TypedDict
 
 from benchlib.application.payloads import Means, Metrics, OrderMetrics
-from benchlib.domain.adjusted import AdjustedDeltas
-from benchlib.domain.components import VarianceComponents
-from benchlib.domain.counterfactual import Counterfactuals
-from benchlib.domain.deltas import Deltas
-from benchlib.domain.distributions import DistributionSummary
-from benchlib.domain.forest_rows import Forest
-from benchlib.domain.metrics import AttributeMean
-from benchlib.domain.omnibus import Omnibus
+from benchlib.domain.analysis.adjusted_deltas import AdjustedDeltas
+from benchlib.domain.analysis.counterfactual import Counterfactuals
+from benchlib.domain.analysis.deltas import Deltas
+from benchlib.domain.analysis.distributions import DistributionSummary
+from benchlib.domain.analysis.forest_rows import Forest
+from benchlib.domain.analysis.metrics import AttributeMean
+from benchlib.domain.analysis.omnibus import Omnibus
+from benchlib.domain.analysis.styles import Styles
+from benchlib.domain.analysis.variance_components import VarianceComponents
 from benchlib.domain.stats.power import RunPlan
 from benchlib.domain.stats.welch import FdrMethod
-from benchlib.domain.styles import Styles
 
 HealthStatus = Literal["ok", "warn", "bad"]
 HealthTopic = Literal["order_consistency", "valid_mass", "missing", "failures", "scale_use"]

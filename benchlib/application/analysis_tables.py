@@ -14,15 +14,15 @@ from benchlib.application.analysis_payloads import (
     RunBasis,
     TraitDistribution,
 )
-from benchlib.domain.deltas import DeltaRow
-from benchlib.domain.distributions import (
+from benchlib.domain.analysis.deltas import DeltaRow
+from benchlib.domain.analysis.distributions import (
     DistributionSummary,
     compute_distribution_summary,
 )
+from benchlib.domain.analysis.forest_rows import ForestRow
+from benchlib.domain.analysis.metrics import ALL_TRAIT_CATEGORIES
+from benchlib.domain.analysis.trait_sets import compute_panel
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.forest_rows import ForestRow
-from benchlib.domain.metrics import ALL_TRAIT_CATEGORIES
-from benchlib.domain.panels import compute_panel
 from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM

@@ -21,8 +21,8 @@ from benchlib.application.analysis_tables import (
 )
 from benchlib.application.health import judge_health, worst_status
 from benchlib.application.kept_panels import KeptPanels
-from benchlib.domain.distributions import compute_distribution_summary
-from benchlib.domain.metrics import (
+from benchlib.domain.analysis.distributions import compute_distribution_summary
+from benchlib.domain.analysis.metrics import (
     AttributeMean,
     compute_means_by_attribute,
     compute_order_effect_metrics,
@@ -31,9 +31,9 @@ from benchlib.domain.metrics import (
     compute_trait_category_summary,
     summarise_rating_by,
 )
-from benchlib.domain.panels import compute_panel
+from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
+from benchlib.domain.analysis.trait_sets import compute_panel
 from benchlib.domain.stats.welch import DEFAULT_ALPHA
-from benchlib.domain.styles import compute_missing_rates, compute_response_styles
 from benchlib.infrastructure.data_loader import LoadedRun
 
 

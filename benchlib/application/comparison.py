@@ -13,7 +13,7 @@ from benchlib.application.analysis_tables import (
     run_basis,
 )
 from benchlib.application.answer_panels import AnswerPanels
-from benchlib.domain.comparison import (
+from benchlib.domain.analysis.comparison import (
     DeltaDifferences,
     LevelDifferences,
     RunAgreement,
@@ -21,15 +21,15 @@ from benchlib.domain.comparison import (
     compute_level_differences,
     compute_run_agreement,
 )
-from benchlib.domain.errors import InvalidInput
-from benchlib.domain.records import RunRecord
-from benchlib.domain.shared_runs import (
+from benchlib.domain.analysis.shared_runs import (
     FEWEST_RUNS,
     MOST_RUNS,
     RunShare,
     SharedRuns,
     compute_shared_runs,
 )
+from benchlib.domain.errors import InvalidInput
+from benchlib.domain.records import RunRecord
 from benchlib.domain.stats.welch import DEFAULT_ALPHA, FdrMethod
 from benchlib.infrastructure.data_loader import LoadedRun
 from benchlib.infrastructure.storage import runs

@@ -24,12 +24,12 @@ from benchlib.application.analysis_tables import (
     run_basis,
 )
 from benchlib.application.kept_panels import KeptPanels
-from benchlib.domain.deltas import compute_all_deltas, compute_deltas
+from benchlib.domain.analysis.deltas import compute_all_deltas, compute_deltas
+from benchlib.domain.analysis.forest import compute_all_forests, compute_forest
+from benchlib.domain.analysis.omnibus import compute_omnibus, compute_omnibus_by_category
+from benchlib.domain.analysis.trait_comparisons import ForestOptions
+from benchlib.domain.analysis.trait_sets import compute_panel
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.forest import compute_all_forests, compute_forest
-from benchlib.domain.forest_study import ForestOptions
-from benchlib.domain.omnibus import compute_omnibus, compute_omnibus_by_category
-from benchlib.domain.panels import compute_panel
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.pooling import MetaMethod
 from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod

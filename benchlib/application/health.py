@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from benchlib.application.analysis_payloads import HealthItem, HealthStatus, HealthTopic
-from benchlib.domain.distributions import DistributionSummary
-from benchlib.domain.order_effects import OrderEffectMetrics
+from benchlib.domain.analysis.distributions import DistributionSummary
+from benchlib.domain.analysis.order_effects import OrderEffectMetrics
 from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 

@@ -2,14 +2,14 @@
 
 from typing import Any, NotRequired, TypedDict
 
-from benchlib.domain.metrics import (
+from benchlib.domain.analysis.metrics import (
     AttributeMean,
     AttributeSummary,
     RatingHistogram,
     TraitCategoryHistogram,
     TraitCategorySummary,
 )
-from benchlib.domain.order_effects import OrderEffectMetrics
+from benchlib.domain.analysis.order_effects import OrderEffectMetrics
 from benchlib.domain.vocabulary import ScaleOrder
 
 

@@ -23,11 +23,11 @@ from benchlib.application.analysis_tables import (
 from benchlib.application.comparison import RunComparison
 from benchlib.application.group_panels import GroupPanels
 from benchlib.application.run_design import RunDesign, plan_run
-from benchlib.domain.adjusted import compute_adjusted_deltas
-from benchlib.domain.components import compute_variance_components
-from benchlib.domain.counterfactual import compute_counterfactuals
+from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
+from benchlib.domain.analysis.counterfactual import compute_counterfactuals
+from benchlib.domain.analysis.trait_sets import compute_panel
+from benchlib.domain.analysis.variance_components import compute_variance_components
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.panels import compute_panel
 from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.welch import DEFAULT_ALPHA

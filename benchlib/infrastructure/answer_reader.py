@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlmodel import Session
 
-from benchlib.domain.answer_grid import GIVEN_UP
-from benchlib.domain.distributions import (
+from benchlib.domain.analysis.answer_grid import GIVEN_UP
+from benchlib.domain.analysis.distributions import (
     DistributionSums,
     compute_distribution_sums,
     describe_distributions,

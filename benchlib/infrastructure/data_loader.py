@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchlib.domain.answer_grid import AnswerGrid
-from benchlib.domain.distributions import DistributionSums
-from benchlib.domain.ratings import Cells, compute_cells
+from benchlib.domain.analysis.answer_grid import AnswerGrid
+from benchlib.domain.analysis.cells import Cells, compute_cells
+from benchlib.domain.analysis.distributions import DistributionSums
 from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_CATEGORY

@@ -20,7 +20,7 @@ import orjson
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchlib.domain.distributions import DistributionSums
+from benchlib.domain.analysis.distributions import DistributionSums
 from benchlib.domain.records import RunRecord
 from benchlib.infrastructure.answer_reader import StoredAnswers
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
-from benchlib.domain.metrics import RatingHistogram, TraitCategoryHistogram
-from benchlib.domain.order_effects import OrderEffectMetrics
+from benchlib.domain.analysis.metrics import RatingHistogram, TraitCategoryHistogram
+from benchlib.domain.analysis.order_effects import OrderEffectMetrics
 from benchlib.domain.stats.agreement import Agreement, Estimate
 
 AGREEMENT: Final = (

@@ -4,9 +4,9 @@ import orjson
 import pytest
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.domain.comparison import compute_delta_differences, compute_level_differences
+from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
+from benchlib.domain.analysis.shared_runs import compute_shared_runs
 from benchlib.domain.errors import InvalidInput, NotFound
-from benchlib.domain.shared_runs import compute_shared_runs
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure import data_loader
 from benchlib.settings import Settings

@@ -10,15 +10,15 @@ from sqlalchemy import text
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.run_design import RunDesign
-from benchlib.domain.adjusted import compute_adjusted_deltas
-from benchlib.domain.counterfactual import compute_counterfactuals
-from benchlib.domain.deltas import compute_deltas
+from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.counterfactual import compute_counterfactuals
+from benchlib.domain.analysis.deltas import compute_deltas
+from benchlib.domain.analysis.forest import compute_forest
+from benchlib.domain.analysis.omnibus import compute_omnibus
+from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
+from benchlib.domain.analysis.trait_comparisons import ForestOptions
 from benchlib.domain.errors import InvalidInput, NotFound, ReadOnly
-from benchlib.domain.forest import compute_forest
-from benchlib.domain.forest_study import ForestOptions
-from benchlib.domain.omnibus import compute_omnibus
-from benchlib.domain.order_effects import compute_order_effect_metrics
-from benchlib.domain.ratings import compute_cells
 from benchlib.domain.stats.power import compute_run_plan
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure import data_loader

@@ -7,7 +7,13 @@ import pandas as pd
 from hypothesis import settings, strategies
 from numpy.typing import ArrayLike
 
-from benchlib.domain.ratings import Cells, align_valence, compute_cells, is_reversed, reverse_scale
+from benchlib.domain.analysis.cells import (
+    Cells,
+    align_valence,
+    compute_cells,
+    is_reversed,
+    reverse_scale,
+)
 
 law = settings(max_examples=40, deadline=None)
 """Enough examples for a law; no deadline, because a busy machine is no failure."""

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from benchlib.domain.answer_grid import GIVEN_UP
+from benchlib.domain.analysis.answer_grid import GIVEN_UP
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure import data_loader, snapshots
 from benchlib.infrastructure.storage import columns, datasets, runs

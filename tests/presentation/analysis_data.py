@@ -3,14 +3,17 @@
 from dataclasses import replace
 from functools import cache
 
-from benchlib.domain.adjusted import compute_adjusted_deltas
-from benchlib.domain.deltas import compute_deltas
-from benchlib.domain.distributions import compute_distribution_summary, describe_distributions
-from benchlib.domain.forest import compute_forest
-from benchlib.domain.forest_study import ForestOptions
-from benchlib.domain.omnibus import compute_omnibus, compute_omnibus_by_category
-from benchlib.domain.order_effects import compute_order_effect_metrics
-from benchlib.domain.ratings import compute_cells
+from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.deltas import compute_deltas
+from benchlib.domain.analysis.distributions import (
+    compute_distribution_summary,
+    describe_distributions,
+)
+from benchlib.domain.analysis.forest import compute_forest
+from benchlib.domain.analysis.omnibus import compute_omnibus, compute_omnibus_by_category
+from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
+from benchlib.domain.analysis.trait_comparisons import ForestOptions
 from benchlib.domain.simulation.planted import PlantedDesign
 from benchlib.presentation.figures.notes import Provenance
 

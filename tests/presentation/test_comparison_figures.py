@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchlib.domain.comparison import compute_delta_differences, compute_level_differences
-from benchlib.domain.ratings import compute_cells
-from benchlib.domain.shared_runs import compute_shared_runs
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
+from benchlib.domain.analysis.shared_runs import compute_shared_runs
 from benchlib.domain.simulation.planted import PlantedDesign
 from benchlib.presentation import exports
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure

@@ -6,7 +6,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from benchlib.domain.metrics import compute_rating_histogram, compute_trait_category_histograms
+from benchlib.domain.analysis.metrics import (
+    compute_rating_histogram,
+    compute_trait_category_histograms,
+)
 from benchlib.presentation.figures import histogram, means, theme
 
 HOSTILE = '<a href="https://example.org">x</a><img src=x onerror=alert(1)> $x$\nnext'

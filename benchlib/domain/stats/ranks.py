@@ -12,8 +12,8 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
+from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.arrays import FloatArray, IntArray
-from benchlib.domain.ratings import Cells
 from benchlib.domain.stats.welch import CONFIDENCE, t_quantile, t_two_sided
 from benchlib.domain.vocabulary import N_POINTS
 

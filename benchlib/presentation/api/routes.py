@@ -24,6 +24,7 @@ from benchlib.application.payloads import (
     RunDetail,
     RunSummary,
 )
+from benchlib.domain.analysis.metrics import AttributeMean
 from benchlib.domain.errors import (
     BenchlibError,
     EngineNotReachable,
@@ -34,7 +35,6 @@ from benchlib.domain.errors import (
     StoreError,
     WrongState,
 )
-from benchlib.domain.metrics import AttributeMean
 from benchlib.presentation.api.analysis_routes import add_analysis_routes
 from benchlib.presentation.api.comparison_routes import add_comparison_routes
 from benchlib.presentation.api.export_routes import add_export_routes

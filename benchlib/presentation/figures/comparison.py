@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from benchlib.domain.comparison import DeltaDifference, DeltaDifferences, LevelDifference
+from benchlib.domain.analysis.comparison import DeltaDifference, DeltaDifferences, LevelDifference
 from benchlib.domain.stats.welch import FdrMethod
 from benchlib.presentation.figures.deltas import STATUSES
 from benchlib.presentation.figures.dots import dot_plot

@@ -5,9 +5,9 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from benchlib.domain.adjusted import AdjustedRow
-from benchlib.domain.counterfactual import CounterfactualRow
-from benchlib.domain.deltas import DeltaRow, Deltas
+from benchlib.domain.analysis.adjusted_deltas import AdjustedRow
+from benchlib.domain.analysis.counterfactual import CounterfactualRow
+from benchlib.domain.analysis.deltas import DeltaRow, Deltas
 from benchlib.presentation.figures.dots import dot_plot, errors_of, frame_dots, limit_of
 from benchlib.presentation.figures.notes import (
     interval,

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from benchlib.domain.distributions import DistributionSummary
+from benchlib.domain.analysis.distributions import DistributionSummary
 from benchlib.presentation.figures.notes import number
 from benchlib.presentation.figures.theme import (
     MAIN,

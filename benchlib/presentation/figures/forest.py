@@ -10,7 +10,7 @@ from typing import Final, Literal
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from benchlib.domain.forest_rows import Forest, ForestRow
+from benchlib.domain.analysis.forest_rows import Forest, ForestRow
 from benchlib.presentation.figures.forest_lines import (
     Correction,
     Line,

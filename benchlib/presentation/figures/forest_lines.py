@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from benchlib.domain.forest_rows import Forest, ForestRow, PooledEffect
+from benchlib.domain.analysis.forest_rows import Forest, ForestRow, PooledEffect
 from benchlib.presentation.figures.notes import (
     interval,
     number,

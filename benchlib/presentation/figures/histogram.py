@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from benchlib.domain.metrics import RatingHistogram, TraitCategoryHistogram
+from benchlib.domain.analysis.metrics import RatingHistogram, TraitCategoryHistogram
 from benchlib.presentation.figures.theme import (
     MAIN,
     ON_POINTS,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from benchlib.domain.metrics import AttributeMean
+from benchlib.domain.analysis.metrics import AttributeMean
 from benchlib.domain.vocabulary import N_POINTS
 from benchlib.presentation.figures.theme import (
     MAIN,

@@ -5,7 +5,7 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from benchlib.domain.omnibus import Omnibus, OmnibusRow
+from benchlib.domain.analysis.omnibus import Omnibus, OmnibusRow
 from benchlib.presentation.figures.notes import number, relation
 from benchlib.presentation.figures.theme import (
     MAIN,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
-from benchlib.domain.order_effects import OrderByCase, OrderByTraitCategory, RawDigits
+from benchlib.domain.analysis.order_effects import OrderByCase, OrderByTraitCategory, RawDigits
 from benchlib.domain.stats.agreement import Agreement
 from benchlib.presentation.figures.dots import errors_of, frame_dots, limit_of
 from benchlib.presentation.figures.notes import axis_font, interval, number, signed

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, strategies
 from scipy import stats
 
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.persona_scores import compute_grouping, compute_persona_scores
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
-from benchlib.domain.ratings import compute_cells
 from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
 from tests.domain.frames import law
 

@@ -7,9 +7,9 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import SquareTable
 from statsmodels.stats.inter_rater import cohens_kappa
 
+from benchlib.domain.analysis.metrics import compute_order_effect_metrics
+from benchlib.domain.analysis.order_pairs import compute_cluster_mean, compute_order_pairs
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
-from benchlib.domain.metrics import compute_order_effect_metrics
-from benchlib.domain.order_pairs import compute_cluster_mean, compute_order_pairs
 from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
 from benchlib.domain.stats.agreement import (
     KAPPA_WEIGHTS,

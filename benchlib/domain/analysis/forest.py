@@ -6,25 +6,25 @@ from typing import cast
 
 import numpy as np
 
-from benchlib.domain.arrays import FloatArray
-from benchlib.domain.errors import InvalidInput
-from benchlib.domain.forest_rows import (
+from benchlib.domain.analysis.cells import Cells, take_traits
+from benchlib.domain.analysis.forest_rows import (
     Forest,
     ForestRow,
     IndependentPooling,
     PooledEffect,
     PopulationEffect,
 )
-from benchlib.domain.forest_study import (
+from benchlib.domain.analysis.persona_scores import compute_grouping, compute_persona_scores
+from benchlib.domain.analysis.trait_comparisons import (
     ForestOptions,
     TraitComparison,
     TraitStudy,
     columns_of,
     compare_traits,
 )
-from benchlib.domain.panels import Contrasts, Panel, stack_scores
-from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
-from benchlib.domain.ratings import Cells, take_traits
+from benchlib.domain.analysis.trait_sets import Contrasts, Panel, stack_scores
+from benchlib.domain.arrays import FloatArray
+from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.pooling import (
     TraitPopulationEffect,
     pool_independent,

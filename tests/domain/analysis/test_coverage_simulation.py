@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchlib.domain.deltas import compute_deltas
-from benchlib.domain.forest import compute_forest
-from benchlib.domain.metrics import compute_order_effect_metrics
-from benchlib.domain.ratings import compute_cells
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.deltas import compute_deltas
+from benchlib.domain.analysis.forest import compute_forest
+from benchlib.domain.analysis.metrics import compute_order_effect_metrics
+from benchlib.domain.analysis.styles import compute_response_styles
 from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
-from benchlib.domain.styles import compute_response_styles
 
 N_RUNS = 100
 ACCEPTED = 0.95 - 3 * np.sqrt(0.95 * 0.05 / N_RUNS)

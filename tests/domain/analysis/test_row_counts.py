@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 
 import benchlib.domain
-from benchlib.domain.adjusted import compute_adjusted_deltas
-from benchlib.domain.comparison import compute_delta_differences, compute_level_differences
-from benchlib.domain.components import compute_variance_components
-from benchlib.domain.counterfactual import compute_counterfactuals
-from benchlib.domain.deltas import compute_deltas
-from benchlib.domain.forest import ForestOptions, compute_forest
-from benchlib.domain.metrics import compute_means_by_attribute
-from benchlib.domain.order_effects import compute_order_effect_metrics
-from benchlib.domain.ratings import compute_cells
-from benchlib.domain.shared_runs import compute_shared_runs
-from benchlib.domain.styles import compute_missing_rates, compute_response_styles
+from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
+from benchlib.domain.analysis.counterfactual import compute_counterfactuals
+from benchlib.domain.analysis.deltas import compute_deltas
+from benchlib.domain.analysis.forest import ForestOptions, compute_forest
+from benchlib.domain.analysis.metrics import compute_means_by_attribute
+from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
+from benchlib.domain.analysis.shared_runs import compute_shared_runs
+from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
+from benchlib.domain.analysis.variance_components import compute_variance_components
 
 FIELDS = ("n_personas", "n_ratings", "n_missing")
 LOST = {(4, 2, "in"), (5, 1, "rev")}

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchlib.domain.deltas import compute_all_deltas, compute_deltas
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.deltas import compute_all_deltas, compute_deltas
+from benchlib.domain.analysis.persona_scores import compute_persona_scores
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.persona_scores import compute_persona_scores
-from benchlib.domain.ratings import compute_cells
 from benchlib.domain.stats.welch import compute_q_values
 from tests.domain.frames import cells_of, law, random_run, small_runs, two_groups
 from tests.domain.oracle import close, load_case

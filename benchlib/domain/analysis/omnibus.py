@@ -7,8 +7,9 @@ from typing import Literal, TypedDict
 import numpy as np
 import scipy
 
-from benchlib.domain.arrays import IntArray
-from benchlib.domain.panels import (
+from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.persona_scores import Grouping, compute_grouping
+from benchlib.domain.analysis.trait_sets import (
     Panel,
     compute_panels,
     correct_panels,
@@ -16,8 +17,7 @@ from benchlib.domain.panels import (
     find_panel,
     stack_scores,
 )
-from benchlib.domain.persona_scores import Grouping, compute_grouping
-from benchlib.domain.ratings import Cells
+from benchlib.domain.arrays import IntArray
 from benchlib.domain.stats.ranks import KruskalWallis, compute_kruskal_levels, rank_levels
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,

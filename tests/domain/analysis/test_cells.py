@@ -4,15 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchlib.domain.errors import InvalidInput, RatingOutOfScale
-from benchlib.domain.persona_scores import choose_baseline, compute_grouping, compute_persona_scores
-from benchlib.domain.ratings import (
+from benchlib.domain.analysis.cells import (
     align_valence,
     compute_cells,
     reverse_scale,
     select_traits,
     take_traits,
 )
+from benchlib.domain.analysis.persona_scores import (
+    choose_baseline,
+    compute_grouping,
+    compute_persona_scores,
+)
+from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from tests.domain.frames import (
     add_alignment,
     cells_of,

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchlib.domain.answer_grid import GIVEN_UP, AnswerGrid
+from benchlib.domain.analysis.answer_grid import GIVEN_UP, AnswerGrid
+from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells, take_personas
+from benchlib.domain.analysis.persona_scores import PersonaScores
+from benchlib.domain.analysis.trait_sets import Contrasts, correct_together, prepare_contrasts
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.panels import Contrasts, correct_together, prepare_contrasts
-from benchlib.domain.persona_scores import PersonaScores
-from benchlib.domain.ratings import MIN_RATED_SHARE, Cells, take_personas
 from benchlib.domain.stats.one_sample import compute_one_sample
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,

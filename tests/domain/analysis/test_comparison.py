@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from scipy import stats
 
-from benchlib.domain.comparison import (
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.comparison import (
     compute_delta_differences,
     compute_level_differences,
     compute_run_agreement,
 )
-from benchlib.domain.deltas import compute_deltas
+from benchlib.domain.analysis.deltas import compute_deltas
+from benchlib.domain.analysis.shared_runs import compute_shared_runs
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import compute_cells
-from benchlib.domain.shared_runs import compute_shared_runs
 from benchlib.domain.simulation.planted import PlantedDesign
 from tests.domain.frames import cells_of, law, random_run, ratings_of, small_runs
 

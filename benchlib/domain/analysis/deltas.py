@@ -6,8 +6,9 @@ from typing import TypedDict, cast
 
 import numpy as np
 
-from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.panels import (
+from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.persona_scores import Grouping, compute_grouping
+from benchlib.domain.analysis.trait_sets import (
     Contrasts,
     Panel,
     compute_panels,
@@ -17,8 +18,7 @@ from benchlib.domain.panels import (
     prepare_contrasts,
     stack_scores,
 )
-from benchlib.domain.persona_scores import Grouping, compute_grouping
-from benchlib.domain.ratings import Cells
+from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.stats.permutation import (
     DEFAULT_N_PERM,
     Labels,

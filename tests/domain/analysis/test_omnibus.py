@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.oneway import anova_oneway
 
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.omnibus import (
+    compute_anova,
+    compute_omnibus,
+    compute_omnibus_by_category,
+)
+from benchlib.domain.analysis.persona_scores import compute_persona_scores
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.omnibus import compute_anova, compute_omnibus, compute_omnibus_by_category
-from benchlib.domain.persona_scores import compute_persona_scores
-from benchlib.domain.ratings import compute_cells
 from benchlib.domain.stats.welch import compute_moments, compute_q_values
 from tests.domain.frames import cells_of, law, random_run, small_runs
 from tests.domain.oracle import load_case

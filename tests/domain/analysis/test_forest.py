@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from scipy import stats
 
-from benchlib.domain.deltas import compute_all_deltas, compute_deltas
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.deltas import compute_all_deltas, compute_deltas
+from benchlib.domain.analysis.forest import compute_all_forests, compute_forest
+from benchlib.domain.analysis.trait_comparisons import ForestOptions
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.forest import compute_all_forests, compute_forest
-from benchlib.domain.forest_study import ForestOptions
-from benchlib.domain.ratings import compute_cells
 from benchlib.domain.stats.ranks import compute_cliffs_delta, compute_mann_whitney
 from benchlib.domain.stats.welch import compute_q_values
 from tests.domain.frames import cells_of, law, random_run, ratings_of, small_runs, two_groups

@@ -12,9 +12,9 @@ import pandas as pd
 import scipy
 from numpy.typing import ArrayLike
 
+from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells
 from benchlib.domain.arrays import FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import MIN_RATED_SHARE, Cells
 from benchlib.domain.stats.one_sample import OneSample, compute_one_sample
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM, MAX_ASSIGNMENTS
 from benchlib.domain.stats.welch import (

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.errors import InvalidInput
-from benchlib.domain.persona_scores import (
+from benchlib.domain.analysis.cells import Cells, select_traits
+from benchlib.domain.analysis.persona_scores import (
     Grouping,
     PersonaScores,
     choose_baseline,
     compute_grouping,
     compute_persona_scores,
 )
-from benchlib.domain.ratings import Cells, select_traits
+from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
+from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.welch import FdrMethod, Moments, compute_q_values, compute_welch
 
 

@@ -3,15 +3,15 @@ import pandas as pd
 import pytest
 from scipy import special, stats
 
-from benchlib.domain.distributions import (
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.distributions import (
     compute_distribution_summary,
     compute_rating_distributions,
     describe_distributions,
 )
+from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import compute_cells
 from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
-from benchlib.domain.styles import compute_missing_rates, compute_response_styles
 from tests.domain.oracle import close, load_case
 
 

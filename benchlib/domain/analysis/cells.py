@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from benchlib.domain.answer_grid import AnswerGrid
+from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.vocabulary import (

@@ -6,11 +6,11 @@ import pytest
 import statsmodels.formula.api as smf
 from hypothesis import given
 
-from benchlib.domain.adjusted import compute_adjusted_deltas
-from benchlib.domain.deltas import compute_deltas
+from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.deltas import compute_deltas
+from benchlib.domain.analysis.persona_scores import compute_persona_scores
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.persona_scores import compute_persona_scores
-from benchlib.domain.ratings import compute_cells
 from tests.domain.frames import cells_of, law, random_run, small_runs
 from tests.domain.oracle import load_case
 

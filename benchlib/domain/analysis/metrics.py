@@ -9,12 +9,16 @@ from typing import Final, TypedDict
 import numpy as np
 import pandas as pd
 
-from benchlib.domain.answer_grid import AnswerGrid
+from benchlib.domain.analysis.answer_grid import AnswerGrid
+from benchlib.domain.analysis.cells import Cells, compute_cells, select_traits
+from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
+from benchlib.domain.analysis.persona_scores import (
+    choose_baseline,
+    compute_grouping,
+    compute_persona_scores,
+)
+from benchlib.domain.analysis.rating_counts import asked_column, points_on_scale, tables_by_category
 from benchlib.domain.arrays import IntArray
-from benchlib.domain.order_effects import compute_order_effect_metrics
-from benchlib.domain.persona_scores import choose_baseline, compute_grouping, compute_persona_scores
-from benchlib.domain.rating_counts import asked_column, points_on_scale, tables_by_category
-from benchlib.domain.ratings import Cells, compute_cells, select_traits
 from benchlib.domain.stats.one_sample import compute_one_sample
 from benchlib.domain.stats.welch import Status
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY

@@ -10,10 +10,14 @@ from typing import Final, TypedDict
 import numpy as np
 import pandas as pd
 
-from benchlib.domain.answer_grid import AnswerGrid
+from benchlib.domain.analysis.answer_grid import AnswerGrid
+from benchlib.domain.analysis.cells import is_reversed
+from benchlib.domain.analysis.order_pairs import (
+    OrderPairs,
+    compute_cluster_mean,
+    compute_order_pairs,
+)
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.order_pairs import OrderPairs, compute_cluster_mean, compute_order_pairs
-from benchlib.domain.ratings import is_reversed
 from benchlib.domain.stats.agreement import Agreement, compute_agreement, compute_persona_tables
 from benchlib.domain.stats.welch import CONFIDENCE, LOW_N, Status, none_if_nan, t_quantile
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_TRAIT_CATEGORY

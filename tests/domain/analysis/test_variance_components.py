@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from benchlib.domain.components import compute_variance_components
-from benchlib.domain.ratings import compute_cells
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.variance_components import compute_variance_components
 from tests.domain.frames import cells_of, random_run
 from tests.domain.oracle import load_case
 

@@ -11,9 +11,9 @@ from typing import Final, TypedDict, cast
 
 import numpy as np
 
+from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.trait_sets import Contrasts, Panel, compute_panel, prepare_contrasts
 from benchlib.domain.arrays import BoolArray, FloatArray
-from benchlib.domain.panels import Contrasts, Panel, compute_panel, prepare_contrasts
-from benchlib.domain.ratings import Cells
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     ZERO_VARIANCE,

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.errors import InvalidInput
-from benchlib.domain.panels import (
+from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.trait_sets import (
     Contrasts,
     Panel,
     compute_panels,
@@ -15,7 +14,8 @@ from benchlib.domain.panels import (
     find_panel,
     prepare_contrasts,
 )
-from benchlib.domain.ratings import Cells
+from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
+from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM, compute_max_t_p
 from benchlib.domain.stats.pooling import MetaMethod, covariance_of_means
 from benchlib.domain.stats.ranks import (

@@ -11,8 +11,10 @@ from typing import TypedDict, cast
 
 import numpy as np
 
-from benchlib.domain.arrays import FloatArray
-from benchlib.domain.panels import (
+from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.persona_scores import compute_grouping, compute_persona_scores
+from benchlib.domain.analysis.shared_runs import SharedRuns
+from benchlib.domain.analysis.trait_sets import (
     Contrasts,
     Panel,
     compute_panels,
@@ -22,9 +24,7 @@ from benchlib.domain.panels import (
     prepare_contrasts,
     stack_scores,
 )
-from benchlib.domain.persona_scores import compute_grouping, compute_persona_scores
-from benchlib.domain.ratings import Cells
-from benchlib.domain.shared_runs import SharedRuns
+from benchlib.domain.arrays import FloatArray
 from benchlib.domain.stats.one_sample import OneSample, compute_one_sample
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,

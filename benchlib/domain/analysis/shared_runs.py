@@ -6,9 +6,9 @@ from typing import Final, TypedDict
 
 import numpy as np
 
+from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.arrays import BoolArray, IntArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import Cells
 
 FEWEST_RUNS: Final = 2
 MOST_RUNS: Final = 8

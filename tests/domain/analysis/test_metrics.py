@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies
 
-from benchlib.domain.deltas import compute_deltas
-from benchlib.domain.errors import InvalidInput, RatingOutOfScale
-from benchlib.domain.metrics import (
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.deltas import compute_deltas
+from benchlib.domain.analysis.metrics import (
     compute_means_by_attribute,
     compute_rating_histogram,
     compute_trait_category_histograms,
@@ -13,7 +13,7 @@ from benchlib.domain.metrics import (
     filter_by_trait_category,
     summarise_rating_by,
 )
-from benchlib.domain.ratings import compute_cells
+from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from tests.domain.frames import law, small_runs
 
 ANSWERS = strategies.lists(strategies.integers(1, 5), min_size=1)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import MIN_RATED_SHARE, Cells
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 
 

@@ -5,9 +5,9 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from benchlib.domain.panels import compute_panel
-from benchlib.domain.persona_scores import compute_grouping
-from benchlib.domain.ratings import Cells
+from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.persona_scores import compute_grouping
+from benchlib.domain.analysis.trait_sets import compute_panel
 from benchlib.domain.stats.welch import Status, compute_moments_and_residuals
 
 

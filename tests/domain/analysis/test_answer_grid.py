@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given, strategies
 from numpy.testing import assert_array_equal
 
-from benchlib.domain.answer_grid import GIVEN_UP, AnswerGrid
-from benchlib.domain.distributions import (
+from benchlib.domain.analysis.answer_grid import GIVEN_UP, AnswerGrid
+from benchlib.domain.analysis.cells import Cells, compute_cells, take_personas
+from benchlib.domain.analysis.distributions import (
     compute_distribution_summary,
     compute_distribution_sums,
     describe_distributions,
 )
-from benchlib.domain.metrics import (
+from benchlib.domain.analysis.metrics import (
     compute_order_effect_metrics,
     compute_rating_histogram,
     compute_trait_category_histograms,
     compute_trait_category_summary,
     filter_by_trait_category,
 )
-from benchlib.domain.ratings import Cells, compute_cells, take_personas
-from benchlib.domain.styles import compute_missing_rates, compute_response_styles
+from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
 from tests.domain.frames import add_alignment, law, random_run, small_runs
 
 

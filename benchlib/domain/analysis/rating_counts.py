@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchlib.domain.answer_grid import AnswerGrid
+from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.arrays import IntArray
 from benchlib.domain.errors import RatingOutOfScale
 from benchlib.domain.vocabulary import UNKNOWN_TRAIT_CATEGORY

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, strategies
 from scipy import stats
 
-from benchlib.domain.counterfactual import (
+from benchlib.domain.analysis.cells import compute_cells
+from benchlib.domain.analysis.counterfactual import (
     compute_counterfactuals,
     compute_pair_differences,
     compute_paired_delta,
 )
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.ratings import compute_cells
 from tests.domain.frames import law
 from tests.domain.oracle import close, load_case
 

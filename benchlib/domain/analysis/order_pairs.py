@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchlib.domain.answer_grid import GIVEN_UP, AnswerGrid
+from benchlib.domain.analysis.answer_grid import GIVEN_UP, AnswerGrid
+from benchlib.domain.analysis.cells import is_reversed
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import RatingOutOfScale
-from benchlib.domain.ratings import is_reversed
 from benchlib.domain.stats.welch import CONFIDENCE, t_quantile
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_TRAIT_CATEGORY
 
