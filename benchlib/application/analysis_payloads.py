@@ -5,6 +5,7 @@ from typing import Literal, TypedDict
 from benchlib.application.payloads import Means, Metrics, OrderMetrics
 from benchlib.domain.analysis.adjusted_deltas import AdjustedDeltas
 from benchlib.domain.analysis.counterfactual import Counterfactuals
+from benchlib.domain.analysis.data_quality import HealthItem, HealthStatus
 from benchlib.domain.analysis.deltas import Deltas
 from benchlib.domain.analysis.distributions import DistributionSummary
 from benchlib.domain.analysis.forest_rows import Forest
@@ -14,9 +15,6 @@ from benchlib.domain.analysis.styles import Styles
 from benchlib.domain.analysis.variance_components import VarianceComponents
 from benchlib.domain.stats.power import RunPlan
 from benchlib.domain.stats.welch import FdrMethod
-
-HealthStatus = Literal["ok", "warn", "bad"]
-HealthTopic = Literal["order_consistency", "valid_mass", "missing", "failures", "scale_use"]
 
 
 class Correction(TypedDict):
@@ -266,16 +264,6 @@ class Planning(TypedDict):
     delta: float
     margin: float
     attributes: list[PlannedAttribute]
-
-
-class HealthItem(TypedDict):
-    """One line of the banner; `value` None = cannot be told."""
-
-    topic: HealthTopic
-    label: str
-    value: float | None
-    status: HealthStatus
-    sentence: str
 
 
 class HealthCheck(RunBasis):

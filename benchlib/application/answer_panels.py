@@ -19,8 +19,8 @@ from benchlib.application.analysis_tables import (
     of_attribute,
     run_basis,
 )
-from benchlib.application.health import judge_health, worst_status
 from benchlib.application.kept_panels import KeptPanels
+from benchlib.domain.analysis.data_quality import judge_health, worst_status
 from benchlib.domain.analysis.distributions import compute_distribution_summary
 from benchlib.domain.analysis.metrics import (
     AttributeMean,

@@ -4,13 +4,28 @@ The limits are conventions of this dashboard, stated in every sentence; they dec
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, TypedDict
 
-from benchlib.application.analysis_payloads import HealthItem, HealthStatus, HealthTopic
 from benchlib.domain.analysis.distributions import DistributionSummary
 from benchlib.domain.analysis.order_effects import OrderEffectMetrics
 from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
+
+HealthStatus = Literal["ok", "warn", "bad"]
+
+
+HealthTopic = Literal["order_consistency", "valid_mass", "missing", "failures", "scale_use"]
+
+
+class HealthItem(TypedDict):
+    """One line of the banner; `value` None = cannot be told."""
+
+    topic: HealthTopic
+    label: str
+    value: float | None
+    status: HealthStatus
+    sentence: str
+
 
 GOOD_KAPPA: Final = 0.6
 POOR_KAPPA: Final = 0.2
