@@ -30,14 +30,14 @@ from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import Answer, PersonaRecord, Question, RunConfig, TraitRecord
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure.execution.chat_protocol import PATHS, read_reply, request_body
+from benchlib.infrastructure.engines.chat_protocol import PATHS, read_reply, request_body
+from benchlib.infrastructure.engines.vllm_client import VllmClient
 from benchlib.infrastructure.execution.executor import (
     Worksite,
     create_client,
     execute_benchmark_run,
 )
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys
-from benchlib.infrastructure.execution.vllm_client import VllmClient
 from benchlib.infrastructure.execution.worker import Worker, process_name
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store, open_store

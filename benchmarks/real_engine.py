@@ -35,7 +35,7 @@ from benchlib.application.commands import start_benchmark
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.asking.work_plan import CompletedKeys, work_plan
 from benchlib.domain.records import Question
-from benchlib.infrastructure.execution.vllm_server import VllmServer
+from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.settings import Settings
 

@@ -45,9 +45,9 @@ from benchlib.domain.records import (
 from benchlib.domain.run_state import ACTIVE, RESUMABLE
 from benchlib.domain.users import OWNER, AuditRecord, Role, User
 from benchlib.domain.vocabulary import ScaleOrder
+from benchlib.infrastructure.engines.simulated import SIMULATED_MODEL_NAME
 from benchlib.infrastructure.execution import progress_tracker
 from benchlib.infrastructure.execution.progress_tracker import ProgressStatus
-from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME
 from benchlib.infrastructure.execution.worker import Worker
 from benchlib.infrastructure.storage import audit, datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store, open_store

@@ -8,13 +8,13 @@ from typing import Final, Literal, TypedDict
 from benchlib.domain.errors import BenchlibError, InvalidInput
 from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure.execution.engine_hosts import checked_addresses, normalise_address
-from benchlib.infrastructure.execution.engine_http import EngineHttp, open_session
-from benchlib.infrastructure.execution.engine_identity import EngineRefusal, choose_model, identify
-from benchlib.infrastructure.execution.engine_inspection import EngineInspection, inspect_engine
-from benchlib.infrastructure.execution.engine_metrics import EngineReading, EngineWatch
-from benchlib.infrastructure.execution.simulated import SIMULATED_MODEL_NAME
-from benchlib.infrastructure.execution.vllm_server import VllmServer
+from benchlib.infrastructure.engines.allowed_hosts import checked_addresses, normalise_address
+from benchlib.infrastructure.engines.connection_test import EngineInspection, inspect_engine
+from benchlib.infrastructure.engines.http import EngineHttp, open_session
+from benchlib.infrastructure.engines.identity import EngineRefusal, choose_model, identify
+from benchlib.infrastructure.engines.server_metrics import EngineReading, EngineWatch
+from benchlib.infrastructure.engines.simulated import SIMULATED_MODEL_NAME
+from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.settings import Settings, split_addresses
 
 _LOOK_SECONDS: Final = 1.0

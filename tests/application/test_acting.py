@@ -12,7 +12,7 @@ from benchlib.application.designs import PoolDesign
 from benchlib.domain.errors import EngineNotReachable, InvalidInput, NotAllowed, ReadOnly
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER, Role, User
-from benchlib.infrastructure.execution.vllm_server import VllmServer
+from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.infrastructure.storage import audit
 from benchlib.infrastructure.storage.engine import open_store
 from benchlib.settings import Settings

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchlib.infrastructure.execution import vllm_client
+from benchlib.infrastructure.engines import vllm_client
 from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run
 from benchlib.infrastructure.storage import results
 from tests.fake_vllm import FakeVllm

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from benchlib.infrastructure.execution.engine_metrics import EngineWatch
+from benchlib.infrastructure.engines.server_metrics import EngineWatch
 from tests.fake_vllm import fake_vllm_process
 from tests.pages.conftest import NOBODY, settled
 from tests.samples import Clock, claim

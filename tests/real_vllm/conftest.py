@@ -1,6 +1,6 @@
 import pytest
 
-from benchlib.infrastructure.execution.vllm_server import VllmServer
+from benchlib.infrastructure.engines.vllm_server import VllmServer
 from tests.real_vllm.environment import VllmEnvironment, find_environment
 
 READY_SECONDS = 600

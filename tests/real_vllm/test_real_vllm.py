@@ -27,10 +27,10 @@ from benchlib.domain.records import (
     WorkItem,
 )
 from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
-from benchlib.infrastructure.execution.engine_inspection import inspect_engine
-from benchlib.infrastructure.execution.engine_metrics import fetch_engine_metrics
-from benchlib.infrastructure.execution.vllm_client import VllmClient
-from benchlib.infrastructure.execution.vllm_server import VllmServer
+from benchlib.infrastructure.engines.connection_test import inspect_engine
+from benchlib.infrastructure.engines.server_metrics import fetch_engine_metrics
+from benchlib.infrastructure.engines.vllm_client import VllmClient
+from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.settings import Settings
 from tests.samples import add_dataset
 

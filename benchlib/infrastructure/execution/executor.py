@@ -29,13 +29,13 @@ from benchlib.domain.material.traits import traits_hash
 from benchlib.domain.records import Question, RunConfig, RunRecord, WorkItem
 from benchlib.domain.run_state import final_status
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure.execution.engine_hosts import checked_addresses
+from benchlib.infrastructure.engines.allowed_hosts import checked_addresses
+from benchlib.infrastructure.engines.simulated import SimulatedClient
+from benchlib.infrastructure.engines.vllm_client import VllmClient
 from benchlib.infrastructure.execution.ledger import Entry, Ledger
 from benchlib.infrastructure.execution.manifest import make_manifest
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_pace
 from benchlib.infrastructure.execution.run_watch import RunWatch
-from benchlib.infrastructure.execution.simulated import SimulatedClient
-from benchlib.infrastructure.execution.vllm_client import VllmClient
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.settings import Settings, split_addresses

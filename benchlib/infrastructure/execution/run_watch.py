@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, NamedTuple
 from benchlib.domain.asking.model_client import ModelClient
 from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import FailureKind
-from benchlib.infrastructure.execution.engine_pool import AddressState
-from benchlib.infrastructure.execution.vllm_client import VllmClient
+from benchlib.infrastructure.engines.endpoints import AddressState
+from benchlib.infrastructure.engines.vllm_client import VllmClient
 
 _TOLD_EVERY_SECONDS: Final = 60.0
 """How often the log tells where a run stands."""

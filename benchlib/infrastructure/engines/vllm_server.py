@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from benchlib.domain.errors import EngineNotReachable, InvalidInput
-from benchlib.infrastructure.execution import keep_child
+from benchlib.infrastructure.engines import process_keeper
 
 ServerState = Literal["starting", "ready", "stopped", "failed"]
 
@@ -156,7 +156,7 @@ class VllmServer:
         log_path = log_folder / f"vllm-{port}.log"
         with log_path.open("wb") as log:
             keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", keep_child.__file__, str(STOP_SECONDS), *command],
+                [sys.executable, "-I", "-S", process_keeper.__file__, str(STOP_SECONDS), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from benchlib.domain.errors import EngineFault, EngineNotReachable
 from benchlib.domain.records import Answer, EngineReport
 from benchlib.domain.vocabulary import AnswerMode
-from benchlib.infrastructure.execution.chat_protocol import REFUSED, AskPlan
-from benchlib.infrastructure.execution.engine_http import EngineHttp, Reply
-from benchlib.infrastructure.execution.engine_identity import (
+from benchlib.infrastructure.engines.chat_protocol import REFUSED, AskPlan
+from benchlib.infrastructure.engines.endpoints import Slot, absent_slot
+from benchlib.infrastructure.engines.http import EngineHttp, Reply
+from benchlib.infrastructure.engines.identity import (
     EngineIdentity,
     EngineRefusal,
     ServedModel,
@@ -16,8 +17,7 @@ from benchlib.infrastructure.execution.engine_identity import (
     fault_of,
     identify,
 )
-from benchlib.infrastructure.execution.engine_pool import Slot, absent_slot
-from benchlib.infrastructure.execution.engine_probe import (
+from benchlib.infrastructure.engines.probe import (
     Capabilities,
     ask_once,
     probe,

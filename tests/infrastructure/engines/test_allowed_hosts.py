@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 
 from benchlib.domain.errors import EngineFault, InvalidInput
-from benchlib.infrastructure.execution.engine_hosts import checked_addresses, open_socket
-from benchlib.infrastructure.execution.engine_http import EngineHttp, open_session
+from benchlib.infrastructure.engines.allowed_hosts import checked_addresses, open_socket
+from benchlib.infrastructure.engines.http import EngineHttp, open_session
 from benchlib.settings import Settings
 
 

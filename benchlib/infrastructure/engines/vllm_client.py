@@ -15,7 +15,8 @@ import aiohttp
 from benchlib.domain.errors import EngineChanged, EngineFault
 from benchlib.domain.records import Answer, AnswerFailure, Question
 from benchlib.domain.vocabulary import AnswerMode, FailureKind
-from benchlib.infrastructure.execution.chat_protocol import (
+from benchlib.infrastructure.engines.allowed_hosts import normalise_address
+from benchlib.infrastructure.engines.chat_protocol import (
     PATHS,
     REFUSED,
     ChatReply,
@@ -23,18 +24,17 @@ from benchlib.infrastructure.execution.chat_protocol import (
     read_reply,
     request_body,
 )
-from benchlib.infrastructure.execution.engine_connect import Contact, make_contact
-from benchlib.infrastructure.execution.engine_hosts import normalise_address
-from benchlib.infrastructure.execution.engine_http import (
+from benchlib.infrastructure.engines.concurrency import FIRST_REQUESTS, Pace
+from benchlib.infrastructure.engines.endpoints import AddressState, Slot, pick_slot
+from benchlib.infrastructure.engines.handshake import Contact, make_contact
+from benchlib.infrastructure.engines.http import (
     EngineHttp,
     Reply,
     open_session,
 )
-from benchlib.infrastructure.execution.engine_identity import EngineRefusal, fault_of, identify
-from benchlib.infrastructure.execution.engine_metrics import parse_metrics
-from benchlib.infrastructure.execution.engine_pace import FIRST_REQUESTS, Pace
-from benchlib.infrastructure.execution.engine_pool import AddressState, Slot, pick_slot
-from benchlib.infrastructure.execution.engine_probe import ask_once, sample_questions
+from benchlib.infrastructure.engines.identity import EngineRefusal, fault_of, identify
+from benchlib.infrastructure.engines.probe import ask_once, sample_questions
+from benchlib.infrastructure.engines.server_metrics import parse_metrics
 
 BATCH_ITEMS: Final = 64
 """Conversations a batch request carries best, as measured on vLLM."""

@@ -15,7 +15,7 @@ import orjson
 
 from benchlib.domain.errors import EngineFault, InvalidInput
 from benchlib.domain.vocabulary import FailureKind
-from benchlib.infrastructure.execution.engine_hosts import open_socket
+from benchlib.infrastructure.engines.allowed_hosts import open_socket
 
 CONNECT_SECONDS: Final = 5.0
 """How long to wait for a connection, whatever the limit of the whole request is."""

@@ -1,6 +1,6 @@
 import pytest
 
-from benchlib.infrastructure.execution.engine_pace import FIRST_REQUESTS, Pace
+from benchlib.infrastructure.engines.concurrency import FIRST_REQUESTS, Pace
 
 
 class Engine:

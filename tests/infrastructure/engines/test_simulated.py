@@ -17,7 +17,7 @@ from benchlib.domain.records import (
 )
 from benchlib.domain.simulation.response_model import PlantedModel
 from benchlib.domain.vocabulary import FailureKind
-from benchlib.infrastructure.execution.simulated import SimulatedClient
+from benchlib.infrastructure.engines.simulated import SimulatedClient
 
 
 def questions(n_personas=4, n_traits=6, attempt=1):

@@ -3,18 +3,18 @@
 from dataclasses import dataclass, replace
 
 from benchlib.domain.errors import BenchlibError, EngineFault
-from benchlib.infrastructure.execution.engine_hosts import normalise_address
-from benchlib.infrastructure.execution.engine_http import (
+from benchlib.infrastructure.engines.allowed_hosts import normalise_address
+from benchlib.infrastructure.engines.http import (
     EngineHttp,
     open_session,
 )
-from benchlib.infrastructure.execution.engine_identity import (
+from benchlib.infrastructure.engines.identity import (
     EngineRefusal,
     ServedModel,
     choose_model,
     identify,
 )
-from benchlib.infrastructure.execution.engine_probe import Prober
+from benchlib.infrastructure.engines.probe import Prober
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from time import monotonic
 from typing import Any, Final, Literal
 
 from benchlib.domain.errors import EngineFault
-from benchlib.infrastructure.execution.engine_hosts import normalise_address
-from benchlib.infrastructure.execution.engine_http import (
+from benchlib.infrastructure.engines.allowed_hosts import normalise_address
+from benchlib.infrastructure.engines.http import (
     EngineHttp,
     open_session,
 )
-from benchlib.infrastructure.execution.engine_identity import fault_of
+from benchlib.infrastructure.engines.identity import fault_of
 
 
 @dataclass(frozen=True, slots=True)

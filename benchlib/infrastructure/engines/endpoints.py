@@ -8,9 +8,9 @@ from typing import Final
 
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.vocabulary import FailureKind
-from benchlib.infrastructure.execution.chat_protocol import ChatReply
-from benchlib.infrastructure.execution.engine_http import EngineHttp
-from benchlib.infrastructure.execution.engine_pace import Pace
+from benchlib.infrastructure.engines.chat_protocol import ChatReply
+from benchlib.infrastructure.engines.concurrency import Pace
+from benchlib.infrastructure.engines.http import EngineHttp
 
 _FIRST_REST_SECONDS: Final = 1.0
 _LONGEST_REST_SECONDS: Final = 60.0

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from benchlib.domain.errors import EngineNotReachable, InvalidInput
-from benchlib.infrastructure.execution import vllm_server
-from benchlib.infrastructure.execution.vllm_server import VllmServer
+from benchlib.infrastructure.engines import vllm_server
+from benchlib.infrastructure.engines.vllm_server import VllmServer
 
 STUB = '''
 """Stands in for vLLM: a worker process, a health route, everything it was given in its log."""

@@ -20,11 +20,11 @@ from benchlib.domain.records import (
     WorkItem,
 )
 from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
-from benchlib.infrastructure.execution import engine_pool
-from benchlib.infrastructure.execution.engine_hosts import normalise_address
-from benchlib.infrastructure.execution.engine_inspection import inspect_engine
-from benchlib.infrastructure.execution.engine_metrics import fetch_engine_metrics, parse_metrics
-from benchlib.infrastructure.execution.vllm_client import VllmClient
+from benchlib.infrastructure.engines import endpoints
+from benchlib.infrastructure.engines.allowed_hosts import normalise_address
+from benchlib.infrastructure.engines.connection_test import inspect_engine
+from benchlib.infrastructure.engines.server_metrics import fetch_engine_metrics, parse_metrics
+from benchlib.infrastructure.engines.vllm_client import VllmClient
 from tests.fake_vllm import FakeVllm, Fault, fake_vllm_process, logprobs_for, rating_for
 
 KEY = "key-4f7a-secret"
@@ -91,7 +91,7 @@ def check_answer(question: Question, outcome, source="logprob_token_ids") -> Non
 
 @pytest.fixture(autouse=True)
 def _short_rests(monkeypatch):
-    monkeypatch.setattr(engine_pool, "_FIRST_REST_SECONDS", 0.01)
+    monkeypatch.setattr(endpoints, "_FIRST_REST_SECONDS", 0.01)
 
 
 # -- ways of asking -------------------------------------------------------------------------------
@@ -740,8 +740,8 @@ def test_the_loss_of_one_address_loses_nothing():
 
 
 def test_rests_grow_and_several_losses_at_once_count_as_one(monkeypatch):
-    monkeypatch.setattr(engine_pool, "_FIRST_REST_SECONDS", 100.0)
-    monkeypatch.setattr(engine_pool, "_LONGEST_REST_SECONDS", 350.0)
+    monkeypatch.setattr(endpoints, "_FIRST_REST_SECONDS", 100.0)
+    monkeypatch.setattr(endpoints, "_LONGEST_REST_SECONDS", 350.0)
 
     async def scenario():
         async with FakeVllm() as fake, connected(fake) as client:

@@ -16,7 +16,7 @@ from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.records import Answer, PersonaRecord, Question, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, AnswerMode, FailureKind
-from benchlib.infrastructure.execution.chat_protocol import (
+from benchlib.infrastructure.engines.chat_protocol import (
     PATHS,
     AskPlan,
     ChatReply,
@@ -25,11 +25,11 @@ from benchlib.infrastructure.execution.chat_protocol import (
     read_reply,
     request_body,
 )
-from benchlib.infrastructure.execution.engine_http import (
+from benchlib.infrastructure.engines.http import (
     EngineHttp,
     Reply,
 )
-from benchlib.infrastructure.execution.engine_identity import (
+from benchlib.infrastructure.engines.identity import (
     EngineRefusal,
     fault_of,
 )

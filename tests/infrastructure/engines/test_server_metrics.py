@@ -7,7 +7,7 @@ import pytest
 
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.vocabulary import FailureKind
-from benchlib.infrastructure.execution.engine_metrics import EngineMetrics, EngineWatch
+from benchlib.infrastructure.engines.server_metrics import EngineMetrics, EngineWatch
 from tests.fake_vllm import fake_vllm_process
 from tests.samples import Clock
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.vocabulary import FailureKind
-from benchlib.infrastructure.execution.engine_http import EngineHttp, Reply
+from benchlib.infrastructure.engines.http import EngineHttp, Reply
 
 
 class EngineRefusal(Exception):

@@ -1,0 +1,1 @@
+"""Model servers: how they are found, probed, asked and started."""

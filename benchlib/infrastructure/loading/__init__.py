@@ -1,0 +1,1 @@
+"""Answers from the store, as the domain takes them."""
