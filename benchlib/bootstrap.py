@@ -19,7 +19,7 @@ from benchlib.domain.errors import BenchlibError
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
 from benchlib.infrastructure.execution.executor import Worksite
-from benchlib.infrastructure.execution.run_watch import RunWatch
+from benchlib.infrastructure.execution.run_monitor import RunWatch
 from benchlib.infrastructure.execution.worker import Worker, process_name
 from benchlib.infrastructure.logs import set_up_logs
 from benchlib.infrastructure.notifications import Notifier

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchlib.domain.errors import InvalidSetting
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure.execution.run_watch import RunNews
+from benchlib.infrastructure.execution.run_monitor import RunNews
 from benchlib.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from benchlib import bootstrap
 from benchlib.domain.errors import EngineNotReachable, InvalidSetting
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
-from benchlib.infrastructure.execution.run_watch import RunNews, RunWatch
+from benchlib.infrastructure.execution.run_monitor import RunNews, RunWatch
 from benchlib.infrastructure.logs import LogFormatter
 from benchlib.infrastructure.notifications import Notifier, describe
 from benchlib.settings import Settings

@@ -32,10 +32,10 @@ from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.engines.allowed_hosts import checked_addresses
 from benchlib.infrastructure.engines.simulated import SimulatedClient
 from benchlib.infrastructure.engines.vllm_client import VllmClient
-from benchlib.infrastructure.execution.ledger import Entry, Ledger
 from benchlib.infrastructure.execution.manifest import make_manifest
+from benchlib.infrastructure.execution.pending_results import Entry, Ledger
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_pace
-from benchlib.infrastructure.execution.run_watch import RunWatch
+from benchlib.infrastructure.execution.run_monitor import RunWatch
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.settings import Settings, split_addresses

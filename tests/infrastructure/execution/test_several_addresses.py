@@ -8,7 +8,7 @@ from benchlib.infrastructure.engines import vllm_client
 from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run
 from benchlib.infrastructure.storage import results
 from tests.fake_vllm import FakeVllm
-from tests.infrastructure.test_run_faults import Served
+from tests.infrastructure.execution.test_run_faults import Served
 from tests.samples import add_run, claim, get_run, worksite
 from tests.scripted_client import ScriptedClient
 

@@ -5,7 +5,7 @@ import pytest
 from benchlib.domain.records import Answer
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
-from benchlib.infrastructure.execution.run_watch import RunWatch
+from benchlib.infrastructure.execution.run_monitor import RunWatch
 from benchlib.infrastructure.execution.worker import Worker
 from benchlib.infrastructure.storage import runs
 from tests.samples import Clock, add_run, claim, get_run, worksite
