@@ -53,7 +53,7 @@ def main() -> None:
 def measure_ours(n_personas: int) -> dict[str, Any]:
     """Measure one size, in a process that did nothing before."""
     from benchlib.application.benchmark_service import BenchmarkService
-    from benchlib.infrastructure import data_loader
+    from benchlib.infrastructure.loading import data_loader
     from benchlib.infrastructure.storage import runs
     from benchlib.settings import Settings
     from benchmarks.store import open_benchmark_store

@@ -34,7 +34,7 @@ from benchlib.domain.stats.welch import (
     moments_of,
     none_if_nan,
 )
-from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.loading.data_loader import LoadedRun
 
 DELTA_FAMILY: Final = "all deltas of the run: attributes x categories x panels"
 FOREST_FAMILY: Final = "all trait rows of the run: attributes x categories x traits"

@@ -34,7 +34,7 @@ from benchlib.domain.analysis.metrics import (
 from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
 from benchlib.domain.analysis.trait_sets import compute_panel
 from benchlib.domain.stats.welch import DEFAULT_ALPHA
-from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.loading.data_loader import LoadedRun
 
 
 class AnswerPanels(KeptPanels):

@@ -31,7 +31,7 @@ from benchlib.domain.analysis.shared_runs import (
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.records import RunRecord
 from benchlib.domain.stats.welch import DEFAULT_ALPHA, FdrMethod
-from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.loading.data_loader import LoadedRun
 from benchlib.infrastructure.storage import runs
 
 LEVEL_FAMILY: Final = "all level differences of the comparison: runs x panels"

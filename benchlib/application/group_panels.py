@@ -33,7 +33,7 @@ from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.pooling import MetaMethod
 from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod
-from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.loading.data_loader import LoadedRun
 
 
 class GroupPanels(KeptPanels):

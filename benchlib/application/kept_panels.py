@@ -19,12 +19,12 @@ from benchlib.application.composition import Composition, dataset_composition
 from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER, Role, User
-from benchlib.infrastructure import data_loader, snapshots
 from benchlib.infrastructure.cache_warming import (
     WarmJob,
     warm_job_snapshot,
 )
-from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.loading import data_loader, snapshots
+from benchlib.infrastructure.loading.data_loader import LoadedRun
 from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs
 from benchlib.infrastructure.storage.engine import Store
 from benchlib.settings import Settings

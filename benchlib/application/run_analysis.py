@@ -32,13 +32,13 @@ from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.welch import DEFAULT_ALPHA
 from benchlib.domain.users import Role
-from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.cache_warming import (
     Step,
     WarmJob,
     start_warm_cache_job,
 )
-from benchlib.infrastructure.data_loader import LoadedRun
+from benchlib.infrastructure.loading import data_loader
+from benchlib.infrastructure.loading.data_loader import LoadedRun
 from benchlib.infrastructure.storage import datasets, runs, traits
 
 

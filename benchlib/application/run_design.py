@@ -18,7 +18,7 @@ from benchlib.domain.stats.power import (
 )
 from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
-from benchlib.infrastructure.data_loader import attribute_names
+from benchlib.infrastructure.loading.data_loader import attribute_names
 
 _SPREAD = Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)]
 

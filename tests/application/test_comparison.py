@@ -8,7 +8,7 @@ from benchlib.domain.analysis.comparison import compute_delta_differences, compu
 from benchlib.domain.analysis.shared_runs import compute_shared_runs
 from benchlib.domain.errors import InvalidInput, NotFound
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure import data_loader
+from benchlib.infrastructure.loading import data_loader
 from benchlib.settings import Settings
 from tests.rated_runs import add_rated_run, add_run_like, execute_sql, people
 from tests.samples import get_run

@@ -21,8 +21,8 @@ from benchlib.domain.analysis.trait_comparisons import ForestOptions
 from benchlib.domain.errors import InvalidInput, NotFound, ReadOnly
 from benchlib.domain.stats.power import compute_run_plan
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
+from benchlib.infrastructure.loading import data_loader
 from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs, traits
 from benchlib.settings import Settings
 from tests.rated_runs import add_rated_run, execute_sql, people

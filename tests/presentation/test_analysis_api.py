@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.infrastructure import data_loader
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
+from benchlib.infrastructure.loading import data_loader
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.infrastructure import data_loader
+from benchlib.infrastructure.loading import data_loader
 from benchlib.presentation import exports
 from benchlib.settings import Settings
 from tests.apis import api_over

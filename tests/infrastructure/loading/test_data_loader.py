@@ -9,7 +9,7 @@ from pandas.testing import assert_frame_equal
 
 from benchlib.domain.analysis.answer_grid import GIVEN_UP
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure import data_loader, snapshots
+from benchlib.infrastructure.loading import data_loader, snapshots
 from benchlib.infrastructure.storage import columns, datasets, runs
 from benchlib.infrastructure.storage.engine import open_store
 from tests.rated_runs import add_rated_run, execute_sql, people

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchlib.domain.analysis.distributions import DistributionSums
 from benchlib.domain.records import RunRecord
-from benchlib.infrastructure.answer_reader import StoredAnswers
+from benchlib.infrastructure.loading.answer_reader import StoredAnswers
 
 _log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from benchlib.domain.analysis.distributions import DistributionSums
 from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_CATEGORY
-from benchlib.infrastructure.answer_reader import mark_given_up, read_answers
-from benchlib.infrastructure.snapshots import (
+from benchlib.infrastructure.loading.answer_reader import mark_given_up, read_answers
+from benchlib.infrastructure.loading.snapshots import (
     Snapshot,
     load_snapshot,
     snapshot_key,
