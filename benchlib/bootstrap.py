@@ -23,7 +23,7 @@ from benchlib.infrastructure.execution.run_monitor import RunWatch
 from benchlib.infrastructure.execution.worker import Worker, process_name
 from benchlib.infrastructure.logs import set_up_logs
 from benchlib.infrastructure.notifications import Notifier
-from benchlib.infrastructure.storage.engine import Store, open_store
+from benchlib.infrastructure.storage.database import Store, open_store
 from benchlib.settings import Settings, get_settings
 
 

@@ -40,7 +40,7 @@ from benchlib.infrastructure.execution.executor import (
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys
 from benchlib.infrastructure.execution.worker import Worker, process_name
 from benchlib.infrastructure.storage import datasets, results, runs, traits
-from benchlib.infrastructure.storage.engine import Store, open_store
+from benchlib.infrastructure.storage.database import Store, open_store
 from benchlib.settings import Settings
 from tests.fake_vllm import fake_vllm_process
 from tests.postgres import find_initdb, fresh_database, postgres_cluster

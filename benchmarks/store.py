@@ -34,7 +34,7 @@ from benchlib.domain.records import (
     WorkItem,
 )
 from benchlib.infrastructure.storage import datasets, results, runs, traits
-from benchlib.infrastructure.storage.engine import Store, open_store
+from benchlib.infrastructure.storage.database import Store, open_store
 from benchlib.infrastructure.storage.results import Rated
 
 N_TRAITS = 33

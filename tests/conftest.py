@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from tests.postgres import find_initdb, fresh_database, postgres_cluster
 from tests.requirements import require
 

@@ -50,7 +50,7 @@ from benchlib.infrastructure.execution import progress_tracker
 from benchlib.infrastructure.execution.progress_tracker import ProgressStatus
 from benchlib.infrastructure.execution.worker import Worker
 from benchlib.infrastructure.storage import audit, datasets, results, runs, traits
-from benchlib.infrastructure.storage.engine import Store, open_store
+from benchlib.infrastructure.storage.database import Store, open_store
 from benchlib.settings import Settings, get_settings
 
 _log = logging.getLogger(__name__)

@@ -38,7 +38,7 @@ from benchlib.domain.records import DatasetRecord, PersonaRecord, TraitRecord
 from benchlib.domain.users import OWNER, Role, User
 from benchlib.infrastructure.loading import data_loader
 from benchlib.infrastructure.storage import datasets, traits
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 from benchlib.infrastructure.table_files import read_table, write_csv, write_parquet
 
 FileFormat = Literal["csv", "parquet"]

@@ -25,8 +25,8 @@ from benchlib.infrastructure.cache_warming import (
 )
 from benchlib.infrastructure.loading import data_loader, snapshots
 from benchlib.infrastructure.loading.data_loader import LoadedRun
-from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage import answer_blocks, benchmark_cache, datasets, runs
+from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings
 
 _Panel = TypeVar("_Panel")
@@ -117,7 +117,9 @@ class KeptPanels(Acting):
         """The same of several runs; it is kept with the first, under the content of all."""
         with self._store.read() as session:
             found = [runs.get_run(session, run_id) for run_id in run_ids]
-            digests = [columns.fetch_trait_digest(session, run.config.trait_ids) for run in found]
+            digests = [
+                answer_blocks.fetch_trait_digest(session, run.config.trait_ids) for run in found
+            ]
         if any(run.status in ACTIVE for run in found):
             return compute([self._load(run) for run in found])
         keep = not self.read_only

@@ -9,7 +9,7 @@ from benchlib.domain.asking.work_plan import count_items
 from benchlib.domain.records import Question, RunConfig, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, Language, RunStatus, ScaleOrder
 from benchlib.infrastructure.storage import datasets, runs, traits
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 
 CHARACTERS_PER_TOKEN: Final[dict[Language, float]] = {"en": 4.0, "de": 3.0}
 """Tokenizers differ: SmolLM2's, with 49,000 tokens, has 3.6 and 2.4, the chat template included

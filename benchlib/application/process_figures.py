@@ -13,7 +13,7 @@ from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import FailureKind, RunStatus
 from benchlib.infrastructure.execution.worker import Worker
 from benchlib.infrastructure.storage import runs
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 from benchlib.infrastructure.storage.write_times import LIMITS
 
 

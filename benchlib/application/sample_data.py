@@ -12,7 +12,7 @@ from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.material.sampling import counterfactual_drafts, factorial_drafts
 from benchlib.domain.material.traits import TraitDraft, check_traits
 from benchlib.infrastructure.storage import datasets, traits
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 from benchlib.infrastructure.table_files import read_table
 
 SAMPLE_NAME: Final = "Sample: factorial"

@@ -14,7 +14,7 @@ from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER, Role, User
 from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.infrastructure.storage import audit
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.samples import add_dataset, add_traits
 

@@ -6,7 +6,7 @@ from benchlib.application.commands import StartBenchmark, start_benchmark
 from benchlib.domain.errors import InvalidInput, NotFound, ReadOnly, WrongState
 from benchlib.domain.records import Answer, AnswerFilter
 from benchlib.infrastructure.storage import traits
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings, get_settings
 from tests.samples import NOW, add_dataset, add_run, add_traits, claim, get_run
 from tests.scripted_client import rate, unusable

@@ -26,7 +26,7 @@ from benchlib.domain.errors import InvalidInput, NotFound, ReadOnly, WrongState
 from benchlib.domain.material.sampling import cramers_v
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from tests.domain.frames import law
 from tests.samples import NOW
 
@@ -111,7 +111,7 @@ def test_sample_data_does_not_come_back_beside_own_data(service):
 LOAD = """
 import sys
 from benchlib.application.dataset_service import DatasetService
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 store = open_store(sys.argv[1])
 sys.stdin.readline()
 DatasetService(store).load_sample_data()

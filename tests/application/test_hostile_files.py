@@ -17,7 +17,7 @@ from benchlib.application.dataset_service import DatasetService
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.material.text_tables import clean_text
 from benchlib.infrastructure.storage import datasets
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.infrastructure.table_files import unguard_formula
 from tests.domain.frames import law
 

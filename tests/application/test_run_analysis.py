@@ -23,7 +23,7 @@ from benchlib.domain.stats.power import compute_run_plan
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
 from benchlib.infrastructure.loading import data_loader
-from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs, traits
+from benchlib.infrastructure.storage import answer_blocks, benchmark_cache, datasets, runs, traits
 from benchlib.settings import Settings
 from tests.rated_runs import add_rated_run, execute_sql, people
 from tests.samples import NOW, get_run
@@ -140,8 +140,8 @@ def test_no_panel_depends_on_how_many_rows_are_read_at_once(any_store, tmp_path,
     service = BenchmarkService(any_store, None, Settings(data_dir=tmp_path, read_only=True))
     whole = {name: compute() for name, compute in panels(service, run_id).items()}
     data_loader.forget_all_runs()
-    monkeypatch.setattr(columns, "_CHUNK", 5)
-    monkeypatch.setattr(columns, "_BLOCK_CHUNKS", 1)
+    monkeypatch.setattr(answer_blocks, "_CHUNK", 5)
+    monkeypatch.setattr(answer_blocks, "_BLOCK_CHUNKS", 1)
     for name, compute in panels(service, run_id).items():
         assert rounded(compute()) == rounded(whole[name]), name
     assert whole["distributions"]["n"] == 236

@@ -7,7 +7,7 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets, traits
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.browser.conftest import settled
 from tests.fake_vllm import fake_vllm_process

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from benchlib import bootstrap
 from benchlib.application.dataset_service import DatasetService
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings, get_settings
 from tests.browser.conftest import settled
 from tests.fake_vllm import fake_vllm_process

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.browser.conftest import ROOT, App, _free_port, settled
 

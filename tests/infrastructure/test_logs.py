@@ -19,7 +19,7 @@ from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import RunConfig
 from benchlib.infrastructure.logs import LogFormatter, set_up_logs
 from benchlib.infrastructure.storage import datasets, runs, traits
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from tests.fake_vllm import fake_vllm_process
 from tests.receiver import Receiver
 from tests.samples import NOW, get_run

@@ -13,7 +13,7 @@ from time import monotonic
 from benchlib.infrastructure.execution.executor import Worksite
 from benchlib.infrastructure.execution.worker import Worker, process_name
 from benchlib.infrastructure.logs import set_up_logs
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from benchlib.infrastructure.execution.executor import UNSTORED_SHARE
 from benchlib.infrastructure.execution.progress_tracker import update_progress
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from tests.fake_vllm import fake_vllm_process
 from tests.kill.dashboard import Dashboard, until
 from tests.samples import add_run, get_run

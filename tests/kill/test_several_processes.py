@@ -20,7 +20,7 @@ from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import RunConfig
 from benchlib.infrastructure.execution.executor import UNSTORED_SHARE
 from benchlib.infrastructure.storage import datasets, runs
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.fake_vllm import fake_vllm_process
 from tests.samples import NOW, add_traits, get_run

@@ -6,7 +6,7 @@ import time
 import httpx
 from sqlalchemy import text
 
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from tests.fake_vllm import fake_vllm_process
 from tests.kill.dashboard import STREAMLIT, UVICORN, Dashboard, until
 from tests.samples import get_run

@@ -16,7 +16,7 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import start_benchmark
 from benchlib.application.dataset_service import DatasetService
 from benchlib.infrastructure.execution.executor import Worksite, execute_benchmark_run
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings
 from pages import access
 from tests.samples import add_dataset, add_traits, claim

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.loading import data_loader
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.rated_runs import add_rated_run, add_run_like, people

@@ -12,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.samples import add_run, claim, worksite

@@ -37,7 +37,7 @@ from benchlib.infrastructure.execution.pending_results import Entry, Ledger
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_pace
 from benchlib.infrastructure.execution.run_monitor import RunWatch
 from benchlib.infrastructure.storage import datasets, results, runs, traits
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings, split_addresses
 
 _BEAT_SECONDS: Final = 0.25

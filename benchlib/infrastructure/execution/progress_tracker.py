@@ -10,7 +10,7 @@ from benchlib.domain.asking.work_plan import CompletedKeys
 from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.storage import results, runs
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 
 _WINDOW_SECONDS: Final = 60.0
 

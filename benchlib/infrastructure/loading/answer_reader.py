@@ -14,8 +14,8 @@ from benchlib.domain.analysis.distributions import (
     describe_distributions,
 )
 from benchlib.domain.vocabulary import N_POINTS
-from benchlib.infrastructure.storage import columns
-from benchlib.infrastructure.storage.columns import AnswerBlock, GivenUp
+from benchlib.infrastructure.storage import answer_blocks
+from benchlib.infrastructure.storage.answer_blocks import AnswerBlock, GivenUp
 
 IntArray = NDArray[np.int64]
 
@@ -66,7 +66,7 @@ def read_answers(
         distributions=_sums_of(np.empty((0, N_POINTS)), np.empty(0), False, None, len(asked)),
         n_strangers=0,
     )
-    for block in columns.iter_answers(session, run_id):
+    for block in answer_blocks.iter_answers(session, run_id):
         _add(found, block)
     return found
 

@@ -25,9 +25,9 @@ from benchlib.infrastructure.loading.snapshots import (
     snapshot_key,
     write_snapshot,
 )
-from benchlib.infrastructure.storage import benchmark_cache, columns, datasets, runs, traits
-from benchlib.infrastructure.storage.columns import GivenUp
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage import answer_blocks, benchmark_cache, datasets, runs, traits
+from benchlib.infrastructure.storage.answer_blocks import GivenUp
+from benchlib.infrastructure.storage.database import Store
 
 _log = logging.getLogger(__name__)
 
@@ -274,7 +274,7 @@ def _read(store: Store, run: RunRecord, folder: Path | None, *, write: bool) -> 
         return _loaded(fetched)
     with store.read() as session:
         asked = traits.get_traits(session, run.config.trait_ids)
-        given_up = columns.fetch_given_up(session, run.id)
+        given_up = answer_blocks.fetch_given_up(session, run.id)
         copies = datasets.load_copies(session, run.dataset_id)
     return _loaded(_Fetched(run, asked, given_up, copies, snapshot))
 
@@ -300,7 +300,7 @@ def _fetch(store: Store, run_id: int) -> _Fetched:
         personas = load_personas_cached(store, run.dataset_id)
         ids = personas["persona_id"].to_numpy(np.int64)
         answers = read_answers(session, run_id, ids, run.config.trait_ids)
-        given_up = columns.fetch_given_up(session, run_id)
+        given_up = answer_blocks.fetch_given_up(session, run_id)
         asked = traits.get_traits(session, run.config.trait_ids)
         copies = datasets.load_copies(session, run.dataset_id)
     kept = personas[["persona_id", *attribute_names(personas)]]

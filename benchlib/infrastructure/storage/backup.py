@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy.engine import make_url
 
 from benchlib.domain.errors import StoreError
-from benchlib.infrastructure.storage.engine import known_revisions, open_store
+from benchlib.infrastructure.storage.database import known_revisions, open_store
 
 
 class Contents(NamedTuple):

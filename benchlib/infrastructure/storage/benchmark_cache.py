@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 
 from benchlib.domain.records import DatasetRecord, RunRecord
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 
 _log = logging.getLogger(__name__)

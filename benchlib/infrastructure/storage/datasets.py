@@ -21,7 +21,7 @@ from benchlib.domain.errors import InvalidInput, NotFound, WrongState
 from benchlib.domain.material.personas import PersonaDraft, order_categories
 from benchlib.domain.records import DatasetRecord, PersonaRecord
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
-from benchlib.infrastructure.storage.engine import Store
+from benchlib.infrastructure.storage.database import Store
 from benchlib.infrastructure.storage.models import BenchmarkRun, Dataset, DatasetMember, Persona
 from benchlib.infrastructure.storage.persona_rows import (
     CHUNK,

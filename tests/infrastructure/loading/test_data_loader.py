@@ -10,8 +10,8 @@ from pandas.testing import assert_frame_equal
 from benchlib.domain.analysis.answer_grid import GIVEN_UP
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.loading import data_loader, snapshots
-from benchlib.infrastructure.storage import columns, datasets, runs
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage import answer_blocks, datasets, runs
+from benchlib.infrastructure.storage.database import open_store
 from tests.rated_runs import add_rated_run, execute_sql, people
 from tests.samples import get_run
 
@@ -80,8 +80,10 @@ def test_an_empty_run_gives_the_same_columns(any_store):
 
 @pytest.mark.parametrize("block", [3, 64_000])
 def test_answers_are_read_block_by_block(any_store, monkeypatch, block):
-    monkeypatch.setattr(columns, "_CHUNK", block)
-    monkeypatch.setattr(columns, "_BLOCK_CHUNKS", 2)  # blocks of 6 answers end within a persona
+    monkeypatch.setattr(answer_blocks, "_CHUNK", block)
+    monkeypatch.setattr(
+        answer_blocks, "_BLOCK_CHUNKS", 2
+    )  # blocks of 6 answers end within a persona
     run_id = add_rated_run(
         any_store,
         lambda i, t, order: None if (i, t) == (1, 1) else digit(i, t, order),
@@ -187,8 +189,8 @@ def test_the_same_content_is_read_once(store, folder, run_id):
 
 def test_threads_read_a_run_once(store, folder, run_id, monkeypatch):
     reads = []
-    read = columns.iter_answers
-    monkeypatch.setattr(columns, "iter_answers", lambda *a: reads.append(1) or read(*a))
+    read = answer_blocks.iter_answers
+    monkeypatch.setattr(answer_blocks, "iter_answers", lambda *a: reads.append(1) or read(*a))
     run = get_run(store, run_id)
     threads = [
         threading.Thread(target=data_loader.load_run_cached, args=(store, run, folder))

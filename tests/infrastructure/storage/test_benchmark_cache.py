@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure.storage import benchmark_cache, columns, runs
+from benchlib.infrastructure.storage import answer_blocks, benchmark_cache, runs
 from benchlib.infrastructure.storage.benchmark_cache import (
     cache_key,
     clear_cached,
@@ -23,7 +23,7 @@ def rated(store, **changes):
 
 def asked_by(store, run):
     with store.read() as session:
-        return columns.fetch_trait_digest(session, run.config.trait_ids)
+        return answer_blocks.fetch_trait_digest(session, run.config.trait_ids)
 
 
 def test_a_key_holds_everything_a_panel_depends_on(store):

@@ -14,9 +14,9 @@ from benchlib import cli
 from benchlib.domain.errors import StoreError
 from benchlib.infrastructure.execution import executor
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
-from benchlib.infrastructure.storage import engine, runs
+from benchlib.infrastructure.storage import database, runs
 from benchlib.infrastructure.storage.backup import backup_store, restore_store
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import get_settings
 from tests.samples import add_run, claim, get_run, worksite
 from tests.scripted_client import ScriptedClient
@@ -138,7 +138,7 @@ def executor_now():
 def test_a_run_outlasts_a_writer_that_holds_the_store_for_longer_than_its_timeout(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(engine, "_BUSY_TIMEOUT_MS", 30)
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 30)
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     run_id = add_run(store, 60, 4)
     claim(store)
@@ -183,7 +183,7 @@ def test_a_file_that_may_only_be_read_is_told(tmp_path):
 
 
 def test_a_store_of_every_older_version_is_migrated(tmp_path):
-    revisions = engine.known_revisions()
+    revisions = database.known_revisions()
     assert {path.name for path in FIXTURES.glob("store-*.db")} == {
         f"store-{revision}.db" for revision in revisions
     }

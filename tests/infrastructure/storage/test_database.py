@@ -5,8 +5,8 @@ import pytest
 from sqlalchemy import text
 
 from benchlib.domain.errors import StoreError
-from benchlib.infrastructure.storage import engine, runs
-from benchlib.infrastructure.storage.engine import open_store
+from benchlib.infrastructure.storage import database, runs
+from benchlib.infrastructure.storage.database import open_store
 from tests.samples import NOW, add_run, claim, get_run
 
 
@@ -17,7 +17,7 @@ def test_a_new_store_has_the_newest_schema_and_opens_again(tmp_path):
         with store.read() as session:
             assert session.connection().execute(text("SELECT count(*) FROM trait")).scalar() == 0
             version = session.connection().execute(text("SELECT version_num FROM alembic_version"))
-            assert version.scalar() == engine.known_revisions()[-1]
+            assert version.scalar() == database.known_revisions()[-1]
         store.close()
 
 
@@ -139,14 +139,14 @@ def test_the_known_revisions_are_those_of_alembic():
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(engine._MIGRATIONS))
+    config.set_main_option("script_location", str(database._MIGRATIONS))
     walked = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
-    assert engine.known_revisions() == walked[::-1]
+    assert database.known_revisions() == walked[::-1]
 
 
 @pytest.mark.postgres
 def test_a_writer_that_stalls_lets_go_of_what_it_has_locked(postgres_url, monkeypatch):
-    monkeypatch.setattr(engine, "_STALLED_MS", 300)
+    monkeypatch.setattr(database, "_STALLED_MS", 300)
     store = open_store(postgres_url)
     run_id = add_run(store)
     claim(store, "stalled")
