@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from benchlib.application.comparison import Comparison, ConfigDifference
+from benchlib.application.analysis.comparison import Comparison, ConfigDifference
 from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import streamlit as st
 
-from benchlib.application.dataset_service import DatasetService
-from benchlib.application.designs import (
+from benchlib.application.dataset_designs import (
     BalancedDesign,
     CounterfactualDesign,
     Design,
@@ -15,6 +14,7 @@ from benchlib.application.designs import (
     RealityDesign,
     parse_factors,
 )
+from benchlib.application.dataset_service import DatasetService
 from benchlib.application.sample_data import SAMPLE_FACTORS
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from benchlib.application.analysis.power_plan import RunDesign
 from benchlib.application.commands import StartBenchmark, start_benchmark
 from benchlib.application.engines import EngineChoice
-from benchlib.application.run_design import RunDesign
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord, TraitRecord
 from pages import engine_widgets, widgets, words

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, Literal
 
 import benchlib
-from benchlib.application.acting import needs
+from benchlib.application.analysis.run_analysis import RunAnalysis
 from benchlib.application.commands import StartBenchmark
 from benchlib.application.engines import (
     EngineChoice,
@@ -25,9 +25,9 @@ from benchlib.application.payloads import (
     RunDetail,
     RunSummary,
 )
+from benchlib.application.permissions import needs
 from benchlib.application.preflight import Preflight
-from benchlib.application.process_figures import ProcessFigures, ProcessWatch
-from benchlib.application.run_analysis import RunAnalysis
+from benchlib.application.process_metrics import ProcessFigures, ProcessWatch
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.asking.work_plan import count_items, work_plan
 from benchlib.domain.errors import InvalidInput, WrongState

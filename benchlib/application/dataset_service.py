@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from benchlib.application.acting import Acting, needs
 from benchlib.application.composition import Composition as Composition
 from benchlib.application.composition import dataset_composition, table_composition
-from benchlib.application.designs import (
+from benchlib.application.dataset_designs import (
     Design,
     design_kind,
     design_parameters,
     design_personas,
 )
+from benchlib.application.permissions import Acting, needs
 from benchlib.application.sample_data import load_sample_data
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.material.personas import (

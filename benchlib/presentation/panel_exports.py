@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import plotly.graph_objects as go
 
-from benchlib.application.analysis_payloads import (
+from benchlib.application.analysis.panel_payloads import (
     DeltasPanel,
     ForestPanel,
     MeansPanel,

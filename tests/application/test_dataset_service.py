@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchlib.application.dataset_service import DatasetService
-from benchlib.application.designs import (
+from benchlib.application.dataset_designs import (
     BalancedDesign,
     CounterfactualDesign,
     FactorialDesign,
@@ -16,6 +15,7 @@ from benchlib.application.designs import (
     RealityDesign,
     parse_factors,
 )
+from benchlib.application.dataset_service import DatasetService
 from benchlib.application.sample_data import (
     SAMPLE_FACTORS,
     sample_pairs,

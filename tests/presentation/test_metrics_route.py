@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 import benchlib
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.process_figures import ProcessWatch
+from benchlib.application.process_metrics import ProcessWatch
 from benchlib.domain.errors import StoreError
 from benchlib.domain.records import Answer
 from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run

@@ -8,9 +8,9 @@ from fastapi import Body, FastAPI, Path, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, Field
 
-from benchlib.application.analysis_tables import MAX_N_PERM
+from benchlib.application.analysis.basis import MAX_N_PERM
+from benchlib.application.analysis.power_plan import RunDesign
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.run_design import RunDesign
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.pooling import MetaMethod
 from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod

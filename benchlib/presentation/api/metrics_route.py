@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.process_figures import ProcessFigures, StoreFigures
+from benchlib.application.process_metrics import ProcessFigures, StoreFigures
 
 
 def add_metrics_route(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchlib.application.analysis_payloads import PlannedAttribute, PlannedCategory, Planning
+from benchlib.application.analysis.panel_payloads import PlannedAttribute, PlannedCategory, Planning
 from benchlib.domain.stats.power import (
     DEFAULT_POWER,
     DEFAULT_SD_PERSONA,

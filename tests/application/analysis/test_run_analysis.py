@@ -8,8 +8,8 @@ import orjson
 import pytest
 from sqlalchemy import text
 
+from benchlib.application.analysis.power_plan import RunDesign
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.run_design import RunDesign
 from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.counterfactual import compute_counterfactuals
@@ -696,7 +696,7 @@ def test_read_only_reads_kept_panels_and_writes_none(service, store, run_id, tmp
 
 
 def test_threads_that_want_the_same_panel_compute_it_once(service, run_id, monkeypatch):
-    from benchlib.application import group_panels
+    from benchlib.application.analysis import group_panels
 
     computed = []
     compute = group_panels.compute_all_deltas

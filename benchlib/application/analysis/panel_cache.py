@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from benchlib.application.acting import Acting, needs
-from benchlib.application.analysis_payloads import (
+from benchlib.application.analysis.panel_payloads import (
     CacheCleared,
 )
 from benchlib.application.composition import Composition, dataset_composition
+from benchlib.application.permissions import Acting, needs
 from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER, Role, User

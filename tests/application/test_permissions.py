@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchlib.application.acting import Acting
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import StartBenchmark
+from benchlib.application.dataset_designs import PoolDesign
 from benchlib.application.dataset_service import DatasetService
-from benchlib.application.designs import PoolDesign
+from benchlib.application.permissions import Acting
 from benchlib.domain.errors import EngineNotReachable, InvalidInput, NotAllowed, ReadOnly
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER, Role, User

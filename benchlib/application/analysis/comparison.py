@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypedDict, TypeVar
 from zlib import crc32
 
-from benchlib.application.analysis_payloads import Correction, RunBasis
-from benchlib.application.analysis_tables import (
+from benchlib.application.analysis.answer_panels import AnswerPanels
+from benchlib.application.analysis.basis import (
     category_of,
     check_options,
     correction_of,
     of_attribute,
     run_basis,
 )
-from benchlib.application.answer_panels import AnswerPanels
+from benchlib.application.analysis.panel_payloads import Correction, RunBasis
 from benchlib.domain.analysis.comparison import (
     DeltaDifferences,
     LevelDifferences,

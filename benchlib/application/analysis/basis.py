@@ -6,7 +6,7 @@ from zlib import crc32
 
 import numpy as np
 
-from benchlib.application.analysis_payloads import (
+from benchlib.application.analysis.panel_payloads import (
     CategoryDistribution,
     Correction,
     DistributionsPanel,

@@ -2,15 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchlib.application.analysis_payloads import (
-    AllDeltas,
-    AllForests,
-    DeltasPanel,
-    ForestPanel,
-    OmnibusByCategoryPanel,
-    OmnibusPanel,
-)
-from benchlib.application.analysis_tables import (
+from benchlib.application.analysis.basis import (
     DELTA_FAMILY,
     FOREST_FAMILY,
     OMNIBUS_FAMILY,
@@ -23,7 +15,15 @@ from benchlib.application.analysis_tables import (
     of_attribute,
     run_basis,
 )
-from benchlib.application.kept_panels import KeptPanels
+from benchlib.application.analysis.panel_cache import KeptPanels
+from benchlib.application.analysis.panel_payloads import (
+    AllDeltas,
+    AllForests,
+    DeltasPanel,
+    ForestPanel,
+    OmnibusByCategoryPanel,
+    OmnibusPanel,
+)
 from benchlib.domain.analysis.deltas import compute_all_deltas, compute_deltas
 from benchlib.domain.analysis.forest import compute_all_forests, compute_forest
 from benchlib.domain.analysis.omnibus import compute_omnibus, compute_omnibus_by_category

@@ -1,15 +1,6 @@
 """What was answered: counts, means, order effects, distributions, styles, the health of a run."""
 
-from benchlib.application.analysis_payloads import (
-    AllMeans,
-    DistributionsPanel,
-    HealthCheck,
-    MeansPanel,
-    MetricsPanel,
-    OrderPanel,
-    StylesPanel,
-)
-from benchlib.application.analysis_tables import (
+from benchlib.application.analysis.basis import (
     STYLE_FAMILY,
     category_of,
     check_category,
@@ -19,7 +10,16 @@ from benchlib.application.analysis_tables import (
     of_attribute,
     run_basis,
 )
-from benchlib.application.kept_panels import KeptPanels
+from benchlib.application.analysis.panel_cache import KeptPanels
+from benchlib.application.analysis.panel_payloads import (
+    AllMeans,
+    DistributionsPanel,
+    HealthCheck,
+    MeansPanel,
+    MetricsPanel,
+    OrderPanel,
+    StylesPanel,
+)
 from benchlib.domain.analysis.data_quality import judge_health, worst_status
 from benchlib.domain.analysis.distributions import compute_distribution_summary
 from benchlib.domain.analysis.metrics import (

@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from benchlib.application.acting import needs
-from benchlib.application.analysis_payloads import (
-    AdjustedPanel,
-    ComponentsPanel,
-    CounterfactualPanel,
-    Planning,
-)
-from benchlib.application.analysis_tables import (
+from benchlib.application.analysis.basis import (
     category_of,
     check_options,
     correction_of,
     draws_of,
     run_basis,
 )
-from benchlib.application.comparison import RunComparison
-from benchlib.application.group_panels import GroupPanels
-from benchlib.application.run_design import RunDesign, plan_run
+from benchlib.application.analysis.comparison import RunComparison
+from benchlib.application.analysis.group_panels import GroupPanels
+from benchlib.application.analysis.panel_payloads import (
+    AdjustedPanel,
+    ComponentsPanel,
+    CounterfactualPanel,
+    Planning,
+)
+from benchlib.application.analysis.power_plan import RunDesign, plan_run
+from benchlib.application.permissions import needs
 from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
 from benchlib.domain.analysis.counterfactual import compute_counterfactuals
 from benchlib.domain.analysis.trait_sets import compute_panel

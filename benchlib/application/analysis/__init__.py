@@ -1,0 +1,1 @@
+"""Panels: one per question that can be asked of a run."""
