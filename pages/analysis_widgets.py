@@ -14,8 +14,9 @@ from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.presentation import exports
-from benchlib.presentation.figures.notes import Provenance, mark_simulated
+from benchlib.presentation.figures.notes import mark_simulated
 from benchlib.presentation.figures.theme import leave_room
+from benchlib.presentation.provenance import Provenance
 from pages import access, widgets, words
 
 PAGES = (

@@ -5,7 +5,7 @@ import streamlit as st
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.analysis.forest_rows import Forest, ForestRow
 from benchlib.presentation.figures.forest import forest_figure
-from benchlib.presentation.figures.notes import Provenance
+from benchlib.presentation.provenance import Provenance
 from pages import analysis_widgets as analysis
 from pages import widgets, words
 

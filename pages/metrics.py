@@ -7,7 +7,7 @@ from benchlib.domain.analysis.metrics import AttributeMean, TraitCategorySummary
 from benchlib.presentation.exports import provenance_of
 from benchlib.presentation.figures.histogram import rating_histogram_figure, trait_category_figure
 from benchlib.presentation.figures.means import means_figure
-from benchlib.presentation.tables import histogram_rows, trait_category_rows
+from benchlib.presentation.rows import histogram_rows, trait_category_rows
 from pages import analysis_widgets as analysis
 from pages import widgets
 from pages.access import get_service

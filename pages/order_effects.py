@@ -12,7 +12,7 @@ from benchlib.presentation.figures.order_effects import (
     shift_by_category_figure,
     shift_by_trait_figure,
 )
-from benchlib.presentation.tables import order_rows
+from benchlib.presentation.rows import order_rows
 from pages import analysis_widgets as analysis
 from pages import widgets, words
 

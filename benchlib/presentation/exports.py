@@ -26,13 +26,12 @@ from benchlib.domain.errors import BenchlibError, InvalidInput
 from benchlib.presentation.figures.notes import (
     CAPTION,
     LINE_HEIGHT,
-    Provenance,
     add_notes,
-    correction_sentence,
     has_note,
     mark_simulated,
     wrapped,
 )
+from benchlib.presentation.provenance import Provenance, correction_sentence
 from benchlib.presentation.table_formats import paper_columns, to_csv, to_latex, to_parquet
 
 FigureFormat = Literal["svg", "pdf", "png", "html"]

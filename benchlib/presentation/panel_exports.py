@@ -22,10 +22,10 @@ from benchlib.presentation.figures.forest import forest_figure
 from benchlib.presentation.figures.forest_lines import SortBy
 from benchlib.presentation.figures.histogram import rating_histogram_figure
 from benchlib.presentation.figures.means import means_figure
-from benchlib.presentation.figures.notes import Provenance
 from benchlib.presentation.figures.omnibus import bias_index_figure
 from benchlib.presentation.figures.order_effects import shift_by_trait_figure
-from benchlib.presentation.tables import histogram_rows
+from benchlib.presentation.provenance import Provenance
+from benchlib.presentation.rows import histogram_rows
 
 Format = Literal["svg", "pdf", "png", "html", "csv", "parquet", "latex"]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchlib.presentation.figures.notes import Provenance
+from benchlib.presentation.provenance import Provenance
 
 PAPER_COLUMNS: Final = (
     *("measure", "style", "attribute", "label", "source_category", "category", "rating"),

@@ -15,7 +15,7 @@ from benchlib.domain.analysis.omnibus import compute_omnibus, compute_omnibus_by
 from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
 from benchlib.domain.analysis.trait_comparisons import ForestOptions
 from benchlib.domain.simulation.planted import PlantedDesign
-from benchlib.presentation.figures.notes import Provenance
+from benchlib.presentation.provenance import Provenance
 
 HOSTILE = '<a href="https://example.org">x</a><img src=x onerror=alert(1)> $x$\nnext'
 

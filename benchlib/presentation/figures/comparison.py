@@ -9,8 +9,9 @@ from benchlib.domain.analysis.comparison import DeltaDifference, DeltaDifference
 from benchlib.domain.stats.welch import FdrMethod
 from benchlib.presentation.figures.deltas import STATUSES
 from benchlib.presentation.figures.dots import dot_plot
-from benchlib.presentation.figures.notes import interval, number, probability, relation, signed
-from benchlib.presentation.figures.theme import counted, empty_figure, plain, row_label
+from benchlib.presentation.figures.theme import empty_figure, row_label
+from benchlib.presentation.numbers import interval, number, probability, relation, signed
+from benchlib.presentation.text import counted, plain
 
 
 def levels_figure(rows: Sequence[LevelDifference], by: FdrMethod = "bh") -> go.Figure:

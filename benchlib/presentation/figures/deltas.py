@@ -9,23 +9,16 @@ from benchlib.domain.analysis.adjusted_deltas import AdjustedRow
 from benchlib.domain.analysis.counterfactual import CounterfactualRow
 from benchlib.domain.analysis.deltas import DeltaRow, Deltas
 from benchlib.presentation.figures.dots import dot_plot, errors_of, frame_dots, limit_of
-from benchlib.presentation.figures.notes import (
-    interval,
-    number,
-    probability,
-    relation,
-    signed,
-)
 from benchlib.presentation.figures.theme import (
     MAIN,
     ROW_HEIGHT,
     SECOND,
-    counted,
     empty_figure,
     framed_figure,
-    plain,
     row_label,
 )
+from benchlib.presentation.numbers import interval, number, probability, relation, signed
+from benchlib.presentation.text import counted, plain
 
 VERDICTS: Final = {
     "biased": "biased",

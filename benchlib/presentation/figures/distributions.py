@@ -6,7 +6,6 @@ from typing import Any
 import plotly.graph_objects as go
 
 from benchlib.domain.analysis.distributions import DistributionSummary
-from benchlib.presentation.figures.notes import number
 from benchlib.presentation.figures.theme import (
     MAIN,
     ON_POINTS,
@@ -14,11 +13,12 @@ from benchlib.presentation.figures.theme import (
     QUIET,
     ROW_HEIGHT,
     SMALL_SIZE,
-    counted,
     empty_figure,
     framed_figure,
     row_label,
 )
+from benchlib.presentation.numbers import number
+from benchlib.presentation.text import counted
 
 NO_DISTRIBUTIONS = "The answers of this run came without probabilities."
 _SMALLEST_LABELLED = 0.06

@@ -27,14 +27,9 @@ from benchlib.presentation.figures.notes import (
     NARROW_LINE,
     NOTE_SIZE,
     WIDEST_LINE,
-    Provenance,
     add_notes,
     axis_font,
-    interval,
     mark_simulated,
-    number,
-    relation,
-    signed,
     wrapped,
     wrapped_markup,
 )
@@ -43,11 +38,13 @@ from benchlib.presentation.figures.theme import (
     QUIET,
     ROW_HEIGHT,
     SECOND,
-    counted,
     empty_figure,
     frame_layout,
     row_label,
 )
+from benchlib.presentation.numbers import interval, number, relation, signed
+from benchlib.presentation.provenance import Provenance
+from benchlib.presentation.text import counted
 
 AreaBy = Literal["weight_percent", "precision_percent"]
 

@@ -5,13 +5,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from benchlib.domain.analysis.forest_rows import Forest, ForestRow, PooledEffect
-from benchlib.presentation.figures.notes import (
-    interval,
-    number,
-    probability,
-    signed,
-)
-from benchlib.presentation.figures.theme import plain, row_label
+from benchlib.presentation.figures.theme import row_label
+from benchlib.presentation.numbers import interval, number, probability, signed
+from benchlib.presentation.text import plain
 
 SortBy = Literal["category", "effect", "precision", "q", "name"]
 Correction = Literal["bh", "by", "max_t"]

@@ -14,12 +14,11 @@ from benchlib.presentation.figures.theme import (
     ROW_HEIGHT,
     SECOND,
     SMALL_SIZE,
-    counted,
     empty_figure,
     framed_figure,
-    plain,
     row_label,
 )
+from benchlib.presentation.text import counted, plain
 
 NO_ANSWERS = "No answers yet."
 SCALE_TITLE = "Rating, scale order undone (1 = not at all, 5 = very)"

@@ -10,12 +10,11 @@ from benchlib.presentation.figures.theme import (
     MAIN,
     QUIET,
     ROW_HEIGHT,
-    counted,
     empty_figure,
     framed_figure,
-    plain,
     row_label,
 )
+from benchlib.presentation.text import counted, plain
 
 _STATUS_WORDS = {
     "low_n": "fewer than 5 personas, read with care",

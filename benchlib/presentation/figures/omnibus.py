@@ -6,18 +6,17 @@ from typing import Final
 import plotly.graph_objects as go
 
 from benchlib.domain.analysis.omnibus import Omnibus, OmnibusRow
-from benchlib.presentation.figures.notes import number, relation
 from benchlib.presentation.figures.theme import (
     MAIN,
     QUIET,
     ROW_HEIGHT,
     SMALL_SIZE,
-    counted,
     empty_figure,
     framed_figure,
-    plain,
     row_label,
 )
+from benchlib.presentation.numbers import number, relation
+from benchlib.presentation.text import counted, plain
 
 SHADES: Final = ((0.0, "#eef4fb"), (0.5, "#7fb0e0"), (1.0, "#0b4a8f"))
 """Pale to deep blue; opaque, so that numbers on it are readable in both themes."""

@@ -8,20 +8,20 @@ import plotly.graph_objects as go
 from benchlib.domain.analysis.order_effects import OrderByCase, OrderByTraitCategory, RawDigits
 from benchlib.domain.stats.agreement import Agreement
 from benchlib.presentation.figures.dots import errors_of, frame_dots, limit_of
-from benchlib.presentation.figures.notes import axis_font, interval, number, signed
+from benchlib.presentation.figures.notes import axis_font
 from benchlib.presentation.figures.omnibus import SHADES
 from benchlib.presentation.figures.theme import (
     MAIN,
     QUIET,
     ROW_HEIGHT,
     SECOND,
-    counted,
     empty_figure,
     framed_figure,
-    plain,
     row_label,
 )
-from benchlib.presentation.tables import agreement_rows
+from benchlib.presentation.numbers import interval, number, signed
+from benchlib.presentation.rows import agreement_rows
+from benchlib.presentation.text import counted, plain
 
 NO_PAIRS: Final = "Nothing was asked in both scale orders."
 SHIFT_TITLE: Final = "Difference in scale points: shown as is, minus reversed and turned back"

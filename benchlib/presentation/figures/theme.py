@@ -5,12 +5,13 @@ theme shows through. Blue and orange stay apart for colour-blind readers and hav
 contrast on both backgrounds; no figure tells anything by colour alone.
 """
 
-import re
-from html import escape, unescape
+from html import unescape
 from typing import Any, Final
 from unicodedata import east_asian_width
 
 import plotly.graph_objects as go
+
+from benchlib.presentation.text import _TAG, plain
 
 MAIN: Final = "#2f7fd1"
 """Blue: the one series of a figure, or the first of two."""
@@ -37,20 +38,11 @@ ROW_HEIGHT: Final = 28
 LONGEST_LABEL: Final = 28
 """Characters of a row's label; the rest shows on hover."""
 
-_TAG: Final = re.compile("<[^>]+>")
 _BESIDE_LABELS: Final = 34
 """Pixels between the labels of rows and both what is left and right of them."""
 
 _AXIS_TITLE: Final = 20
 """Pixels of the title of a vertical axis and the air beside it."""
-
-
-def plain(text: str) -> str:
-    """A foreign text as Plotly shows it literally: no tags, links or line breaks.
-
-    Plotly reads a subset of HTML in labels and hover texts, links included.
-    """
-    return escape(" ".join(text.split()), quote=False).replace("$", "&#36;")
 
 
 def row_label(text: str) -> str:
@@ -152,8 +144,3 @@ def empty_figure(title: str, sentence: str, height: int = 240) -> go.Figure:
     return figure.add_annotation(
         text=sentence, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False
     )
-
-
-def counted(n: int, what: str) -> str:
-    """A number with its noun: "1 answer", "1,200 answers"."""
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

@@ -1,0 +1,20 @@
+"""Words in figures and tables."""
+
+import re
+from html import escape
+from typing import Final
+
+_TAG: Final = re.compile("<[^>]+>")
+
+
+def plain(text: str) -> str:
+    """A foreign text as Plotly shows it literally: no tags, links or line breaks.
+
+    Plotly reads a subset of HTML in labels and hover texts, links included.
+    """
+    return escape(" ".join(text.split()), quote=False).replace("$", "&#36;")
+
+
+def counted(n: int, what: str) -> str:
+    """A number with its noun: "1 answer", "1,200 answers"."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
