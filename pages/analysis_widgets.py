@@ -13,7 +13,7 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
-from benchlib.presentation import exports
+from benchlib.presentation.exports.files import files
 from benchlib.presentation.figures.notes import mark_simulated
 from benchlib.presentation.figures.theme import leave_room
 from benchlib.presentation.provenance import Provenance
@@ -198,7 +198,7 @@ def panel_facts(
     panel: Mapping[str, Any], run: RunDetail, beside: Sequence[RunDetail] = ()
 ) -> Provenance:
     """Say what a panel rests on; gives the same for its figures and files."""
-    provenance = exports.provenance_of(run, panel, beside)
+    provenance = files.provenance_of(run, panel, beside)
     parts = [
         words.counted(provenance.n_personas, "persona"),
         words.counted(int(panel.get("n", provenance.n_answers)), "answer"),
@@ -280,33 +280,33 @@ def downloads(
             dark = st.toggle(
                 "Dark background", key=f"{key}_dark", help="Of the figure; white otherwise."
             )
-            theme: exports.Theme = "dark" if dark else "light"
-            drawn = exports.pictures_work()
+            theme: files.Theme = "dark" if dark else "light"
+            drawn = files.pictures_work()
             if not drawn:
-                st.caption(str(exports.NoPictures()))
+                st.caption(str(files.NoPictures()))
             with st.container(horizontal=True):
-                for extension in exports.FIGURE_FORMATS:
+                for extension in files.FIGURE_FORMATS:
                     st.download_button(
                         extension.upper(),
-                        data=lambda extension=extension: exports.export_figure(
+                        data=lambda extension=extension: files.export_figure(
                             figure, extension, provenance, theme=theme, width=width
                         ),
-                        file_name=exports.file_name(provenance, key, extension),
-                        mime=exports.MIME[extension],
+                        file_name=files.file_name(provenance, key, extension),
+                        mime=files.MIME[extension],
                         key=f"{key}_{extension}",
                         on_click="ignore",
                         disabled=extension != "html" and not drawn,
                     )
         if rows:
             with st.container(horizontal=True):
-                for kind in exports.TABLE_FORMATS:
+                for kind in files.TABLE_FORMATS:
                     st.download_button(
                         "LaTeX" if kind == "tex" else kind.upper(),
-                        data=lambda kind=kind: exports.export_table(
+                        data=lambda kind=kind: files.export_table(
                             rows, kind, provenance, title=title
                         ),
-                        file_name=exports.file_name(provenance, key, kind),
-                        mime=exports.MIME[kind],
+                        file_name=files.file_name(provenance, key, kind),
+                        mime=files.MIME[kind],
                         key=f"{key}_{kind}",
                         on_click="ignore",
                     )

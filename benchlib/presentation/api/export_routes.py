@@ -16,9 +16,9 @@ from benchlib.presentation.api.analysis_routes import (
     OptionalName,
     Tested,
 )
-from benchlib.presentation.exports import MIME, Theme
-from benchlib.presentation.figures.forest_lines import SortBy
-from benchlib.presentation.panel_exports import (
+from benchlib.presentation.exports.files import Theme
+from benchlib.presentation.exports.formats import MIME
+from benchlib.presentation.exports.panel_files import (
     Format,
     PanelExport,
     deltas_export,
@@ -28,6 +28,7 @@ from benchlib.presentation.panel_exports import (
     omnibus_export,
     order_export,
 )
+from benchlib.presentation.figures.forest_lines import SortBy
 
 
 class Drawn(BaseModel):

@@ -40,7 +40,7 @@ from benchlib.presentation.api.comparison_routes import add_comparison_routes
 from benchlib.presentation.api.export_routes import add_export_routes
 from benchlib.presentation.api.material_routes import add_material_routes
 from benchlib.presentation.api.metrics_route import add_metrics_route
-from benchlib.presentation.exports import NoPictures
+from benchlib.presentation.exports.pictures import NoPictures
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from benchlib.application.analysis.panel_payloads import (
 )
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.stats.welch import FdrMethod
-from benchlib.presentation import exports
+from benchlib.presentation.exports.files import files
 from benchlib.presentation.figures.deltas import deltas_figure
 from benchlib.presentation.figures.forest import forest_figure
 from benchlib.presentation.figures.forest_lines import SortBy
@@ -29,14 +29,12 @@ from benchlib.presentation.rows import histogram_rows
 
 Format = Literal["svg", "pdf", "png", "html", "csv", "parquet", "latex"]
 
-_TABLES: Final[Mapping[str, exports.TableFormat]] = {
+_TABLES: Final[Mapping[str, files.TableFormat]] = {
     "csv": "csv",
     "parquet": "parquet",
     "latex": "tex",
 }
-_FIGURES: Final[Mapping[str, exports.FigureFormat]] = {
-    name: name for name in exports.FIGURE_FORMATS
-}
+_FIGURES: Final[Mapping[str, files.FigureFormat]] = {name: name for name in files.FIGURE_FORMATS}
 _WIDTH: Final = 1100
 _COMPACT_WIDTH: Final = 520
 
@@ -69,7 +67,7 @@ class PanelExport:
     provenance: Provenance
     width: int = _WIDTH
 
-    def file(self, wanted: Format, theme: exports.Theme = "light") -> File:
+    def file(self, wanted: Format, theme: files.Theme = "light") -> File:
         """Make the file.
 
         Raises:
@@ -77,17 +75,17 @@ class PanelExport:
         """
         if wanted in _TABLES:
             table = _TABLES[wanted]
-            content = exports.export_table(self.rows, table, self.provenance, title=self.title)
+            content = files.export_table(self.rows, table, self.provenance, title=self.title)
             return self._named(content, table)
         kind = _FIGURES[wanted]
-        content = exports.export_figure(
+        content = files.export_figure(
             self.figure, kind, self.provenance, theme=theme, width=self.width
         )
         return self._named(content, kind)
 
     def _named(self, content: bytes, extension: str) -> File:
-        name = exports.file_name(self.provenance, self.what, extension)
-        return File(content, name, exports.MIME[extension])
+        name = files.file_name(self.provenance, self.what, extension)
+        return File(content, name, files.MIME[extension])
 
 
 def metrics_export(run: RunDetail, metrics: MetricsPanel) -> PanelExport:
@@ -97,7 +95,7 @@ def metrics_export(run: RunDetail, metrics: MetricsPanel) -> PanelExport:
         "Answers per point of the scale",
         rating_histogram_figure(metrics["hist"]),
         histogram_rows(metrics["hist"]),
-        exports.provenance_of(run, metrics),
+        files.provenance_of(run, metrics),
     )
 
 
@@ -108,7 +106,7 @@ def means_export(run: RunDetail, means: MeansPanel, baseline: str | None) -> Pan
         f"Mean rating by {means['attribute']}",
         means_figure(means["rows"], means["attribute"], baseline),
         means["rows"],
-        exports.provenance_of(run, means),
+        files.provenance_of(run, means),
     )
 
 
@@ -119,7 +117,7 @@ def deltas_export(run: RunDetail, deltas: DeltasPanel) -> PanelExport:
         f"Deltas of {deltas['attribute']} against {deltas['baseline']}",
         deltas_figure(deltas),
         deltas["rows"],
-        exports.provenance_of(run, deltas),
+        files.provenance_of(run, deltas),
     )
 
 
@@ -127,7 +125,7 @@ def forest_export(
     run: RunDetail, forest: ForestPanel, *, by: FdrMethod, max_t: bool, sort: SortBy, compact: bool
 ) -> PanelExport:
     """A forest; the figure shows its first target, the rows are of all targets."""
-    provenance = exports.provenance_of(run, forest)
+    provenance = files.provenance_of(run, forest)
     figure = forest_figure(
         forest, provenance, sort=sort, correction="max_t" if max_t else by, compact=compact
     )
@@ -148,7 +146,7 @@ def omnibus_export(run: RunDetail, omnibus: OmnibusPanel) -> PanelExport:
         "Omnibus tests by attribute",
         bias_index_figure(omnibus["attributes"]),
         omnibus["attributes"],
-        exports.provenance_of(run, omnibus),
+        files.provenance_of(run, omnibus),
     )
 
 
@@ -159,5 +157,5 @@ def order_export(run: RunDetail, order: OrderPanel) -> PanelExport:
         "Order difference by trait",
         shift_by_trait_figure(order["by_case"]),
         order["by_case"],
-        exports.provenance_of(run, order),
+        files.provenance_of(run, order),
     )

@@ -6,7 +6,7 @@ from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
 from benchlib.domain.analysis.shared_runs import compute_shared_runs
 from benchlib.domain.simulation.planted import PlantedDesign
-from benchlib.presentation import exports
+from benchlib.presentation.exports.files import files
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
 from tests.presentation.analysis_data import HOSTILE, PROVENANCE
 
@@ -78,6 +78,6 @@ def test_files_name_every_run():
     assert told.startswith("Run 3 · SmolLM2-135M-Instruct (revision abc123) · Run 7 · other")
     assert "manifest 1a2b3c4d5e6f / ffffffffffff" in told
     assert told.count("Sample: factorial") == 1
-    assert exports.file_name(compared, "levels", "csv") == "run-3-7-levels-simulated-1a2b3c4d.csv"
-    content = exports.export_table([{"run_id": 7, "difference": None}], "csv", compared)
+    assert files.file_name(compared, "levels", "csv") == "run-3-7-levels-simulated-1a2b3c4d.csv"
+    content = files.export_table([{"run_id": 7, "difference": None}], "csv", compared)
     assert "3 / 7" in content.decode("utf-8-sig")

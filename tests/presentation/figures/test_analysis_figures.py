@@ -5,7 +5,7 @@ import json
 import plotly.graph_objects as go
 import pytest
 
-from benchlib.presentation import exports
+from benchlib.presentation.exports.files import files
 from benchlib.presentation.figures import (
     deltas,
     distributions,
@@ -417,8 +417,8 @@ PICTURES = {
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", list(PICTURES))
 def test_figures_render_in_both_themes(name, theme, tmp_path, pytestconfig):
-    require(exports.pictures_work(), "Chromium")
-    picture = exports.export_figure(PICTURES[name](), "png", PROVENANCE, theme=theme, scale=1)
+    require(files.pictures_work(), "Chromium")
+    picture = files.export_figure(PICTURES[name](), "png", PROVENANCE, theme=theme, scale=1)
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 8_000
 

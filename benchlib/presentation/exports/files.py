@@ -5,16 +5,10 @@ metadata (Parquet) or a note (LaTeX). Pictures are drawn by one Chromium that is
 first picture and kept.
 """
 
-import asyncio
-import atexit
 import hashlib
 import json
-import logging
 import re
-import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import TimeoutError as TooSlow
-from concurrent.futures import wait
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final, Literal
 
@@ -22,7 +16,10 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from benchlib.application.payloads import RunDetail
-from benchlib.domain.errors import BenchlibError, InvalidInput
+from benchlib.domain.errors import InvalidInput
+from benchlib.presentation.exports.formats import FIGURE_FORMATS, FigureFormat, TableFormat
+from benchlib.presentation.exports.pictures import RENDERER
+from benchlib.presentation.exports.table_formats import paper_columns, to_csv, to_latex, to_parquet
 from benchlib.presentation.figures.notes import (
     CAPTION,
     LINE_HEIGHT,
@@ -32,46 +29,18 @@ from benchlib.presentation.figures.notes import (
     wrapped,
 )
 from benchlib.presentation.provenance import Provenance, correction_sentence
-from benchlib.presentation.table_formats import paper_columns, to_csv, to_latex, to_parquet
 
-FigureFormat = Literal["svg", "pdf", "png", "html"]
-TableFormat = Literal["csv", "parquet", "tex"]
 Theme = Literal["light", "dark"]
 
-FIGURE_FORMATS: Final[tuple[FigureFormat, ...]] = ("svg", "pdf", "png", "html")
-TABLE_FORMATS: Final[tuple[TableFormat, ...]] = ("csv", "parquet", "tex")
-MIME: Final = {
-    "svg": "image/svg+xml",
-    "pdf": "application/pdf",
-    "png": "image/png",
-    "html": "text/html",
-    "csv": "text/csv",
-    "parquet": "application/vnd.apache.parquet",
-    "tex": "application/x-tex",
-}
 PAPER: Final = {"light": "#ffffff", "dark": "#0e1117"}
 """Backgrounds of pictures; those of the dashboard's themes."""
 
-_LOG: Final = logging.getLogger(__name__)
 _WIDTH: Final = 1100
 _LABELS: Final = 190
 """Pixels that labels to the left of a plot may need; the caption begins after them."""
 
 _LETTER: Final = 6
 """Pixels per letter of a caption."""
-
-_SECONDS: Final = 60.0
-
-
-class NoPictures(BenchlibError):
-    """Pictures cannot be drawn on this machine."""
-
-    def __init__(self, reason: str = "") -> None:
-        super().__init__(
-            "SVG, PDF and PNG need Chrome or Chromium beside the dashboard (and kaleido: pip "
-            "install 'benchlib[export]'). HTML works without; so do the camera button of a chart, "
-            "and CSV, Parquet and LaTeX tables." + (f" The cause: {reason}" if reason else "")
-        )
 
 
 def provenance_of(
@@ -203,111 +172,6 @@ def export_table(
     if extension == "tex":
         return to_latex(rows, list(columns or paper_columns(names)), provenance, title)
     raise InvalidInput(f"There is no table format {extension!r}; use csv, parquet or tex.")
-
-
-def pictures_work() -> bool:
-    """Whether a Chromium is there to draw SVG, PDF and PNG; does not start it."""
-    try:
-        from choreographer.browsers.chromium import Chromium
-    except ImportError:
-        return False
-    return bool(Chromium.find_browser(skip_local=False))
-
-
-class Renderer:
-    """One Chromium in a thread of its own, for all threads of the process."""
-
-    def __init__(self) -> None:
-        # One picture at a time, and never two browsers.
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._kaleido: Any = None
-
-    def draw(self, figure: go.Figure, options: Mapping[str, Any]) -> bytes:
-        """Draw a figure; starts the browser where there is none, and anew where it has died.
-
-        Raises:
-            NoPictures: It cannot.
-        """
-        given = json.loads(figure.to_json())
-        with self._lock:
-            try:
-                if self._kaleido is not None:
-                    return self._draw(given, options)
-            except Exception as problem:
-                _LOG.warning("The browser that draws pictures is started anew: %r", problem)
-                self._stop()
-                if isinstance(problem, TooSlow):
-                    raise NoPictures("the browser did not answer in time.") from problem
-            try:
-                self._start()
-                return self._draw(given, options)
-            except Exception as problem:
-                self._stop()
-                raise NoPictures(str(problem) or type(problem).__name__) from problem
-
-    def close(self) -> None:
-        """End the browser; the next picture starts another one."""
-        with self._lock:
-            self._stop()
-
-    def _draw(self, given: dict[str, Any], options: Mapping[str, Any]) -> bytes:
-        drawn = self._wait(self._kaleido.calc_fig(given, opts=dict(options)))
-        return bytes(drawn)
-
-    def _start(self) -> None:
-        if not pictures_work():
-            raise NoPictures
-        from kaleido import Kaleido
-
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="benchlib-pictures", daemon=True
-        )
-        self._thread.start()
-
-        async def opened() -> Any:
-            browser = Kaleido(n=1, mathjax=False, timeout=_SECONDS)
-            await browser.open()
-            return browser
-
-        self._kaleido = self._wait(opened())
-        # After opening: at exit, the browser then closes before its temporary folders vanish.
-        atexit.register(self.close)
-
-    def _stop(self) -> None:
-        loop, thread, browser = self._loop, self._thread, self._kaleido
-        self._loop = self._thread = self._kaleido = None
-        if loop is None or thread is None:
-            return
-        atexit.unregister(self.close)
-        if browser is not None:
-            closing = asyncio.run_coroutine_threadsafe(browser.close(), loop)
-            wait([closing], _SECONDS)
-            problem = closing.exception() if closing.done() else TooSlow()
-            if problem is not None:
-                _LOG.warning("The browser that draws pictures did not close in order: %r", problem)
-        asyncio.run_coroutine_threadsafe(_finish(), loop).result(_SECONDS)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_SECONDS)
-        loop.close()
-
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        if self._loop is None:
-            raise NoPictures
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_SECONDS)
-
-
-RENDERER: Final = Renderer()
-
-
-async def _finish() -> None:
-    """Let go of what is still waiting in the loop."""
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
 
 
 def _ready(

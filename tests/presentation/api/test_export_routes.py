@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.loading import data_loader
-from benchlib.presentation import exports
+from benchlib.presentation.exports.files import files
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people
@@ -93,7 +93,7 @@ def test_every_file_has_a_type_and_a_name_and_is_saved(client, store, run_id, pa
     answer = ask(client, run_id, f"{panel}.{kind}")
     extension = "tex" if kind == "latex" else kind
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].split(";")[0] == exports.MIME[extension]
+    assert answer.headers["content-type"].split(";")[0] == files.MIME[extension]
     assert answer.headers["x-content-type-options"] == "nosniff"
     said = answer.headers["content-disposition"]
     assert re.fullmatch(
@@ -106,7 +106,7 @@ def test_every_file_has_a_type_and_a_name_and_is_saved(client, store, run_id, pa
 def test_a_file_of_tests_names_model_manifest_correction_and_simulation(client, service, run_id):
     (first, *_) = csv.DictReader(io.StringIO(ask(client, run_id, "deltas.csv").text))
     run = service.get_run(run_id)
-    expected = exports.provenance_of(run, service.get_deltas(run_id, "gender")).fields()
+    expected = files.provenance_of(run, service.get_deltas(run_id, "gender")).fields()
     assert {name: first[f"benchlib_{name}"] for name in expected} == expected
     assert expected["correction"].startswith("q: Benjamini–Hochberg over")
     assert (expected["data"] == "simulated") == run["simulated"]
@@ -123,7 +123,7 @@ def test_parameters_reach_the_analysis(client, service, run_id):
     expected = service.get_means(run_id, "gender", top_n=1, trait_category="warmth")["rows"]
     assert pq.read_table(io.BytesIO(means.content)).to_pylist() == expected
     dark = ask(client, run_id, "deltas.html", theme="dark").text
-    assert exports.PAPER["dark"] in dark
+    assert files.PAPER["dark"] in dark
     narrow = ask(client, run_id, "forest.html", compact=True, sort="name")
     assert narrow.status_code == 200
 
@@ -148,8 +148,8 @@ def test_wrong_questions_get_one_sentence(client, run_id, path, status, sentence
 
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
 def test_without_chromium_pictures_are_refused_with_what_to_do(client, run_id, monkeypatch, kind):
-    monkeypatch.setattr(exports, "pictures_work", lambda: False)
-    monkeypatch.setattr(exports, "RENDERER", exports.Renderer())
+    monkeypatch.setattr(files, "pictures_work", lambda: False)
+    monkeypatch.setattr(files, "RENDERER", files.Renderer())
     answer = ask(client, run_id, f"deltas.{kind}")
     assert answer.status_code == 503
     assert answer.json()["ok"] is False
@@ -160,7 +160,7 @@ def test_without_chromium_pictures_are_refused_with_what_to_do(client, run_id, m
 @pytest.mark.browser
 @pytest.mark.parametrize("panel", PANELS)
 def test_pictures_carry_the_run(client, run_id, panel):
-    require(exports.pictures_work(), "Chromium")
+    require(files.pictures_work(), "Chromium")
     svg = ask(client, run_id, f"{panel}.svg")
     assert svg.headers["content-type"].startswith("image/svg+xml")
     assert svg.text.startswith("<svg")
@@ -171,5 +171,5 @@ def test_pictures_carry_the_run(client, run_id, panel):
 @pytest.mark.browser
 @pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("png", b"\x89PNG")])
 def test_pictures_have_their_format(client, run_id, kind, start):
-    require(exports.pictures_work(), "Chromium")
+    require(files.pictures_work(), "Chromium")
     assert ask(client, run_id, f"order.{kind}").content.startswith(start)
