@@ -3,8 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from pages import widgets, words
-from pages.access import get_service
+from pages.shared import run_widgets, words
+from pages.shared.access import get_service
 
 PAGE_SIZE = 50
 
@@ -15,7 +15,7 @@ total = service.count_activity()
 if not total:
     st.info("Nothing was done yet since this is recorded.", icon=":material/info:")
     st.stop()
-_, deeds = widgets.paged("page", total, PAGE_SIZE, service.list_activity)
+_, deeds = run_widgets.paged("page", total, PAGE_SIZE, service.list_activity)
 st.dataframe(
     pd.DataFrame(
         {

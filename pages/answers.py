@@ -8,9 +8,9 @@ import streamlit as st
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.records import AnswerFilter, StoredAnswer
 from benchlib.presentation.figures.histogram import answer_distribution_figure
-from pages import analysis_widgets as analysis
-from pages import widgets, words
-from pages.access import get_dataset_service, get_service
+from pages.shared import analysis_widgets as analysis
+from pages.shared import run_widgets, words
+from pages.shared.access import get_dataset_service, get_service
 
 PAGE_SIZE = 50
 TABS = ("Answers", "Failures", "Missing")
@@ -22,7 +22,7 @@ service = get_service()
 def show_answers(run: RunDetail) -> None:
     """Filters, one page of answers, and the chosen one in full."""
     where = pick_filter(run, answered=True)
-    page, rows = widgets.paged(
+    page, rows = run_widgets.paged(
         "page",
         run["n_results"],
         PAGE_SIZE,
@@ -97,7 +97,9 @@ def pick_filter(
             placeholder="All",
             help="Nothing chosen shows all traits.",
         )
-        attributes = widgets.pick_persona_values(service.get_composition(run["id"]), to_first_page)
+        attributes = run_widgets.pick_persona_values(
+            service.get_composition(run["id"]), to_first_page
+        )
         rating = kind = None
         if answered:
             rating = st.selectbox(
@@ -155,7 +157,7 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
     st.subheader("One answer")
     question = service.get_prompt(run["id"], answer)
     shown = words.SCALE_ORDERS[answer.scale_order]
-    widgets.numbers(
+    run_widgets.numbers(
         {
             "Digit": (str(answer.rating_raw), "As the model gave it."),
             "Scale shown": (shown, "The scale as the model saw it."),
@@ -170,7 +172,7 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.caption("Raw answer")
-        widgets.foreign_text(answer.raw_answer)
+        run_widgets.foreign_text(answer.raw_answer)
         st.plotly_chart(
             answer_distribution_figure(answer.probabilities, answer.rating_raw),
             key="answer_distribution",
@@ -179,10 +181,10 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
         if answer.valid_mass is not None:
             st.caption(f"Probability on valid digits before renormalising: {answer.valid_mass:.1%}")
     with right:
-        widgets.show_question(question)
+        run_widgets.show_question(question)
     st.caption("Address of this answer")
-    widgets.foreign_text(
-        widgets.address_of(
+    run_widgets.foreign_text(
+        run_widgets.address_of(
             "answers",
             run=run["id"],
             trait=answer.case_id,
@@ -198,9 +200,9 @@ def show_failures(run: RunDetail) -> None:
     if not failures:
         st.text("No attempt failed.")
         return
-    widgets.failures_table(failures)
+    run_widgets.failures_table(failures)
     where = pick_filter(run, kinds=list(failures))
-    page, rows = widgets.paged(
+    page, rows = run_widgets.paged(
         "failures_page",
         sum(failures.values()),
         PAGE_SIZE,
@@ -252,7 +254,7 @@ def show_failures(run: RunDetail) -> None:
             ("The prompt began", failure.prompt_snippet),
         ):
             st.caption(caption)
-            widgets.foreign_text(text)
+            run_widgets.foreign_text(text)
 
 
 def show_missing(run: RunDetail) -> None:
@@ -266,7 +268,7 @@ def show_missing(run: RunDetail) -> None:
         f"{run['failed']:,} of them failed in the last execution."
     )
     where = pick_filter(run)
-    page, rows = widgets.paged(
+    page, rows = run_widgets.paged(
         "missing_page",
         n_missing,
         PAGE_SIZE,
@@ -290,9 +292,9 @@ def show_missing(run: RunDetail) -> None:
 
 
 st.title("Answers")
-run = service.get_run(widgets.pick_run(service.list_runs()))
-widgets.run_badges(run, results=True)
-widgets.run_facts(run)
+run = service.get_run(run_widgets.pick_run(service.list_runs()))
+run_widgets.run_badges(run, results=True)
+run_widgets.run_facts(run)
 if run["n_results"]:
     analysis.health_banner(service, run["id"])
 answers, failures, missing = st.tabs(TABS, key="tab", bind="query-params")
@@ -305,4 +307,4 @@ with failures:
 with missing:
     if missing.open:
         show_missing(run)
-widgets.run_links(run["id"], without="answers.py")
+run_widgets.run_links(run["id"], without="answers.py")

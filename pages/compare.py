@@ -9,8 +9,8 @@ from benchlib.application.analysis.comparison import Comparison, ConfigDifferenc
 from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
-from pages import access, widgets
-from pages import analysis_widgets as analysis
+from pages.shared import access, run_widgets
+from pages.shared import analysis_widgets as analysis
 
 _RUNS = "runs"
 _PICKER = "compare_runs"
@@ -34,7 +34,7 @@ def pick_runs(runs: Sequence[RunSummary]) -> list[int]:
     chosen = st.multiselect(
         "Runs",
         list(known),
-        format_func=lambda run_id: widgets.run_label(known[run_id]),
+        format_func=lambda run_id: run_widgets.run_label(known[run_id]),
         key=_PICKER,
         max_selections=MOST_RUNS,
         on_change=remember_runs,
@@ -221,21 +221,21 @@ run_ids = pick_runs(runs)
 details = [service.get_run(run_id) for run_id in run_ids]
 with st.container(horizontal=True):
     if any(run["simulated"] for run in details):
-        widgets.simulated_badge()
-    if any(widgets.is_preliminary(run) for run in details):
-        widgets.preliminary_badge()
+        run_widgets.simulated_badge()
+    if any(run_widgets.is_preliminary(run) for run in details):
+        run_widgets.preliminary_badge()
 with st.container(gap="small"):
     for run in details:
         if run["n_results"]:
             analysis.health_banner(service, run["id"], f"Run {run['id']}")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    category = widgets.pick_trait_category(details[0])
+    category = run_widgets.pick_trait_category(details[0])
     options = analysis.pick_options(with_sesoi=False, with_neutral=False)
 with st.spinner("Comparing runs"):
     show_levels(details[0], details[1:], category)
     show_deltas(details[0], details[1:], category)
     show_order(category)
-widgets.explain(
+run_widgets.explain(
     "Only questions that **every** run rated are compared: the same personas, the same versions of "
     "traits. Runs are never pooled; each is compared with the first, always run minus reference. "
     "**Level**: per persona, the mean aligned rating in the run minus that in the reference; "

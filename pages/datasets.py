@@ -5,8 +5,8 @@ import streamlit as st
 
 from benchlib.application.dataset_service import Composition
 from benchlib.domain.records import DatasetRecord
-from pages import dataset_designs, dataset_forms, dataset_words, widgets, words
-from pages.access import get_dataset_service
+from pages.shared import dataset_designs, dataset_forms, dataset_words, run_widgets, words
+from pages.shared.access import get_dataset_service
 
 PAGE_SIZE = 50
 TABS = ["Browse", "Import", "Build"]
@@ -94,7 +94,7 @@ def to_first_page() -> None:
 
 def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
     """The personas that fit a filter, page by page."""
-    where = widgets.pick_persona_values(composition, to_first_page)
+    where = run_widgets.pick_persona_values(composition, to_first_page)
     search = st.text_input(
         "Search",
         key="q",
@@ -105,7 +105,7 @@ def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
         help="Part of an identifier, name, appearance or biography.",
     )
     total = service.list_personas(dataset.id, where=where, search=search, limit=1).total
-    _, personas = widgets.paged(
+    _, personas = run_widgets.paged(
         "page",
         total,
         PAGE_SIZE,
@@ -148,7 +148,7 @@ def show_delete(dataset: DatasetRecord) -> None:
             "cannot be undone."
         )
         if st.button("Delete for good", key="datasets_delete_yes", type="primary"):
-            widgets.act(lambda: delete(dataset.id))
+            run_widgets.act(lambda: delete(dataset.id))
 
 
 def delete(dataset_id: int) -> None:
@@ -162,7 +162,7 @@ def browse(known: list[DatasetRecord]) -> None:
     show_table(known)
     dataset = dataset_forms.pick_dataset(known)
     composition = service.get_composition(dataset.id)
-    widgets.numbers(
+    run_widgets.numbers(
         {
             "Personas": (f"{composition['n_personas']:,}", "All personas of this dataset."),
             "Counterfactuals": (

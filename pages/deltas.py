@@ -7,15 +7,15 @@ from benchlib.presentation.figures.deltas import (
     counterfactual_figure,
     deltas_figure,
 )
-from pages import analysis_widgets as analysis
-from pages import widgets, words
+from pages.shared import analysis_widgets as analysis
+from pages.shared import run_widgets, words
 
 service, run = analysis.open_run("Deltas")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     attribute = analysis.pick_attribute(run)
     categories = analysis.categories_of(run, attribute)
     baseline = analysis.pick_baseline(categories)
-    trait_category = widgets.pick_trait_category(run)
+    trait_category = run_widgets.pick_trait_category(run)
     options = analysis.pick_options()
 
 with st.spinner("Comparing groups"):
@@ -59,7 +59,7 @@ analysis.table(
     },
     "Deltas with intervals, p, q and verdict",
 )
-widgets.explain(
+run_widgets.explain(
     "Each persona has one score: the mean over its traits of the aligned rating, centred by trait "
     "and scale order. **Delta** is the mean score of the category minus that of the baseline, in "
     "scale points, with Welch's t interval. **q** is the p-value corrected over all deltas of the "

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from pages import engine_widgets, widgets
-from pages.access import get_service
+from pages.shared import engine_widgets, run_widgets
+from pages.shared.access import get_service
 
 service = get_service()
 st.title("Engines")
@@ -30,7 +30,7 @@ with managed:
     )
     engine_widgets.managed_server(service)
 st.subheader("Simulated rater")
-widgets.simulated_badge()
+run_widgets.simulated_badge()
 st.write(
     "Always there. It answers like an engine, with group effects, order bias and faults that are "
     "known exactly: for learning the dashboard and for testing an analysis. It is chosen on "

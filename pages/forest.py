@@ -6,8 +6,8 @@ from benchlib.application.payloads import RunDetail
 from benchlib.domain.analysis.forest_rows import Forest, ForestRow
 from benchlib.presentation.figures.forest import forest_figure
 from benchlib.presentation.provenance import Provenance
-from pages import analysis_widgets as analysis
-from pages import widgets, words
+from pages.shared import analysis_widgets as analysis
+from pages.shared import run_widgets, words
 
 SORTS = ("category", "effect", "precision", "q", "name")
 METHODS = {"dl": "DerSimonian–Laird", "pm": "Paule–Mandel", "reml": "REML"}
@@ -89,7 +89,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         max_selections=6,
         help="Each gets a forest of its own, compared with the baseline.",
     )
-    trait_category = widgets.pick_trait_category(run)
+    trait_category = run_widgets.pick_trait_category(run)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     search = st.text_input(
         "Find traits", key="find", bind="query-params", placeholder="All", max_chars=100
@@ -194,7 +194,7 @@ analysis.table(
     },
     "All rows of the forest",
 )
-widgets.explain(
+run_widgets.explain(
     "One row per trait: Welch's t on the ratings of personas, aligned so that higher is more "
     "favourable and centred by scale order. **q** is corrected over all trait rows of the run. "
     "Below each trait category and overall stand two diamonds. The filled one is for **these "

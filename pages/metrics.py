@@ -8,9 +8,9 @@ from benchlib.presentation.exports.files import provenance_of
 from benchlib.presentation.figures.histogram import rating_histogram_figure, trait_category_figure
 from benchlib.presentation.figures.means import means_figure
 from benchlib.presentation.rows import histogram_rows, trait_category_rows
-from pages import analysis_widgets as analysis
-from pages import widgets
-from pages.access import get_service
+from pages.shared import analysis_widgets as analysis
+from pages.shared import run_widgets
+from pages.shared.access import get_service
 
 
 def show_summary(summary: list[TraitCategorySummary]) -> None:
@@ -52,12 +52,12 @@ def show_means(rows: list[AttributeMean]) -> None:
 
 service = get_service()
 st.title("Metrics")
-run = service.get_run(widgets.pick_run(service.list_runs()))
-widgets.run_badges(run, results=True)
-widgets.run_facts(run)
+run = service.get_run(run_widgets.pick_run(service.list_runs()))
+run_widgets.run_badges(run, results=True)
+run_widgets.run_facts(run)
 metrics = service.get_metrics(run["id"])
-widgets.basis(metrics)
-widgets.stop_without_answers(run, without="metrics.py")
+run_widgets.basis(metrics)
+run_widgets.stop_without_answers(run, without="metrics.py")
 analysis.health_banner(service, run["id"])
 provenance = provenance_of(run, metrics)
 
@@ -83,7 +83,7 @@ show_summary(summary)
 analysis.downloads(
     "metrics_summary", provenance, rows=summary, title="Level and spread per trait category"
 )
-widgets.explain(
+run_widgets.explain(
     "Ratings show 1 as “not at all” and 5 as “very” for every answer: those asked with the "
     "reversed scale are turned back. *Aligned* also turns negative traits round, so that 5 is "
     "most favourable, and leaves neutral traits out. SD is the spread of single answers."
@@ -91,8 +91,8 @@ widgets.explain(
 
 st.subheader("Means by attribute")
 with st.container(horizontal=True):
-    attribute = widgets.pick_attribute(run)
-    category = widgets.pick_trait_category(run)
+    attribute = run_widgets.pick_attribute(run)
+    category = run_widgets.pick_trait_category(run)
 if attribute is None:
     st.text("The personas of this run have no attributes to compare.")
     st.stop()
@@ -115,11 +115,11 @@ with figure:
     )
 with table:
     show_means(means["rows"])
-widgets.explain(
+run_widgets.explain(
     "The persona is the unit: each persona gets one score, the mean over its traits after "
     "valence alignment and after taking out what is common to a trait and scale order. The dot is "
     "the grand mean plus the mean score of the category, the line its 95 % t interval. Hollow "
     "dots have fewer than five personas, or no interval. The dashed line is the category with "
     "most personas."
 )
-widgets.run_links(run["id"], without="metrics.py")
+run_widgets.run_links(run["id"], without="metrics.py")

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from benchlib.presentation.figures.omnibus import bias_index_figure, omnibus_heatmap
-from pages import analysis_widgets as analysis
-from pages import widgets
+from pages.shared import analysis_widgets as analysis
+from pages.shared import run_widgets
 
 
 def root(variance: float | None) -> str:
@@ -14,7 +14,7 @@ def root(variance: float | None) -> str:
 
 service, run = analysis.open_run("Bias overview")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    trait_category = widgets.pick_trait_category(run)
+    trait_category = run_widgets.pick_trait_category(run)
     options = analysis.pick_options(with_sesoi=False, with_correction=False)
 chosen = {
     "alpha": options.alpha,
@@ -33,7 +33,7 @@ if overall["n"] == 0 and not options.neutral:
         icon=":material/info:",
     )
 significant = sum(row["welch_significant"] is True for row in overall["attributes"])
-widgets.numbers(
+run_widgets.numbers(
     {
         "Attributes": (f"{len(overall['attributes']):,}", "Attributes of the personas."),
         "Significant": (f"{significant:,}", "By Welch's ANOVA after correction over the run."),
@@ -84,7 +84,7 @@ analysis.table(
     },
     "Omnibus tests by attribute",
 )
-widgets.explain(
+run_widgets.explain(
     "The **bias index** is the standard deviation of the true group means in scale points, with "
     "what chance alone would add taken out: 0 = groups differ no more than by chance. It does not "
     "grow with the number of categories or shrink with the number of personas. Welch's ANOVA and "
@@ -111,7 +111,7 @@ with spread_part:
         if spread["icc_persona"] is None:
             st.text("Two traits and two personas that differ are needed.")
         else:
-            widgets.numbers(
+            run_widgets.numbers(
                 {
                     "Personas": (root(spread["var_persona"]), "SD between personas, scale points."),
                     "Traits": (root(spread["var_trait"]), "SD between traits, scale points."),

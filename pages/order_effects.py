@@ -13,8 +13,8 @@ from benchlib.presentation.figures.order_effects import (
     shift_by_trait_figure,
 )
 from benchlib.presentation.rows import order_rows
-from pages import analysis_widgets as analysis
-from pages import widgets, words
+from pages.shared import analysis_widgets as analysis
+from pages.shared import run_widgets, words
 
 TABS = ("Agreement", "By trait", "Response styles", "Distributions")
 STYLES = {
@@ -36,7 +36,7 @@ def show_agreement(run: RunDetail) -> None:
             icon=":material/info:",
         )
     bias, rates, retest = order["obe"], order["rma"], order["test_retest"]
-    widgets.numbers(
+    run_widgets.numbers(
         {
             "Pairs": (f"{order['n_pairs']:,}", "Questions asked in both scale orders."),
             "Same answer": (words.percent(rates["exact_rate"]), "Answered alike in both orders."),
@@ -87,7 +87,7 @@ def show_agreement(run: RunDetail) -> None:
             "Pairs",
             provenance,
         )
-    widgets.explain(
+    run_widgets.explain(
         "A consistent rater gives the same meaning in both orders: digit as is + digit reversed = "
         "6. Kappa, ICC and alpha compare agreement with chance (0) and perfection (1); "
         "correlations cannot see a constant shift. Intervals leave out one persona at a time, or "
@@ -99,7 +99,7 @@ def show_agreement(run: RunDetail) -> None:
 
 def show_by_trait(run: RunDetail) -> None:
     """Where the order matters."""
-    category = widgets.pick_trait_category(run)
+    category = run_widgets.pick_trait_category(run)
     order = service.get_order_metrics(run["id"], trait_category=category)
     provenance = analysis.panel_facts(order, run)
     analysis.show_figure(
@@ -133,7 +133,7 @@ def show_by_trait(run: RunDetail) -> None:
         },
         "Order effects by trait",
     )
-    widgets.explain(
+    run_widgets.explain(
         "Per question asked in both orders: the digit as is minus the reversed one turned back, "
         "so that 0 = no order effect. **Mean distance** is the mean of its absolute value. A trait "
         "has one pair per persona, so its interval is Student's t; a trait category has several, "
@@ -183,7 +183,7 @@ def show_styles(run: RunDetail) -> None:
         "Response styles by group",
     )
     analysis.downloads("styles", provenance, rows=rows, title="Response styles by group")
-    widgets.explain(
+    run_widgets.explain(
         "**Acquiescence** is the pull towards “very” whatever is asked: the mean of favourable and "
         "unfavourable traits minus 3; it needs traits of both valences. Its level depends on the "
         "list of traits, differences between groups do not. **Extreme** and **midpoint** are "
@@ -205,7 +205,7 @@ def show_distributions(run: RunDetail) -> None:
     provenance = analysis.panel_facts(found, run)
     whole, gain = found["overall"], found["precision"]
     ratio = gain["variance_ratio"]
-    widgets.numbers(
+    run_widgets.numbers(
         {
             "Expected rating": (points(whole["expected"]), "Mean over the answers."),
             "Entropy": (
@@ -265,7 +265,7 @@ def show_distributions(run: RunDetail) -> None:
         },
         "Distributions by trait",
     )
-    widgets.explain(
+    run_widgets.explain(
         "The engine gave the probability of each digit. The **expected rating** is their mean, "
         "which has no noise of drawing a digit; deltas and forests use it unless switched off. The "
         "**gain** is the variance of persona scores from digits divided by that from expected "

@@ -6,8 +6,8 @@ from benchlib.application.payloads import RunSummary
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.presentation.figures.histogram import tally_figure
-from pages import widgets, words
-from pages.access import get_dataset_service, get_service
+from pages.shared import run_widgets, words
+from pages.shared.access import get_dataset_service, get_service
 
 FINISHED = (RunStatus.DONE, RunStatus.PARTIAL)
 NEEDS_ATTENTION = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.PARTIAL)
@@ -22,11 +22,11 @@ troubled = [run for run in runs if run["status"] in NEEDS_ATTENTION]
 
 def show_line(run: RunSummary) -> None:
     """One run: badges, what it is, where to look."""
-    widgets.run_badges(run)
-    widgets.run_facts(run)
+    run_widgets.run_badges(run)
+    run_widgets.run_facts(run)
     if run["error"]:
         st.text(run["error"])
-    widgets.run_links(run["id"])
+    run_widgets.run_links(run["id"])
 
 
 @st.fragment(run_every=1.0 if active else None)

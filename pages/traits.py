@@ -5,8 +5,8 @@ import streamlit as st
 from benchlib.application.dataset_service import TraitPreview
 from benchlib.domain.material.traits import DEFAULT_QUESTIONS, TraitDraft
 from benchlib.domain.records import TraitRecord
-from pages import dataset_forms, dataset_words, widgets, words
-from pages.access import get_dataset_service
+from pages.shared import dataset_forms, dataset_words, run_widgets, words
+from pages.shared.access import get_dataset_service
 
 TABS = ["Catalogue", "Add", "Import"]
 
@@ -47,11 +47,11 @@ def show_switches(chosen: list[TraitRecord]) -> None:
     """Buttons for the rows selected in the table."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Activate", key="traits_on", icon=":material/toggle_on:", disabled=not chosen):
-            widgets.act(lambda: switch(chosen, True))
+            run_widgets.act(lambda: switch(chosen, True))
         if st.button(
             "Deactivate", key="traits_off", icon=":material/toggle_off:", disabled=not chosen
         ):
-            widgets.act(lambda: switch(chosen, False))
+            run_widgets.act(lambda: switch(chosen, False))
         st.caption(
             f"{words.counted(len(chosen), 'row')} selected. New runs are offered active traits; "
             "old runs keep theirs."
@@ -115,7 +115,7 @@ def edit_form(trait: TraitRecord) -> None:
     st.text(f"{trait.case_id}, version {trait.version}")
     draft = trait_fields("traits_edit", trait, trait.case_id)
     if st.button("Save as new version", key="traits_save", icon=":material/save:"):
-        widgets.act(lambda: service.edit_trait(trait.id, draft))
+        run_widgets.act(lambda: service.edit_trait(trait.id, draft))
 
 
 def add_form() -> None:
@@ -125,7 +125,7 @@ def add_form() -> None:
     )
     draft = trait_fields("traits_add", None, case_id)
     if st.button("Add trait", key="traits_add", type="primary", icon=":material/add:"):
-        widgets.act(lambda: service.add_trait(draft))
+        run_widgets.act(lambda: service.add_trait(draft))
 
 
 def import_form() -> None:
@@ -148,7 +148,7 @@ def import_form() -> None:
         return
     show_preview(preview)
     if st.button("Import", key="traits_import", type="primary", icon=":material/upload:"):
-        widgets.act(lambda: import_traits(file.getvalue(), encoding))
+        run_widgets.act(lambda: import_traits(file.getvalue(), encoding))
 
 
 def import_traits(content: bytes, encoding: str | None) -> None:

@@ -18,7 +18,7 @@ from benchlib.application.dataset_service import DatasetService
 from benchlib.infrastructure.execution.executor import Worksite, execute_benchmark_run
 from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings
-from pages import access
+from pages.shared import access
 from tests.samples import add_dataset, add_traits, claim
 
 NAVIGATION = Path(__file__).parents[2] / "pages" / "navigation.py"

@@ -3,7 +3,7 @@
 import pytest
 
 from benchlib.domain.vocabulary import FailureKind, RunStatus
-from pages import words
+from pages.shared import words
 
 
 @pytest.mark.parametrize(

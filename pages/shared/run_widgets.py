@@ -17,7 +17,7 @@ from benchlib.domain.records import Question
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER
 from benchlib.domain.vocabulary import RunStatus
-from pages import words
+from pages.shared import words
 
 _RUN = "run"
 _Row = TypeVar("_Row")

@@ -17,7 +17,7 @@ from benchlib.presentation.exports.files import files
 from benchlib.presentation.figures.notes import mark_simulated
 from benchlib.presentation.figures.theme import leave_room
 from benchlib.presentation.provenance import Provenance
-from pages import access, widgets, words
+from pages.shared import access, run_widgets, words
 
 PAGES = (
     ("metrics.py", "Metrics", ":material/bar_chart:"),
@@ -66,10 +66,10 @@ def open_run(title: str) -> tuple[BenchmarkService, RunDetail]:
     """Title, run picker, badges and the health banner; stops the page without answers."""
     service = access.get_service()
     st.title(title)
-    run = service.get_run(widgets.pick_run(service.list_runs()))
-    widgets.run_badges(run, results=True)
-    widgets.run_facts(run)
-    widgets.stop_without_answers(run)
+    run = service.get_run(run_widgets.pick_run(service.list_runs()))
+    run_widgets.run_badges(run, results=True)
+    run_widgets.run_facts(run)
+    run_widgets.stop_without_answers(run)
     health_banner(service, run["id"])
     return service, run
 
@@ -82,7 +82,7 @@ def health_banner(service: BenchmarkService, run_id: int, name: str = "This run"
     try:
         health = service.get_health_check(run_id)
     except BenchlibError as error:
-        widgets.show_error(error)
+        run_widgets.show_error(error)
         return
     status = health["status"]
     concerns = [item for item in health["items"] if item["status"] != "ok"]
@@ -176,9 +176,9 @@ def pick_attribute(run: RunDetail) -> str:
             "The personas of this run have no attributes, so there are no groups to compare.",
             icon=":material/info:",
         )
-        widgets.run_links(run["id"])
+        run_widgets.run_links(run["id"])
         st.stop()
-    return widgets.pick_attribute(run) or run["attributes"][0]
+    return run_widgets.pick_attribute(run) or run["attributes"][0]
 
 
 def pick_baseline(categories: Sequence[str]) -> str | None:
