@@ -9,7 +9,7 @@ from benchlib.application.analysis.comparison import Comparison, ConfigDifferenc
 from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
-from pages.shared import access, run_widgets
+from pages.shared import access, columns, downloads, run_widgets
 from pages.shared import analysis_widgets as analysis
 
 _RUNS = "runs"
@@ -76,7 +76,7 @@ def show_differences(differs: Sequence[ConfigDifference], run_ids: Sequence[int]
 
 def show_runs(found: Comparison) -> None:
     """What of each run is compared, and what is not."""
-    analysis.table(
+    columns.table(
         [
             {**run, "role": "reference" if run["run_id"] == found["reference_id"] else "compared"}
             for run in found["runs"]
@@ -89,11 +89,11 @@ def show_runs(found: Comparison) -> None:
             "dataset_name": "Dataset",
             "simulated": st.column_config.CheckboxColumn("Simulated"),
             "preliminary": st.column_config.CheckboxColumn("Preliminary"),
-            "n_answers": analysis.count("Answers"),
-            "n_cells": analysis.count("Questions", "Personas × traits with a rating."),
-            "n_cells_dropped": analysis.count("Not shared", "Of these, not rated in every run."),
-            "n_personas_dropped": analysis.count("Personas left out"),
-            "n_traits_dropped": analysis.count("Traits left out"),
+            "n_answers": columns.count("Answers"),
+            "n_cells": columns.count("Questions", "Personas × traits with a rating."),
+            "n_cells_dropped": columns.count("Not shared", "Of these, not rated in every run."),
+            "n_personas_dropped": columns.count("Personas left out"),
+            "n_traits_dropped": columns.count("Traits left out"),
         },
         "What of each run is compared",
     )
@@ -113,34 +113,34 @@ def show_levels(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
     st.subheader("Differences in level")
     provenance = analysis.panel_facts(found, reference, beside)
     rows = found["levels"]["rows"]
-    figure = analysis.draw(levels_figure, provenance, rows, options.by)
-    analysis.show_figure(figure, "levels_figure", "Differences in level", provenance, rows)
-    analysis.table(
+    figure = downloads.draw(levels_figure, provenance, rows, options.by)
+    downloads.show_figure(figure, "levels_figure", "Differences in level", provenance, rows)
+    columns.table(
         [{**row, "trait_category": row["trait_category"] or "all"} for row in rows],
         "levels_table",
         {
             "run_id": st.column_config.NumberColumn("Run", width="small"),
             "trait_category": "Trait category",
-            "mean_reference": analysis.number("Mean, reference"),
-            "mean": analysis.number("Mean, run"),
+            "mean_reference": columns.number("Mean, reference"),
+            "mean": columns.number("Mean, run"),
             **DIFFERENCE,
-            "n_personas": analysis.count("Personas"),
-            "n_traits": analysis.count("Traits"),
+            "n_personas": columns.count("Personas"),
+            "n_traits": columns.count("Traits"),
             "status": st.column_config.TextColumn("Note", width="medium"),
         },
         "Differences in level",
     )
-    analysis.table(
+    columns.table(
         found["agreement"],
         "agreement_table",
         {
             "run_id": st.column_config.NumberColumn("Run", width="small"),
-            "mean_abs_difference": analysis.number(
+            "mean_abs_difference": columns.number(
                 "Mean distance", 3, "Of the ratings of one persona and trait, scale points."
             ),
-            "persona_correlation": analysis.number("r, personas", 3, "Of the persona scores."),
-            "trait_correlation": analysis.number("r, traits", 3, "Of the means of traits."),
-            "n_cells": analysis.count("Questions"),
+            "persona_correlation": columns.number("r, personas", 3, "Of the persona scores."),
+            "trait_correlation": columns.number("r, traits", 3, "Of the means of traits."),
+            "n_cells": columns.count("Questions"),
         },
         "How alike each run and the reference rate",
     )
@@ -163,20 +163,20 @@ def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
     )
     table = found["data"][attribute]
     provenance = analysis.panel_facts({**found, **table}, reference, beside)
-    figure = analysis.draw(delta_differences_figure, provenance, table, options.by)
+    figure = downloads.draw(delta_differences_figure, provenance, table, options.by)
     title = "Differences of deltas"
-    analysis.show_figure(figure, "delta_differences_figure", title, provenance, table["rows"])
-    analysis.table(
+    downloads.show_figure(figure, "delta_differences_figure", title, provenance, table["rows"])
+    columns.table(
         table["rows"],
         "delta_differences_table",
         {
             "category": "Category",
             "run_id": st.column_config.NumberColumn("Run", width="small"),
-            "delta_reference": analysis.number("Delta, reference"),
-            "delta": analysis.number("Delta, run"),
+            "delta_reference": columns.number("Delta, reference"),
+            "delta": columns.number("Delta, run"),
             **DIFFERENCE,
-            "n_cat": analysis.count("Personas"),
-            "n_base": analysis.count("In baseline"),
+            "n_cat": columns.count("Personas"),
+            "n_base": columns.count("In baseline"),
             "status": st.column_config.TextColumn("Note", width="medium"),
         },
         title,
@@ -187,19 +187,19 @@ def show_order(trait_category: str) -> None:
     """How consistent each run is over the scale order."""
     st.subheader("Consistency over the scale order")
     found = service.compare_order_metrics(run_ids, trait_category=trait_category)
-    analysis.table(
+    columns.table(
         found["runs"],
         "order_comparison",
         {
             "run_id": st.column_config.NumberColumn("Run", width="small"),
             "model_name": "Model",
-            "n_pairs": analysis.count("Pairs", "Questions asked in both scale orders."),
+            "n_pairs": columns.count("Pairs", "Questions asked in both scale orders."),
             "exact_rate": st.column_config.NumberColumn("Same answer", format="percent"),
-            "mae": analysis.number("Mean distance", 2),
-            "position_shift": analysis.number("Position shift", 3),
-            "position_shift_ci_low": analysis.number("95 % low"),
-            "position_shift_ci_high": analysis.number("95 % high"),
-            "kappa": analysis.number("Quadratic kappa", 2),
+            "mae": columns.number("Mean distance", 2),
+            "position_shift": columns.number("Position shift", 3),
+            "position_shift_ci_low": columns.number("95 % low"),
+            "position_shift_ci_high": columns.number("95 % high"),
+            "kappa": columns.number("Quadratic kappa", 2),
         },
         "Consistency of each run over the scale order",
     )
@@ -207,12 +207,12 @@ def show_order(trait_category: str) -> None:
 
 
 DIFFERENCE = {
-    "difference": analysis.number("Difference", 3, "Run minus reference, scale points."),
-    "ci_low": analysis.number("95 % low"),
-    "ci_high": analysis.number("95 % high"),
-    "p_value": analysis.chance("p"),
-    "q_value": analysis.chance("q", "Corrected over the whole comparison."),
-    "q_by": analysis.chance("q, BY", "The same under any dependence of tests."),
+    "difference": columns.number("Difference", 3, "Run minus reference, scale points."),
+    "ci_low": columns.number("95 % low"),
+    "ci_high": columns.number("95 % high"),
+    "p_value": columns.chance("p"),
+    "q_value": columns.chance("q", "Corrected over the whole comparison."),
+    "q_by": columns.chance("q, BY", "The same under any dependence of tests."),
 }
 
 st.title("Compare")

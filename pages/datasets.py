@@ -5,7 +5,7 @@ import streamlit as st
 
 from benchlib.application.dataset_service import Composition
 from benchlib.domain.records import DatasetRecord
-from pages.shared import dataset_designs, dataset_forms, dataset_words, run_widgets, words
+from pages.shared import dataset_designs, dataset_forms, run_widgets, words
 from pages.shared.access import get_dataset_service
 
 PAGE_SIZE = 50
@@ -116,7 +116,7 @@ def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
         ),
     )
     st.dataframe(
-        dataset_words.persona_frame(personas),
+        words.persona_frame(personas),
         hide_index=True,
         key="datasets_personas",
         alt="Personas of this page",
@@ -130,7 +130,7 @@ def show_downloads(dataset: DatasetRecord) -> None:
         st.download_button(
             f"Download {label}",
             lambda ending=ending: service.export_personas(dataset.id, ending),
-            file_name=f"{dataset_words.file_stem(dataset.name)}.{ending}",
+            file_name=f"{words.file_stem(dataset.name)}.{ending}",
             key=f"datasets_download_{ending}",
             on_click="ignore",
             icon=":material/download:",
@@ -171,7 +171,7 @@ def browse(known: list[DatasetRecord]) -> None:
             ),
             "Attributes": (f"{len(composition['attributes'])}", "By which personas are compared."),
             "Ages": (
-                dataset_words.span(composition["youngest"], composition["oldest"]),
+                words.span(composition["youngest"], composition["oldest"]),
                 "In years.",
             ),
         }

@@ -8,7 +8,7 @@ from benchlib.presentation.figures.deltas import (
     deltas_figure,
 )
 from pages.shared import analysis_widgets as analysis
-from pages.shared import run_widgets, words
+from pages.shared import columns, downloads, run_widgets, words
 
 service, run = analysis.open_run("Deltas")
 with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -29,32 +29,32 @@ if deltas["n"] == 0 and not options.neutral:
         "“Neutral traits” under Options.",
         icon=":material/info:",
     )
-analysis.show_figure(
-    analysis.draw(deltas_figure, provenance, deltas),
+downloads.show_figure(
+    downloads.draw(deltas_figure, provenance, deltas),
     "deltas_figure",
     "Delta per category",
     provenance,
     deltas["rows"],
 )
-analysis.table(
+columns.table(
     deltas["rows"],
     "deltas_table",
     {
         "category": "Category",
         "verdict": "Verdict",
-        "delta": analysis.number("Delta", 3, "Category minus baseline, scale points."),
-        "ci_low": analysis.number("95 % low"),
-        "ci_high": analysis.number("95 % high"),
-        "p_value": analysis.chance("p", "Welch's t on persona scores."),
-        "p_perm": analysis.chance("p, permuted", "Personas shuffled between groups."),
-        "q_value": analysis.chance("q", "Corrected over all deltas of the run."),
-        "q_by": analysis.chance("q, BY", "The same under any dependence of tests."),
-        "cliffs_delta": analysis.number("Cliff's delta", 3, "Positive = rated higher."),
-        "hedges_g": analysis.number("Hedges' g"),
-        "mean": analysis.number("Mean"),
-        "n_personas": analysis.count("Personas"),
-        "n_ratings": analysis.count("Answers"),
-        "n_missing": analysis.count("Missing"),
+        "delta": columns.number("Delta", 3, "Category minus baseline, scale points."),
+        "ci_low": columns.number("95 % low"),
+        "ci_high": columns.number("95 % high"),
+        "p_value": columns.chance("p", "Welch's t on persona scores."),
+        "p_perm": columns.chance("p, permuted", "Personas shuffled between groups."),
+        "q_value": columns.chance("q", "Corrected over all deltas of the run."),
+        "q_by": columns.chance("q, BY", "The same under any dependence of tests."),
+        "cliffs_delta": columns.number("Cliff's delta", 3, "Positive = rated higher."),
+        "hedges_g": columns.number("Hedges' g"),
+        "mean": columns.number("Mean"),
+        "n_personas": columns.count("Personas"),
+        "n_ratings": columns.count("Answers"),
+        "n_missing": columns.count("Missing"),
         "status": st.column_config.TextColumn("Note", width="medium"),
     },
     "Deltas with intervals, p, q and verdict",
@@ -98,26 +98,26 @@ with adjusted_part:
             if sentence.startswith((f"{attribute} = ", "Personas left out")):
                 st.caption(words.plain_markdown(sentence))
         facts = analysis.panel_facts(adjusted, run)
-        analysis.show_figure(
-            analysis.draw(adjusted_figure, facts, rows),
+        downloads.show_figure(
+            downloads.draw(adjusted_figure, facts, rows),
             "adjusted_figure",
             "Deltas alone and adjusted",
             facts,
             rows,
         )
-        analysis.table(
+        columns.table(
             rows,
             "adjusted_table",
             {
                 "category": "Category",
-                "n_cat": analysis.count("Personas"),
-                "delta": analysis.number("Delta alone"),
-                "adjusted_delta": analysis.number("Adjusted"),
-                "ci_low": analysis.number("95 % low"),
-                "ci_high": analysis.number("95 % high"),
-                "p_value": analysis.chance("p"),
-                "q_value": analysis.chance("q"),
-                "vif": analysis.number("VIF", 1, "Variance inflation by other attributes."),
+                "n_cat": columns.count("Personas"),
+                "delta": columns.number("Delta alone"),
+                "adjusted_delta": columns.number("Adjusted"),
+                "ci_low": columns.number("95 % low"),
+                "ci_high": columns.number("95 % high"),
+                "p_value": columns.chance("p"),
+                "q_value": columns.chance("q"),
+                "vif": columns.number("VIF", 1, "Variance inflation by other attributes."),
                 "confounded": st.column_config.CheckboxColumn("May be confounded"),
                 "status": "Note",
             },
@@ -150,27 +150,27 @@ with pairs_part:
             st.text("No pair of this dataset changes this attribute.")
         else:
             facts = analysis.panel_facts(pairs, run)
-            analysis.show_figure(
-                analysis.draw(counterfactual_figure, facts, changed),
+            downloads.show_figure(
+                downloads.draw(counterfactual_figure, facts, changed),
                 "pairs_figure",
                 "Paired deltas",
                 facts,
                 changed,
             )
-            analysis.table(
+            columns.table(
                 changed,
                 "pairs_table",
                 {
                     "source_category": "From",
                     "category": "To",
-                    "n_sources": analysis.count("Sources"),
-                    "delta": analysis.number("Delta"),
-                    "ci_low": analysis.number("95 % low"),
-                    "ci_high": analysis.number("95 % high"),
-                    "p_value": analysis.chance("p"),
-                    "p_signflip": analysis.chance("p, sign flip"),
-                    "q_value": analysis.chance("q"),
-                    "dz": analysis.number("dz"),
+                    "n_sources": columns.count("Sources"),
+                    "delta": columns.number("Delta"),
+                    "ci_low": columns.number("95 % low"),
+                    "ci_high": columns.number("95 % high"),
+                    "p_value": columns.chance("p"),
+                    "p_signflip": columns.chance("p, sign flip"),
+                    "q_value": columns.chance("q"),
+                    "dz": columns.number("dz"),
                     "status": "Note",
                 },
                 "Paired deltas",

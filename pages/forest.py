@@ -7,7 +7,7 @@ from benchlib.domain.analysis.forest_rows import Forest, ForestRow
 from benchlib.presentation.figures.forest import forest_figure
 from benchlib.presentation.provenance import Provenance
 from pages.shared import analysis_widgets as analysis
-from pages.shared import run_widgets, words
+from pages.shared import columns, downloads, run_widgets, words
 
 SORTS = ("category", "effect", "precision", "q", "name")
 METHODS = {"dl": "DerSimonian–Laird", "pm": "Paule–Mandel", "reml": "REML"}
@@ -40,7 +40,7 @@ def fits(row: ForestRow, search: str, only: list[str]) -> bool:
 def show_forest(run: RunDetail, forest: Forest, provenance: Provenance, target: str) -> None:
     """One target's forest with its downloads; a click on a row opens its answers."""
     mine = [row for row in forest["rows"] if row["category"] == target]
-    figure = analysis.draw(
+    figure = downloads.draw(
         forest_figure,
         provenance,
         forest,
@@ -65,7 +65,7 @@ def show_forest(run: RunDetail, forest: Forest, provenance: Provenance, target: 
     for row in mine:
         if row["trait_id"] in clicked:
             open_answers(run, row, forest["attribute"])
-    analysis.downloads(
+    downloads.downloads(
         f"forest_{place}",
         provenance,
         figure=figure,
@@ -172,23 +172,23 @@ if not forest["rows"]:
 else:
     st.caption("Click a row to read the answers behind it. “Few columns” suits a narrow screen.")
 plots = st.container()
-analysis.table(
+columns.table(
     forest["rows"],
     "forest_table",
     {
         "label": "Trait",
         "trait_category": "Trait category",
-        "valence": analysis.count("Valence"),
+        "valence": columns.count("Valence"),
         "category": "Group",
-        "n_cat": analysis.count("Personas"),
-        "n_base": analysis.count("Baseline"),
-        "delta": analysis.number("Delta"),
-        "ci_low": analysis.number("95 % low"),
-        "ci_high": analysis.number("95 % high"),
-        "p_value": analysis.chance("p"),
-        "q_value": analysis.chance("q"),
-        "cliffs_delta": analysis.number("Cliff's delta"),
-        "mwu_p": analysis.chance("p, Mann-Whitney"),
+        "n_cat": columns.count("Personas"),
+        "n_base": columns.count("Baseline"),
+        "delta": columns.number("Delta"),
+        "ci_low": columns.number("95 % low"),
+        "ci_high": columns.number("95 % high"),
+        "p_value": columns.chance("p"),
+        "q_value": columns.chance("q"),
+        "cliffs_delta": columns.number("Cliff's delta"),
+        "mwu_p": columns.chance("p, Mann-Whitney"),
         "verdict": "Verdict",
         "status": "Note",
     },

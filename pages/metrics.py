@@ -9,7 +9,7 @@ from benchlib.presentation.figures.histogram import rating_histogram_figure, tra
 from benchlib.presentation.figures.means import means_figure
 from benchlib.presentation.rows import histogram_rows, trait_category_rows
 from pages.shared import analysis_widgets as analysis
-from pages.shared import run_widgets
+from pages.shared import columns, downloads, run_widgets
 from pages.shared.access import get_service
 
 
@@ -35,19 +35,19 @@ def show_summary(summary: list[TraitCategorySummary]) -> None:
 
 def show_means(rows: list[AttributeMean]) -> None:
     """The numbers behind the dot plot."""
-    columns = {
+    shown = {
         "category": "Category",
-        "n_personas": analysis.count("Personas"),
-        "count": analysis.count("Answers"),
-        "n_missing": analysis.count("Missing"),
-        "mean": analysis.number("Mean"),
-        "ci_low": analysis.number("95 % low"),
-        "ci_high": analysis.number("95 % high"),
+        "n_personas": columns.count("Personas"),
+        "count": columns.count("Answers"),
+        "n_missing": columns.count("Missing"),
+        "mean": columns.number("Mean"),
+        "ci_low": columns.number("95 % low"),
+        "ci_high": columns.number("95 % high"),
         "status": "Note",
     }
     if all(row["status"] == "ok" for row in rows):
-        del columns["status"]
-    analysis.table(rows, "metrics_means", columns, "Mean rating and interval per category")
+        del shown["status"]
+    columns.table(rows, "metrics_means", shown, "Mean rating and interval per category")
 
 
 service = get_service()
@@ -63,16 +63,18 @@ provenance = provenance_of(run, metrics)
 
 left, right = st.columns(2, gap="large")
 with left:
-    analysis.show_figure(
-        analysis.draw(rating_histogram_figure, provenance, metrics["hist"]),
+    downloads.show_figure(
+        downloads.draw(rating_histogram_figure, provenance, metrics["hist"]),
         "metrics_histogram",
         "Share of answers per point of the scale",
         provenance,
         histogram_rows(metrics["hist"]),
     )
 with right:
-    analysis.show_figure(
-        analysis.draw(trait_category_figure, provenance, metrics["trait_categories"]["histograms"]),
+    downloads.show_figure(
+        downloads.draw(
+            trait_category_figure, provenance, metrics["trait_categories"]["histograms"]
+        ),
         "metrics_categories",
         "Share of answers per point of the scale, by trait category",
         provenance,
@@ -80,7 +82,7 @@ with right:
     )
 summary = metrics["trait_categories"]["summary"]
 show_summary(summary)
-analysis.downloads(
+downloads.downloads(
     "metrics_summary", provenance, rows=summary, title="Level and spread per trait category"
 )
 run_widgets.explain(
@@ -100,8 +102,8 @@ means = service.get_means(run["id"], attribute, trait_category=category)
 provenance = analysis.panel_facts(means, run)
 figure, table = st.columns(2, gap="large")
 with figure:
-    analysis.show_figure(
-        analysis.draw(
+    downloads.show_figure(
+        downloads.draw(
             means_figure,
             provenance,
             means["rows"],

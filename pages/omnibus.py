@@ -4,7 +4,7 @@ import streamlit as st
 
 from benchlib.presentation.figures.omnibus import bias_index_figure, omnibus_heatmap
 from pages.shared import analysis_widgets as analysis
-from pages.shared import run_widgets
+from pages.shared import columns, downloads, run_widgets
 
 
 def root(variance: float | None) -> str:
@@ -45,8 +45,8 @@ run_widgets.numbers(
 )
 left, right = st.columns(2, gap="large")
 with left:
-    analysis.show_figure(
-        analysis.draw(bias_index_figure, provenance, overall["attributes"]),
+    downloads.show_figure(
+        downloads.draw(bias_index_figure, provenance, overall["attributes"]),
         "bias_index",
         "Bias index by attribute",
         provenance,
@@ -54,31 +54,31 @@ with left:
     )
 with right:
     rows = [row for table in by_category["categories"].values() for row in table["attributes"]]
-    analysis.show_figure(
-        analysis.draw(omnibus_heatmap, provenance, whole, by_category["categories"]),
+    downloads.show_figure(
+        downloads.draw(omnibus_heatmap, provenance, whole, by_category["categories"]),
         "bias_heatmap",
         "Bias index by attribute and trait category",
         provenance,
         rows,
     )
-analysis.table(
+columns.table(
     overall["attributes"],
     "omnibus_table",
     {
         "attribute": "Attribute",
-        "n_groups": analysis.count("Groups"),
-        "n_total": analysis.count("Personas"),
-        "n_missing": analysis.count("Missing"),
-        "sd_between": analysis.number("Bias index", 3, "Scale points."),
-        "welch_f": analysis.number("Welch F", 2),
-        "welch_p": analysis.chance("p"),
-        "welch_q": analysis.chance("q"),
-        "omega_squared": analysis.number("ω²"),
-        "h_stat": analysis.number("Kruskal–Wallis H", 2),
-        "p_value": analysis.chance("p, ranks"),
-        "q_value": analysis.chance("q, ranks"),
-        "eta_squared": analysis.number("η²"),
-        "epsilon_squared": analysis.number("ε²"),
+        "n_groups": columns.count("Groups"),
+        "n_total": columns.count("Personas"),
+        "n_missing": columns.count("Missing"),
+        "sd_between": columns.number("Bias index", 3, "Scale points."),
+        "welch_f": columns.number("Welch F", 2),
+        "welch_p": columns.chance("p"),
+        "welch_q": columns.chance("q"),
+        "omega_squared": columns.number("ω²"),
+        "h_stat": columns.number("Kruskal–Wallis H", 2),
+        "p_value": columns.chance("p, ranks"),
+        "q_value": columns.chance("q, ranks"),
+        "eta_squared": columns.number("η²"),
+        "epsilon_squared": columns.number("ε²"),
         "effect_interpretation": "Effect",
         "status": "Note",
     },

@@ -14,7 +14,7 @@ from benchlib.presentation.figures.order_effects import (
 )
 from benchlib.presentation.rows import order_rows
 from pages.shared import analysis_widgets as analysis
-from pages.shared import run_widgets, words
+from pages.shared import columns, downloads, run_widgets, words
 
 TABS = ("Agreement", "By trait", "Response styles", "Distributions")
 STYLES = {
@@ -51,21 +51,21 @@ def show_agreement(run: RunDetail) -> None:
     )
     left, right = st.columns(2, gap="large")
     with left:
-        analysis.show_figure(
-            analysis.draw(agreement_figure, provenance, order["agreement"]),
+        downloads.show_figure(
+            downloads.draw(agreement_figure, provenance, order["agreement"]),
             "agreement",
             "Agreement",
             provenance,
             order_rows(order),
         )
-        analysis.table(
+        columns.table(
             order_rows(order),
             "order_numbers",
             {
                 "measure": "Both scale orders",
-                "value": analysis.number("Value"),
-                "ci_low": analysis.number("95 % low"),
-                "ci_high": analysis.number("95 % high"),
+                "value": columns.number("Value"),
+                "ci_low": columns.number("95 % low"),
+                "ci_high": columns.number("95 % high"),
             },
             "Numbers on both scale orders",
         )
@@ -75,14 +75,14 @@ def show_agreement(run: RunDetail) -> None:
         ):
             st.caption(f"{name}: {chi_square(order['agreement'][test])}")
     with right:
-        analysis.show_figure(
-            analysis.draw(digits_figure, provenance, order["digits"]),
+        downloads.show_figure(
+            downloads.draw(digits_figure, provenance, order["digits"]),
             "digits",
             "Digits",
             provenance,
         )
-        analysis.show_figure(
-            analysis.draw(agreement_table_figure, provenance, order["table"]),
+        downloads.show_figure(
+            downloads.draw(agreement_table_figure, provenance, order["table"]),
             "pairs",
             "Pairs",
             provenance,
@@ -102,33 +102,33 @@ def show_by_trait(run: RunDetail) -> None:
     category = run_widgets.pick_trait_category(run)
     order = service.get_order_metrics(run["id"], trait_category=category)
     provenance = analysis.panel_facts(order, run)
-    analysis.show_figure(
-        analysis.draw(shift_by_category_figure, provenance, order["by_trait_category"]),
+    downloads.show_figure(
+        downloads.draw(shift_by_category_figure, provenance, order["by_trait_category"]),
         "shift_category",
         "Order difference by trait category",
         provenance,
         order["by_trait_category"],
     )
-    analysis.show_figure(
-        analysis.draw(shift_by_trait_figure, provenance, order["by_case"]),
+    downloads.show_figure(
+        downloads.draw(shift_by_trait_figure, provenance, order["by_case"]),
         "shift_trait",
         "Order difference by trait",
         provenance,
         order["by_case"],
     )
-    analysis.table(
+    columns.table(
         order["by_case"],
         "order_table",
         {
             "label": "Trait",
             "trait_category": "Trait category",
-            "n": analysis.count("Pairs"),
-            "mean_in": analysis.number("Mean digit, as is", 2),
-            "mean_rev": analysis.number("Mean digit, reversed", 2),
-            "mean_diff": analysis.number("Difference"),
-            "ci_low": analysis.number("95 % low"),
-            "ci_high": analysis.number("95 % high"),
-            "abs_diff": analysis.number("Mean distance"),
+            "n": columns.count("Pairs"),
+            "mean_in": columns.number("Mean digit, as is", 2),
+            "mean_rev": columns.number("Mean digit, reversed", 2),
+            "mean_diff": columns.number("Difference"),
+            "ci_low": columns.number("95 % low"),
+            "ci_high": columns.number("95 % high"),
+            "abs_diff": columns.number("Mean distance"),
             "rma": st.column_config.NumberColumn("Same answer", format="percent"),
         },
         "Order effects by trait",
@@ -146,15 +146,15 @@ def show_styles(run: RunDetail) -> None:
     styles = service.get_styles(run["id"])
     provenance = analysis.panel_facts(styles, run)
     levels = [*styles["levels"], *styles["missing_rates"]["levels"]]
-    analysis.table(
+    columns.table(
         [{**level, "style": STYLES[level["style"]]} for level in levels],
         "style_levels",
         {
             "style": "Style",
-            "n_personas": analysis.count("Personas"),
-            "level": analysis.number("Level"),
-            "ci_low": analysis.number("95 % low"),
-            "ci_high": analysis.number("95 % high"),
+            "n_personas": columns.count("Personas"),
+            "level": columns.number("Level"),
+            "ci_low": columns.number("95 % low"),
+            "ci_high": columns.number("95 % high"),
             "status": "Note",
         },
         "Levels of response styles",
@@ -165,24 +165,24 @@ def show_styles(run: RunDetail) -> None:
         for source in (styles, styles["missing_rates"])
         for row in source["attributes"][attribute]["rows"]
     ]
-    analysis.table(
+    columns.table(
         rows,
         "style_groups",
         {
             "style": "Style",
             "category": "Category",
-            "n_personas": analysis.count("Personas"),
-            "level": analysis.number("Level"),
-            "delta": analysis.number("Delta", 3, "Category minus baseline."),
-            "ci_low": analysis.number("95 % low"),
-            "ci_high": analysis.number("95 % high"),
-            "p_value": analysis.chance("p"),
-            "q_value": analysis.chance("q"),
+            "n_personas": columns.count("Personas"),
+            "level": columns.number("Level"),
+            "delta": columns.number("Delta", 3, "Category minus baseline."),
+            "ci_low": columns.number("95 % low"),
+            "ci_high": columns.number("95 % high"),
+            "p_value": columns.chance("p"),
+            "q_value": columns.chance("q"),
             "status": "Note",
         },
         "Response styles by group",
     )
-    analysis.downloads("styles", provenance, rows=rows, title="Response styles by group")
+    downloads.downloads("styles", provenance, rows=rows, title="Response styles by group")
     run_widgets.explain(
         "**Acquiescence** is the pull towards “very” whatever is asked: the mean of favourable and "
         "unfavourable traits minus 3; it needs traits of both valences. Its level depends on the "
@@ -234,16 +234,16 @@ def show_distributions(run: RunDetail) -> None:
         )
     left, right = st.columns(2, gap="large")
     with left:
-        analysis.show_figure(
-            analysis.draw(distribution_figure, provenance, whole),
+        downloads.show_figure(
+            downloads.draw(distribution_figure, provenance, whole),
             "distribution",
             "Mean probabilities",
             provenance,
             [whole],
         )
     with right:
-        analysis.show_figure(
-            analysis.draw(
+        downloads.show_figure(
+            downloads.draw(
                 distributions_by_figure, provenance, found["by_trait_category"], "trait_category"
             ),
             "distribution_category",
@@ -251,14 +251,14 @@ def show_distributions(run: RunDetail) -> None:
             provenance,
             found["by_trait_category"],
         )
-    analysis.table(
+    columns.table(
         found["by_trait"],
         "distribution_table",
         {
             "label": "Trait",
             "trait_category": "Trait category",
-            "n": analysis.count("Answers"),
-            "expected": analysis.number("Expected", 2),
+            "n": columns.count("Answers"),
+            "expected": columns.number("Expected", 2),
             "entropy_norm": st.column_config.NumberColumn("Entropy", format="percent"),
             "mass": st.column_config.NumberColumn("Valid mass", format="percent"),
             "low_mass_share": st.column_config.NumberColumn("Low mass", format="percent"),

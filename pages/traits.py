@@ -5,7 +5,7 @@ import streamlit as st
 from benchlib.application.dataset_service import TraitPreview
 from benchlib.domain.material.traits import DEFAULT_QUESTIONS, TraitDraft
 from benchlib.domain.records import TraitRecord
-from pages.shared import dataset_forms, dataset_words, run_widgets, words
+from pages.shared import dataset_forms, run_widgets, words
 from pages.shared.access import get_dataset_service
 
 TABS = ["Catalogue", "Add", "Import"]
@@ -16,7 +16,7 @@ service = get_dataset_service()
 def show_table(shown: list[TraitRecord]) -> list[TraitRecord]:
     """The traits as a table; gives back the selected ones."""
     event = st.dataframe(
-        dataset_words.trait_frame(shown),
+        words.trait_frame(shown),
         key="traits_table",
         hide_index=True,
         on_select="rerun",
@@ -100,9 +100,9 @@ def trait_fields(prefix: str, trait: TraitRecord | None, case_id: str) -> TraitD
     )
     valence = st.selectbox(
         "Valence",
-        list(dataset_words.VALENCES),
-        index=list(dataset_words.VALENCES).index(trait.valence if trait else 1),
-        format_func=dataset_words.VALENCES.__getitem__,
+        list(words.VALENCES),
+        index=list(words.VALENCES).index(trait.valence if trait else 1),
+        format_func=words.VALENCES.__getitem__,
         key=f"{suffix}_valence",
         help="Ratings of unfavourable traits are turned round before they are averaged.",
     )

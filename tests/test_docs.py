@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOMAIN = sorted((ROOT / "benchlib" / "domain").glob("*.py"))
+DOMAIN = sorted((ROOT / "benchlib" / "domain").rglob("*.py"))
 
 
 def compute_functions():

@@ -1,12 +1,8 @@
 """What the analysis pages share: pickers, the health banner, what numbers rest on, downloads."""
 
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import orjson
-import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from benchlib.application.benchmark_service import BenchmarkService
@@ -14,8 +10,6 @@ from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.presentation.exports.files import files
-from benchlib.presentation.figures.notes import mark_simulated
-from benchlib.presentation.figures.theme import leave_room
 from benchlib.presentation.provenance import Provenance
 from pages.shared import access, run_widgets, words
 
@@ -36,19 +30,6 @@ HEALTH_WORDS = {
     "ok": "{} is in good health",
     "warn": "{} is to be read with care",
     "bad": "{} is in poor health",
-}
-STATUSES = {
-    "ok": "",
-    "low_n": "fewer than 5 personas: read with care",
-    "n_lt_2": "fewer than 2 personas: no interval",
-    "zero_variance": "all equal: no interval",
-    "no_data": "no ratings",
-}
-VERDICTS = {
-    "biased": "biased",
-    "negligible": "significant, but below the smallest effect of interest",
-    "equivalent": "equivalent",
-    "inconclusive": "inconclusive",
 }
 
 
@@ -218,126 +199,6 @@ def panel_facts(
         parts.append("simulated data")
     st.caption(words.plain_markdown(" · ".join(parts)))
     return provenance
-
-
-def draw(
-    build: Callable[..., go.Figure], provenance: Provenance, *told: Any, **options: Any
-) -> go.Figure:
-    """A figure, drawn once for all who look at the same numbers; nobody may change it.
-
-    Args:
-        build: Draws it from `told` and `options`, which tell numbers and words only.
-        provenance: Says whether the data are simulated.
-    """
-    plain = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-    content = orjson.dumps((told, options, provenance.simulated), option=plain)
-    return _drawn(
-        build.__qualname__,
-        sha256(content).digest(),
-        lambda: mark_simulated(build(*told, **options), provenance.simulated),
-    )
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _drawn(name: str, content: bytes, _build: Callable[[], go.Figure]) -> go.Figure:
-    return leave_room(_build())
-
-
-def show_figure(
-    figure: go.Figure,
-    key: str,
-    alt: str,
-    provenance: Provenance,
-    rows: Sequence[Mapping[str, Any]] = (),
-) -> None:
-    """A figure with its downloads."""
-    mark_simulated(figure, provenance.simulated)
-    st.plotly_chart(figure, key=key, alt=alt)
-    downloads(key, provenance, figure=figure, rows=rows, title=alt)
-
-
-@st.fragment
-def downloads(
-    key: str,
-    provenance: Provenance,
-    *,
-    figure: go.Figure | None = None,
-    rows: Sequence[Mapping[str, Any]] = (),
-    title: str = "",
-    width: int = 1100,
-) -> None:
-    """Files of a figure and of the numbers behind it.
-
-    Buttons are made when the list is opened, each file when its button is clicked.
-    """
-    offer = st.popover(
-        "Download", icon=":material/download:", key=f"{key}_download", on_change="rerun"
-    )
-    if not offer.open:
-        return
-    with offer:
-        if figure is not None:
-            dark = st.toggle(
-                "Dark background", key=f"{key}_dark", help="Of the figure; white otherwise."
-            )
-            theme: files.Theme = "dark" if dark else "light"
-            drawn = files.pictures_work()
-            if not drawn:
-                st.caption(str(files.NoPictures()))
-            with st.container(horizontal=True):
-                for extension in files.FIGURE_FORMATS:
-                    st.download_button(
-                        extension.upper(),
-                        data=lambda extension=extension: files.export_figure(
-                            figure, extension, provenance, theme=theme, width=width
-                        ),
-                        file_name=files.file_name(provenance, key, extension),
-                        mime=files.MIME[extension],
-                        key=f"{key}_{extension}",
-                        on_click="ignore",
-                        disabled=extension != "html" and not drawn,
-                    )
-        if rows:
-            with st.container(horizontal=True):
-                for kind in files.TABLE_FORMATS:
-                    st.download_button(
-                        "LaTeX" if kind == "tex" else kind.upper(),
-                        data=lambda kind=kind: files.export_table(
-                            rows, kind, provenance, title=title
-                        ),
-                        file_name=files.file_name(provenance, key, kind),
-                        mime=files.MIME[kind],
-                        key=f"{key}_{kind}",
-                        on_click="ignore",
-                    )
-
-
-def table(
-    rows: Sequence[Mapping[str, Any]], key: str, columns: Mapping[str, Any], alt: str
-) -> None:
-    """Rows as a table with chosen columns; status and verdict in words."""
-    frame = pd.DataFrame([dict(row) for row in rows], columns=list(columns))
-    for name, told in (("status", STATUSES), ("verdict", VERDICTS)):
-        if name in frame:
-            frame[name] = [told.get(value, "") for value in frame[name]]
-    st.dataframe(
-        frame, key=key, hide_index=True, column_config=dict(columns), placeholder="–", alt=alt
-    )
-
-
-def number(label: str, digits: int = 3, explanation: str | None = None) -> Any:
-    """A column of numbers with fixed digits."""
-    return st.column_config.NumberColumn(label, format=f"%.{digits}f", help=explanation)
-
-
-def chance(label: str, explanation: str | None = None) -> Any:
-    """A column of p or q."""
-    return st.column_config.NumberColumn(label, format="%.3g", help=explanation)
-
-
-def count(label: str, explanation: str | None = None) -> Any:
-    """A column of whole numbers."""
-    return st.column_config.NumberColumn(label, format="localized", help=explanation)
 
 
 def page_links(run_id: int, without: str, **query: str | None) -> None:

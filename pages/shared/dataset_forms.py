@@ -9,7 +9,7 @@ import streamlit as st
 from benchlib.application.dataset_service import DatasetService, PersonaPreview
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord
-from pages.shared import dataset_words, run_widgets, words
+from pages.shared import run_widgets, words
 
 _DATASET = "dataset"
 
@@ -82,10 +82,10 @@ def make(action: Callable[[], int]) -> None:
 
 def pick_encoding(prefix: str) -> str | None:
     """The encoding of a CSV file that does not say it itself."""
-    return dataset_words.ENCODINGS[
+    return words.ENCODINGS[
         st.selectbox(
             "Encoding",
-            list(dataset_words.ENCODINGS),
+            list(words.ENCODINGS),
             key=f"{prefix}_encoding",
             help="Of CSV files without a byte order mark. Files saved by older spreadsheets are "
             "often Windows-1252.",
@@ -157,7 +157,7 @@ def show_preview(preview: PersonaPreview) -> None:
             "Personas": (f"{composition['n_personas']:,}", "Rows that will be stored."),
             "Counterfactuals": (f"{composition['n_counterfactuals']:,}", "With a source."),
             "Ages": (
-                dataset_words.span(composition["youngest"], composition["oldest"]),
+                words.span(composition["youngest"], composition["oldest"]),
                 "In years.",
             ),
         }
@@ -165,14 +165,14 @@ def show_preview(preview: PersonaPreview) -> None:
     for warning in preview.warnings:
         st.warning(words.plain_markdown(warning), icon=":material/warning:")
     st.dataframe(
-        dataset_words.attribute_frame(composition),
+        words.attribute_frame(composition),
         hide_index=True,
         key="datasets_preview_summary",
         alt="Attributes found",
     )
     with st.expander("First personas"):
         st.dataframe(
-            dataset_words.persona_frame(preview.first),
+            words.persona_frame(preview.first),
             hide_index=True,
             key="datasets_preview_first",
             alt="First personas of the file",

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchlib.domain.errors import InvalidInput
+from benchlib.presentation.exports import pictures
 from benchlib.presentation.exports.files import files
 from benchlib.presentation.exports.table_formats import escape_latex
 from benchlib.presentation.figures import deltas, forest, notes
@@ -157,17 +158,17 @@ def test_the_manifest_hash_survives_a_resume():
 
 
 def test_without_chromium_pictures_say_what_to_do_and_html_still_works(monkeypatch):
-    monkeypatch.setattr(files, "pictures_work", lambda: False)
+    monkeypatch.setattr(pictures, "pictures_work", lambda: False)
     figure = deltas.deltas_figure(data.deltas())
-    renderer = files.Renderer()
-    with pytest.raises(files.NoPictures, match="need Chrome or Chromium"):
+    renderer = pictures.Renderer()
+    with pytest.raises(pictures.NoPictures, match="need Chrome or Chromium"):
         renderer.draw(figure, {"format": "svg"})
     assert files.export_figure(figure, "html", PROVENANCE)
 
 
 @pytest.mark.browser
 def test_pictures_carry_their_provenance():
-    require(files.pictures_work(), "Chromium")
+    require(pictures.pictures_work(), "Chromium")
     figure = forest.forest_figure(data.forest(), PROVENANCE)
     svg = files.export_figure(figure, "svg", PROVENANCE).decode()
     assert svg.startswith("<svg")
@@ -178,7 +179,7 @@ def test_pictures_carry_their_provenance():
 
 @pytest.mark.browser
 def test_many_threads_share_one_browser():
-    require(files.pictures_work(), "Chromium")
+    require(pictures.pictures_work(), "Chromium")
     figure = deltas.deltas_figure(data.deltas())
     drawn = []
 
@@ -196,8 +197,8 @@ def test_many_threads_share_one_browser():
 
 @pytest.mark.browser
 def test_a_browser_that_died_is_started_anew():
-    require(files.pictures_work(), "Chromium")
-    renderer = files.Renderer()
+    require(pictures.pictures_work(), "Chromium")
+    renderer = pictures.Renderer()
     figure = deltas.deltas_figure(data.deltas())
     options = {"format": "png", "width": 300, "height": 200}
     try:

@@ -8,6 +8,7 @@ import numpy as np
 
 from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.analysis.persona_scores import Grouping, compute_grouping
+from benchlib.domain.analysis.stratified_cliffs import StratifiedCliffs, compute_stratified_cliffs
 from benchlib.domain.analysis.trait_sets import (
     Contrasts,
     Panel,
@@ -25,7 +26,6 @@ from benchlib.domain.stats.permutation import (
     PermutationTest,
     compute_permutation_tests,
 )
-from benchlib.domain.stats.ranks import StratifiedCliffs, compute_stratified_cliffs
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,

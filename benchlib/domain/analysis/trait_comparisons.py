@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.stratified_cliffs import compute_histograms
 from benchlib.domain.analysis.trait_sets import (
     Contrasts,
     Panel,
@@ -22,7 +23,6 @@ from benchlib.domain.stats.ranks import (
     CliffsDelta,
     MannWhitney,
     compute_cliffs_delta,
-    compute_histograms,
     compute_mann_whitney,
 )
 from benchlib.domain.stats.welch import (

@@ -6,19 +6,13 @@ to one Cliff's delta over several traits.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike
 
-from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.arrays import FloatArray, IntArray
 from benchlib.domain.stats.welch import CONFIDENCE, t_quantile, t_two_sided
-from benchlib.domain.vocabulary import N_POINTS
-
-N_HALF_POINTS: Final = 2 * N_POINTS + 1
-"""Bins of a histogram of `Cells.half_points`; bin 0 (not rated) and bin 1 stay empty."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,21 +47,6 @@ class CliffsDelta:
     def prob_superior(self) -> FloatArray:
         """P(cat > base) + P(cat = base) / 2, 0..1."""
         return (self.delta + 1) / 2
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StratifiedCliffs:
-    """Cliff's delta averaged over traits, per category.
-
-    Attributes:
-        cliffs: (G,) the mean over traits, with inference clustered by persona.
-        k_traits: (G,) traits that both groups rated.
-        by_trait: (G, T) delta per trait; NaN where a group has no rating.
-    """
-
-    cliffs: CliffsDelta
-    k_traits: IntArray
-    by_trait: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +89,7 @@ def compute_mann_whitney(
     cat = np.asarray(counts_cat, dtype=np.float64)
     n_base, n_cat, ties = base.sum(axis=-1), cat.sum(axis=-1), base + cat
     n = n_base + n_cat
-    u_cat = (cat * _placements(base)).sum(axis=-1)
+    u_cat = (cat * placements(base)).sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = (ties**3 - ties).sum(axis=-1) / (n * (n - 1))
         sd = np.sqrt(np.maximum(n_base * n_cat / 12 * (n + 1 - excess), 0))
@@ -135,93 +114,13 @@ def compute_cliffs_delta(counts_base: ArrayLike, counts_cat: ArrayLike) -> Cliff
     cat = np.asarray(counts_cat, dtype=np.float64)
     n_base, n_cat = base.sum(axis=-1), cat.sum(axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        above = 2 * _placements(base) / n_base[..., None] - 1
-        below = 1 - 2 * _placements(cat) / n_cat[..., None]
+        above = 2 * placements(base) / n_base[..., None] - 1
+        below = 1 - 2 * placements(cat) / n_cat[..., None]
         delta = (cat * above).sum(axis=-1) / n_cat
         var_cat = (cat * (above - delta[..., None]) ** 2).sum(axis=-1) / (n_cat - 1)
         var_base = (base * (below - delta[..., None]) ** 2).sum(axis=-1) / (n_base - 1)
     empty = (n_base == 0) | (n_cat == 0)
-    return _cliffs_from_parts(np.where(empty, np.nan, delta), var_base, var_cat, n_base, n_cat)
-
-
-def compute_stratified_cliffs(
-    cells: Cells, codes: IntArray, n_groups: int, base: int
-) -> StratifiedCliffs:
-    """Average Cliff's delta over traits, for every category of an attribute.
-
-    Pooling answers over traits would add the spread of the traits to both groups and shrink the
-    delta; here each trait is compared within itself. Each persona's placements are averaged over
-    traits, so the interval knows that a persona's ratings belong together (the structure of
-    Obuchowski's clustered ROC). With a single trait this is `compute_cliffs_delta`.
-
-    Args:
-        cells: Cells of the panel; reads `half_points`.
-        codes: (P,) category of each persona; negative = does not take part.
-        n_groups: Number of categories G.
-        base: The baseline; -1 = none, so nothing is defined.
-
-    Returns:
-        NaN for the baseline itself, which has nothing to be compared with.
-    """
-    if base < 0:
-        nothing = np.full(n_groups, np.nan)
-        return StratifiedCliffs(
-            cliffs=CliffsDelta(nothing, nothing, nothing, nothing, nothing, nothing),
-            k_traits=np.zeros(n_groups, dtype=np.int64),
-            by_trait=np.full((n_groups, cells.n_traits), np.nan),
-        )
-    histograms = compute_histograms(cells, codes, n_groups)
-    sizes = np.bincount(codes[codes >= 0], minlength=n_groups).astype(np.float64)
-    n_rated = histograms.sum(axis=-1)  # (G, T)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        above = 2 * _placements(histograms[base]) / n_rated[base][:, None] - 1  # (T, bins)
-        by_trait = (histograms * above).sum(axis=-1) / n_rated  # (G, T)
-        below = 1 - 2 * _placements(histograms) / n_rated[..., None]  # (G, T, bins)
-        by_trait[base] = np.nan
-        shared = ~np.isnan(by_trait)
-        k_traits = shared.sum(axis=1)
-        delta = np.where(shared, by_trait, 0.0).sum(axis=1) / k_traits
-        weight = sizes[:, None] / n_rated / k_traits[:, None]
-        weight_base = sizes[base] / n_rated[base] / k_traits[:, None]
-        influence = (above - by_trait[..., None]) * weight[..., None]
-        influence_base = (below - by_trait[..., None]) * weight_base[..., None]
-    for table in (influence, influence_base):
-        table[~shared] = 0.0
-        table[..., 0] = 0.0  # not rated
-    bins = np.arange(cells.n_traits) * N_HALF_POINTS + cells.half_points.astype(np.intp)
-    members = [np.flatnonzero(codes == group) for group in range(n_groups)]
-    base_bins = bins[members[base]]
-    var_cat, var_base = np.full(n_groups, np.nan), np.full(n_groups, np.nan)
-    for group in range(n_groups):
-        if k_traits[group] > 0:
-            var_cat[group] = _influence_variance(influence[group], bins[members[group]])
-            var_base[group] = _influence_variance(influence_base[group], base_bins)
-    return StratifiedCliffs(
-        cliffs=_cliffs_from_parts(delta, var_base, var_cat, sizes[base], sizes),
-        k_traits=k_traits,
-        by_trait=by_trait,
-    )
-
-
-def compute_histograms(cells: Cells, codes: IntArray, n_groups: int) -> IntArray:
-    """Count the personas per group, trait and half point of the aligned scale.
-
-    Args:
-        cells: Cells of the panel.
-        codes: (P,) group of each persona; negative = in none.
-        n_groups: Number of groups G.
-
-    Returns:
-        (G, T, N_HALF_POINTS) counts; bin h holds the rating h / 2, bin 0 (not rated) is emptied.
-    """
-    member = codes >= 0
-    shape = (n_groups, cells.n_traits, N_HALF_POINTS)
-    half_points = cells.half_points if member.all() else cells.half_points[member]
-    start = codes[member, None] * cells.n_traits + np.arange(cells.n_traits)
-    bins = start * N_HALF_POINTS + half_points
-    counts = np.bincount(bins.ravel(), minlength=int(np.prod(shape))).reshape(shape)
-    counts[..., 0] = 0
-    return counts.astype(np.int64)
+    return cliffs_from_parts(np.where(empty, np.nan, delta), var_base, var_cat, n_base, n_cat)
 
 
 def compute_kruskal_counts(counts: ArrayLike) -> KruskalWallis:
@@ -279,25 +178,26 @@ def compute_kruskal_levels(levels: IntArray, codes: IntArray, n_groups: int) -> 
     )
 
 
-def _placements(counts: FloatArray | IntArray) -> FloatArray:
+def placements(counts: FloatArray | IntArray) -> FloatArray:
     """Answers below each point of the scale plus half of those on it."""
     return np.asarray(np.cumsum(counts, axis=-1) - counts / 2, dtype=np.float64)
 
 
-def _influence_variance(influence: FloatArray, bins: IntArray) -> float:
+def influence_variance(influence: FloatArray, bins: IntArray) -> float:
     """Variance over personas of the summed influence of their ratings."""
     if len(bins) < 2:
         return float("nan")
     return float(influence.ravel().take(bins).sum(axis=1).var(ddof=1))
 
 
-def _cliffs_from_parts(
+def cliffs_from_parts(
     delta: FloatArray,
     var_base: FloatArray,
     var_cat: FloatArray,
     n_base: FloatArray,
     n_cat: FloatArray,
 ) -> CliffsDelta:
+    """Cliff's deltas with t intervals, from the variances of two independent groups."""
     with np.errstate(divide="ignore", invalid="ignore"):
         part_base, part_cat = var_base / n_base, var_cat / n_cat
         total = part_base + part_cat

@@ -16,7 +16,7 @@ from benchlib.application.analysis.panel_payloads import (
 )
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.stats.welch import FdrMethod
-from benchlib.presentation.exports.files import files
+from benchlib.presentation.exports import files, formats
 from benchlib.presentation.figures.deltas import deltas_figure
 from benchlib.presentation.figures.forest import forest_figure
 from benchlib.presentation.figures.forest_lines import SortBy
@@ -29,12 +29,14 @@ from benchlib.presentation.rows import histogram_rows
 
 Format = Literal["svg", "pdf", "png", "html", "csv", "parquet", "latex"]
 
-_TABLES: Final[Mapping[str, files.TableFormat]] = {
+_TABLES: Final[Mapping[str, formats.TableFormat]] = {
     "csv": "csv",
     "parquet": "parquet",
     "latex": "tex",
 }
-_FIGURES: Final[Mapping[str, files.FigureFormat]] = {name: name for name in files.FIGURE_FORMATS}
+_FIGURES: Final[Mapping[str, formats.FigureFormat]] = {
+    name: name for name in formats.FIGURE_FORMATS
+}
 _WIDTH: Final = 1100
 _COMPACT_WIDTH: Final = 520
 
@@ -85,7 +87,7 @@ class PanelExport:
 
     def _named(self, content: bytes, extension: str) -> File:
         name = files.file_name(self.provenance, self.what, extension)
-        return File(content, name, files.MIME[extension])
+        return File(content, name, formats.MIME[extension])
 
 
 def metrics_export(run: RunDetail, metrics: MetricsPanel) -> PanelExport:

@@ -64,8 +64,8 @@ def counts(row):
 
 
 def row_types():
-    for module in pkgutil.iter_modules(benchlib.domain.__path__):
-        names = vars(importlib.import_module(f"benchlib.domain.{module.name}"))
+    for module in pkgutil.walk_packages(benchlib.domain.__path__, "benchlib.domain."):
+        names = vars(importlib.import_module(module.name))
         for value in names.values():
             if typing.is_typeddict(value) and "status" in typing.get_type_hints(value):
                 yield value

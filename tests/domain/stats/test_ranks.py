@@ -5,13 +5,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.nonparametric import rank_compare_2ordinal
 
+from benchlib.domain.analysis.stratified_cliffs import compute_histograms, compute_stratified_cliffs
 from benchlib.domain.stats.ranks import (
     compute_cliffs_delta,
-    compute_histograms,
     compute_kruskal,
     compute_kruskal_counts,
     compute_mann_whitney,
-    compute_stratified_cliffs,
 )
 from benchlib.domain.stats.welch import none_if_nan
 from tests.domain.frames import cells_of, law, two_groups

@@ -21,7 +21,7 @@ from benchlib.settings import get_settings
 from tests.samples import add_run, claim, get_run, worksite
 from tests.scripted_client import ScriptedClient
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def keys(store, run_id):

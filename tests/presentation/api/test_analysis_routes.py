@@ -13,7 +13,7 @@ from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people
 from tests.samples import get_run
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "API.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "API.md"
 COMMON = {
     *("ok", "run_id", "n", "n_personas", "n_answers", "missing", "failed", "preliminary"),
     *("simulated", "uses_expected", "n_copies", "correction"),

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.loading import data_loader
+from benchlib.presentation.exports import formats, pictures
 from benchlib.presentation.exports.files import files
 from benchlib.settings import Settings
 from tests.apis import api_over
@@ -93,7 +94,7 @@ def test_every_file_has_a_type_and_a_name_and_is_saved(client, store, run_id, pa
     answer = ask(client, run_id, f"{panel}.{kind}")
     extension = "tex" if kind == "latex" else kind
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].split(";")[0] == files.MIME[extension]
+    assert answer.headers["content-type"].split(";")[0] == formats.MIME[extension]
     assert answer.headers["x-content-type-options"] == "nosniff"
     said = answer.headers["content-disposition"]
     assert re.fullmatch(
@@ -148,8 +149,8 @@ def test_wrong_questions_get_one_sentence(client, run_id, path, status, sentence
 
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
 def test_without_chromium_pictures_are_refused_with_what_to_do(client, run_id, monkeypatch, kind):
-    monkeypatch.setattr(files, "pictures_work", lambda: False)
-    monkeypatch.setattr(files, "RENDERER", files.Renderer())
+    monkeypatch.setattr(pictures, "pictures_work", lambda: False)
+    monkeypatch.setattr(files, "RENDERER", pictures.Renderer())
     answer = ask(client, run_id, f"deltas.{kind}")
     assert answer.status_code == 503
     assert answer.json()["ok"] is False
@@ -160,7 +161,7 @@ def test_without_chromium_pictures_are_refused_with_what_to_do(client, run_id, m
 @pytest.mark.browser
 @pytest.mark.parametrize("panel", PANELS)
 def test_pictures_carry_the_run(client, run_id, panel):
-    require(files.pictures_work(), "Chromium")
+    require(pictures.pictures_work(), "Chromium")
     svg = ask(client, run_id, f"{panel}.svg")
     assert svg.headers["content-type"].startswith("image/svg+xml")
     assert svg.text.startswith("<svg")
@@ -171,5 +172,5 @@ def test_pictures_carry_the_run(client, run_id, panel):
 @pytest.mark.browser
 @pytest.mark.parametrize(("kind", "start"), [("pdf", b"%PDF"), ("png", b"\x89PNG")])
 def test_pictures_have_their_format(client, run_id, kind, start):
-    require(files.pictures_work(), "Chromium")
+    require(pictures.pictures_work(), "Chromium")
     assert ask(client, run_id, f"order.{kind}").content.startswith(start)

@@ -157,6 +157,6 @@ def test_unknown_fields_and_parameters_are_refused(connect):
 
 
 def test_streamlits_own_protections_stay_on():
-    config = tomllib.loads((Path(__file__).parents[2] / ".streamlit/config.toml").read_text())
+    config = tomllib.loads((Path(__file__).parents[3] / ".streamlit/config.toml").read_text())
     assert config["server"].get("enableXsrfProtection", True)
     assert config["server"].get("enableCORS", True)

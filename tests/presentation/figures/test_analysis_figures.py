@@ -5,6 +5,7 @@ import json
 import plotly.graph_objects as go
 import pytest
 
+from benchlib.presentation.exports import pictures
 from benchlib.presentation.exports.files import files
 from benchlib.presentation.figures import (
     deltas,
@@ -417,7 +418,7 @@ PICTURES = {
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", list(PICTURES))
 def test_figures_render_in_both_themes(name, theme, tmp_path, pytestconfig):
-    require(files.pictures_work(), "Chromium")
+    require(pictures.pictures_work(), "Chromium")
     picture = files.export_figure(PICTURES[name](), "png", PROVENANCE, theme=theme, scale=1)
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 8_000

@@ -1,0 +1,107 @@
+"""Figures of a page, and their files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import plotly.graph_objects as go
+import streamlit as st
+
+from benchlib.presentation.exports import formats, pictures
+from benchlib.presentation.exports.files import files
+from benchlib.presentation.figures.notes import mark_simulated
+from benchlib.presentation.figures.theme import leave_room
+from benchlib.presentation.provenance import Provenance
+
+
+def draw(
+    build: Callable[..., go.Figure], provenance: Provenance, *told: Any, **options: Any
+) -> go.Figure:
+    """A figure, drawn once for all who look at the same numbers; nobody may change it.
+
+    Args:
+        build: Draws it from `told` and `options`, which tell numbers and words only.
+        provenance: Says whether the data are simulated.
+    """
+    plain = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    content = orjson.dumps((told, options, provenance.simulated), option=plain)
+    return _drawn(
+        build.__qualname__,
+        sha256(content).digest(),
+        lambda: mark_simulated(build(*told, **options), provenance.simulated),
+    )
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _drawn(name: str, content: bytes, _build: Callable[[], go.Figure]) -> go.Figure:
+    return leave_room(_build())
+
+
+def show_figure(
+    figure: go.Figure,
+    key: str,
+    alt: str,
+    provenance: Provenance,
+    rows: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """A figure with its downloads."""
+    mark_simulated(figure, provenance.simulated)
+    st.plotly_chart(figure, key=key, alt=alt)
+    downloads(key, provenance, figure=figure, rows=rows, title=alt)
+
+
+@st.fragment
+def downloads(
+    key: str,
+    provenance: Provenance,
+    *,
+    figure: go.Figure | None = None,
+    rows: Sequence[Mapping[str, Any]] = (),
+    title: str = "",
+    width: int = 1100,
+) -> None:
+    """Files of a figure and of the numbers behind it.
+
+    Buttons are made when the list is opened, each file when its button is clicked.
+    """
+    offer = st.popover(
+        "Download", icon=":material/download:", key=f"{key}_download", on_change="rerun"
+    )
+    if not offer.open:
+        return
+    with offer:
+        if figure is not None:
+            dark = st.toggle(
+                "Dark background", key=f"{key}_dark", help="Of the figure; white otherwise."
+            )
+            theme: files.Theme = "dark" if dark else "light"
+            drawn = pictures.pictures_work()
+            if not drawn:
+                st.caption(str(pictures.NoPictures()))
+            with st.container(horizontal=True):
+                for extension in formats.FIGURE_FORMATS:
+                    st.download_button(
+                        extension.upper(),
+                        data=lambda extension=extension: files.export_figure(
+                            figure, extension, provenance, theme=theme, width=width
+                        ),
+                        file_name=files.file_name(provenance, key, extension),
+                        mime=formats.MIME[extension],
+                        key=f"{key}_{extension}",
+                        on_click="ignore",
+                        disabled=extension != "html" and not drawn,
+                    )
+        if rows:
+            with st.container(horizontal=True):
+                for kind in formats.TABLE_FORMATS:
+                    st.download_button(
+                        "LaTeX" if kind == "tex" else kind.upper(),
+                        data=lambda kind=kind: files.export_table(
+                            rows, kind, provenance, title=title
+                        ),
+                        file_name=files.file_name(provenance, key, kind),
+                        mime=formats.MIME[kind],
+                        key=f"{key}_{kind}",
+                        on_click="ignore",
+                    )
