@@ -9,7 +9,7 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
-from benchlib.presentation.exports.files import files
+from benchlib.presentation.exports import files
 from benchlib.presentation.provenance import Provenance
 from pages.shared import access, run_widgets, words
 

@@ -8,8 +8,7 @@ import orjson
 import plotly.graph_objects as go
 import streamlit as st
 
-from benchlib.presentation.exports import formats, pictures
-from benchlib.presentation.exports.files import files
+from benchlib.presentation.exports import files, formats, pictures
 from benchlib.presentation.figures.notes import mark_simulated
 from benchlib.presentation.figures.theme import leave_room
 from benchlib.presentation.provenance import Provenance

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchlib.domain.errors import InvalidInput
-from benchlib.presentation.exports import pictures
-from benchlib.presentation.exports.files import files
+from benchlib.presentation.exports import files, pictures
 from benchlib.presentation.exports.table_formats import escape_latex
 from benchlib.presentation.figures import deltas, forest, notes
 from tests.presentation import analysis_data as data

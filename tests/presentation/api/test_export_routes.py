@@ -11,8 +11,7 @@ from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.loading import data_loader
-from benchlib.presentation.exports import formats, pictures
-from benchlib.presentation.exports.files import files
+from benchlib.presentation.exports import files, formats, pictures
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people

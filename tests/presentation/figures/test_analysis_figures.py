@@ -5,8 +5,8 @@ import json
 import plotly.graph_objects as go
 import pytest
 
-from benchlib.presentation.exports import pictures
-from benchlib.presentation.exports.files import files
+from benchlib.presentation import numbers, provenance
+from benchlib.presentation.exports import files, pictures
 from benchlib.presentation.figures import (
     deltas,
     distributions,
@@ -71,8 +71,8 @@ def test_text_columns_tell_the_numbers_beside_the_square():
     at = list(trace(figure, "Trait").customdata).index(first["trait_id"])
     assert trace(figure, "Trait").text[at] == first["label"]
     assert trace(figure, "Personas").text[at] == f"{first['n_cat']} / {first['n_base']}"
-    assert trace(figure, "Delta").text[at].startswith(notes.signed(first["delta"]))
-    assert trace(figure, "q").text[at] == notes.probability(first["q_value"])
+    assert trace(figure, "Delta").text[at].startswith(numbers.signed(first["delta"]))
+    assert trace(figure, "q").text[at] == numbers.probability(first["q_value"])
     assert trace(figure, "weight").text[at] == "12.5"
     squares = trace(figure, "trait")
     assert squares.y[list(squares.customdata).index(first["trait_id"])] == at
@@ -353,7 +353,7 @@ def test_foreign_text_is_never_markup():
         "rows": [{**row, **names, "case_id": HOSTILE} for row in rows()],
         "pooled": [{**data.forest()["overall"], "category": HOSTILE}],
     }
-    strange = notes.Provenance(
+    strange = provenance.Provenance(
         1, HOSTILE, HOSTILE, HOSTILE, "ab", HOSTILE, False, False, 1, 1, 1, None
     )
     table = {
@@ -388,12 +388,12 @@ def test_two_hundred_categories_fit():
 
 
 def test_numbers_are_written_alike_everywhere():
-    assert notes.signed(-0.004) == "+0.00"
-    assert notes.signed(-0.25) == "−0.25"
-    assert notes.signed(None) == notes.number(None) == notes.probability(None) == "–"
-    assert notes.probability(0.0004) == "&lt; .001"
-    assert notes.probability(1.0) == "1.000"
-    assert notes.interval(None, 1.0) == "[no interval]"
+    assert numbers.signed(-0.004) == "+0.00"
+    assert numbers.signed(-0.25) == "−0.25"
+    assert numbers.signed(None) == numbers.number(None) == numbers.probability(None) == "–"
+    assert numbers.probability(0.0004) == "&lt; .001"
+    assert numbers.probability(1.0) == "1.000"
+    assert numbers.interval(None, 1.0) == "[no interval]"
     assert forest_lines.VALENCE_MARKS[-1] == "(−)"
 
 

@@ -6,7 +6,7 @@ from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
 from benchlib.domain.analysis.shared_runs import compute_shared_runs
 from benchlib.domain.simulation.planted import PlantedDesign
-from benchlib.presentation.exports.files import files
+from benchlib.presentation.exports import files
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
 from tests.presentation.analysis_data import HOSTILE, PROVENANCE
 
