@@ -247,7 +247,7 @@ def test_nothing_outlives_the_process_that_started_it(python, model, fifo, tmp_p
     script = textwrap.dedent(
         f"""
         import signal, threading
-        from benchlib.infrastructure.execution import vllm_server
+        from benchlib.infrastructure.engines import vllm_server
         vllm_server.STOP_SECONDS = 1.0
 
         def start():
