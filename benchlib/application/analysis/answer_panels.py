@@ -20,7 +20,7 @@ from benchlib.application.analysis.panel_payloads import (
     OrderPanel,
     StylesPanel,
 )
-from benchlib.domain.analysis.data_quality import judge_health, worst_status
+from benchlib.domain.analysis.data_quality import judge_data_quality, worst_status
 from benchlib.domain.analysis.distributions import compute_distribution_summary
 from benchlib.domain.analysis.metrics import (
     AttributeMean,
@@ -32,7 +32,7 @@ from benchlib.domain.analysis.metrics import (
     summarise_rating_by,
 )
 from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
-from benchlib.domain.analysis.trait_sets import compute_panel
+from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.stats.welch import DEFAULT_ALPHA
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
@@ -136,14 +136,14 @@ class AnswerPanels(KeptPanels):
         category = category_of(trait_category)
 
         def compute(loaded: LoadedRun) -> AllMeans:
-            panel = compute_panel(loaded.cells(use_expected=use_expected), category)
+            trait_set = select_trait_set(loaded.cells(use_expected=use_expected), category)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                "n": panel.cells.n_ratings,
-                "n_personas": int(panel.scores.enters.sum()),
+                "n": trait_set.cells.n_ratings,
+                "n_personas": int(trait_set.scores.enters.sum()),
                 "trait_category": category,
                 "data": {
-                    name: compute_means_by_attribute(panel.cells, name)
+                    name: compute_means_by_attribute(trait_set.cells, name)
                     for name in loaded.attributes
                 },
             }
@@ -190,7 +190,7 @@ class AnswerPanels(KeptPanels):
 
         def compute(loaded: LoadedRun) -> HealthCheck:
             basis = run_basis(loaded, use_expected=True, copies=True)
-            items = judge_health(
+            items = judge_data_quality(
                 loaded.run,
                 compute_order_effect_metrics(loaded.grid),
                 compute_rating_histogram(loaded.grid)["counts"],

@@ -21,7 +21,7 @@ from benchlib.domain.analysis.distributions import (
 )
 from benchlib.domain.analysis.forest_rows import ForestRow
 from benchlib.domain.analysis.metrics import ALL_TRAIT_CATEGORIES
-from benchlib.domain.analysis.trait_sets import compute_panel
+from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.records import RunRecord, TraitRecord
 from benchlib.domain.run_state import ACTIVE
@@ -139,10 +139,10 @@ def describe_run_distributions(loaded: LoadedRun, trait_category: str | None) ->
 
 def _precision(loaded: LoadedRun, trait_category: str | None) -> Precision:
     """Compare the spread of persona scores from digits and from expected ratings."""
-    expected = compute_panel(loaded.cells(use_expected=True), trait_category)
+    expected = select_trait_set(loaded.cells(use_expected=True), trait_category)
     if expected.cells.n_expected == 0:
         return {"n_expected": 0, "sd_digits": None, "sd_expected": None, "variance_ratio": None}
-    digits = compute_panel(loaded.cells(use_expected=False), trait_category)
+    digits = select_trait_set(loaded.cells(use_expected=False), trait_category)
     of_digits, of_expected = moments_of(digits.scores.z), moments_of(expected.scores.z)
     ratio = float(of_digits.var / of_expected.var) if of_expected.var > 0 else np.nan
     return {

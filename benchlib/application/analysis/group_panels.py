@@ -28,7 +28,7 @@ from benchlib.domain.analysis.deltas import compute_all_deltas, compute_deltas
 from benchlib.domain.analysis.forest import compute_all_forests, compute_forest
 from benchlib.domain.analysis.omnibus import compute_omnibus, compute_omnibus_by_category
 from benchlib.domain.analysis.trait_comparisons import ForestOptions
-from benchlib.domain.analysis.trait_sets import compute_panel
+from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.pooling import MetaMethod
@@ -142,12 +142,12 @@ class GroupPanels(KeptPanels):
             )
             for deltas in data.values():
                 judge_rows(deltas["rows"], by, alpha)
-            panel = compute_panel(cells, category, neutral=neutral)
+            trait_set = select_trait_set(cells, category, neutral=neutral)
             size = max((deltas["family_size"] for deltas in data.values()), default=0)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                "n": panel.cells.n_ratings,
-                "n_personas": int(panel.scores.enters.sum()),
+                "n": trait_set.cells.n_ratings,
+                "n_personas": int(trait_set.scores.enters.sum()),
                 "trait_category": category,
                 "correction": correction_of(DELTA_FAMILY, by, size, alpha),
                 "data": data,
@@ -222,11 +222,11 @@ class GroupPanels(KeptPanels):
                 rng=draws_of(loaded.run, attribute),
             )
             judge_rows(forest["rows"], by, alpha)
-            panel = compute_panel(cells, category, neutral=neutral)
+            trait_set = select_trait_set(cells, category, neutral=neutral)
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **forest,
-                "n_personas": int(panel.scores.enters.sum()),
+                "n_personas": int(trait_set.scores.enters.sum()),
                 "correction": correction_of(FOREST_FAMILY, by, forest["family_size"], alpha),
             }
 
@@ -272,12 +272,12 @@ class GroupPanels(KeptPanels):
             )
             for forest in data.values():
                 judge_rows(forest["rows"], by, alpha)
-            panel = compute_panel(cells, category, neutral=neutral)
+            trait_set = select_trait_set(cells, category, neutral=neutral)
             size = max((forest["family_size"] for forest in data.values()), default=0)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                "n": panel.cells.n_ratings,
-                "n_personas": int(panel.scores.enters.sum()),
+                "n": trait_set.cells.n_ratings,
+                "n_personas": int(trait_set.scores.enters.sum()),
                 "trait_category": category,
                 "correction": correction_of(FOREST_FAMILY, by, size, alpha),
                 "data": data,
@@ -309,12 +309,12 @@ class GroupPanels(KeptPanels):
         def compute(loaded: LoadedRun) -> OmnibusPanel:
             cells = loaded.cells(use_expected=use_expected)
             omnibus = compute_omnibus(cells, trait_category=category, neutral=neutral, alpha=alpha)
-            panel = compute_panel(cells, category, neutral=neutral)
+            trait_set = select_trait_set(cells, category, neutral=neutral)
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **omnibus,
-                "n": panel.cells.n_ratings,
-                "n_personas": int(panel.scores.enters.sum()),
+                "n": trait_set.cells.n_ratings,
+                "n_personas": int(trait_set.scores.enters.sum()),
                 "correction": correction_of(OMNIBUS_FAMILY, "bh", omnibus["family_size"], alpha),
             }
 
@@ -346,12 +346,12 @@ class GroupPanels(KeptPanels):
         def compute(loaded: LoadedRun) -> OmnibusByCategoryPanel:
             cells = loaded.cells(use_expected=use_expected)
             tables = compute_omnibus_by_category(cells, neutral=neutral, alpha=alpha)["categories"]
-            panel = compute_panel(cells, neutral=neutral)
+            trait_set = select_trait_set(cells, neutral=neutral)
             size = max((table["family_size"] for table in tables.values()), default=0)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                "n": panel.cells.n_ratings,
-                "n_personas": int(panel.scores.enters.sum()),
+                "n": trait_set.cells.n_ratings,
+                "n_personas": int(trait_set.scores.enters.sum()),
                 "correction": correction_of(OMNIBUS_FAMILY, "bh", size, alpha),
                 "categories": tables,
             }

@@ -5,7 +5,7 @@ from typing import Literal, TypedDict
 from benchlib.application.payloads import Means, Metrics, OrderMetrics
 from benchlib.domain.analysis.adjusted_deltas import AdjustedDeltas
 from benchlib.domain.analysis.counterfactual import Counterfactuals
-from benchlib.domain.analysis.data_quality import HealthItem, HealthStatus
+from benchlib.domain.analysis.data_quality import QualityItem, QualityStatus
 from benchlib.domain.analysis.deltas import Deltas
 from benchlib.domain.analysis.distributions import DistributionSummary
 from benchlib.domain.analysis.forest_rows import Forest
@@ -271,8 +271,8 @@ class HealthCheck(RunBasis):
 
     n: int
     n_personas: int
-    status: HealthStatus
-    items: list[HealthItem]
+    status: QualityStatus
+    items: list[QualityItem]
 
 
 class CacheCleared(TypedDict):

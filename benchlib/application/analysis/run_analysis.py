@@ -25,7 +25,7 @@ from benchlib.application.analysis.power_plan import RunDesign, plan_run
 from benchlib.application.permissions import needs
 from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
 from benchlib.domain.analysis.counterfactual import compute_counterfactuals
-from benchlib.domain.analysis.trait_sets import compute_panel
+from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.analysis.variance_components import compute_variance_components
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.records import RunRecord, TraitRecord
@@ -68,16 +68,22 @@ class RunAnalysis(RunComparison, GroupPanels):
         def compute(loaded: LoadedRun) -> CounterfactualPanel:
             with self._store.read() as session:
                 links = datasets.load_links(session, loaded.run.dataset_id)
-            panel = compute_panel(loaded.cells(use_expected=use_expected, copies=True), category)
+            trait_set = select_trait_set(
+                loaded.cells(use_expected=use_expected, copies=True), category
+            )
             found = compute_counterfactuals(
-                panel.cells, links, rng=draws_of(loaded.run, category), n_flips=n_flips, alpha=alpha
+                trait_set.cells,
+                links,
+                rng=draws_of(loaded.run, category),
+                n_flips=n_flips,
+                alpha=alpha,
             )
             family = "all changes of all attributes in this table"
             return {
                 **run_basis(loaded, use_expected=use_expected, copies=True),
                 **found,
-                "n": panel.cells.n_ratings,
-                "n_personas": int(panel.scores.enters.sum()),
+                "n": trait_set.cells.n_ratings,
+                "n_personas": int(trait_set.scores.enters.sum()),
                 "n_linked": len(links),
                 "available": len(links) > 0,
                 "trait_category": category,
@@ -116,7 +122,7 @@ class RunAnalysis(RunComparison, GroupPanels):
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **adjusted,
-                "n": compute_panel(cells, category, neutral=neutral).cells.n_ratings,
+                "n": select_trait_set(cells, category, neutral=neutral).cells.n_ratings,
                 "correction": correction_of("all rows of this table", "bh", size, alpha),
             }
 
@@ -149,7 +155,7 @@ class RunAnalysis(RunComparison, GroupPanels):
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **components,
-                "n": compute_panel(cells, category, neutral=neutral).cells.n_ratings,
+                "n": select_trait_set(cells, category, neutral=neutral).cells.n_ratings,
                 "attribute": attribute,
                 "trait_category": category,
             }

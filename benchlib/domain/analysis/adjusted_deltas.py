@@ -12,7 +12,12 @@ from typing import Final, TypedDict, cast
 import numpy as np
 
 from benchlib.domain.analysis.cells import Cells
-from benchlib.domain.analysis.trait_sets import Contrasts, Panel, compute_panel, prepare_contrasts
+from benchlib.domain.analysis.trait_sets import (
+    GroupContrasts,
+    TraitSet,
+    prepare_contrasts,
+    select_trait_set,
+)
 from benchlib.domain.arrays import BoolArray, FloatArray
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
@@ -68,7 +73,7 @@ class AdjustedRow(TypedDict):
 
 
 class AdjustedDeltas(TypedDict):
-    """All attributes in one regression on one panel.
+    """All attributes in one regression on one trait set.
 
     `n_personas` entered the regression, `n_dropped` did not: too few traits rated, or nobody
     shares their combination of categories. `warnings` are sentences for the user.
@@ -118,14 +123,16 @@ def compute_adjusted_deltas(
     Raises:
         InvalidInput: There is no such attribute, baseline or trait category.
     """
-    overall = compute_panel(cells, neutral=neutral)
-    panel = compute_panel(cells, trait_category, neutral=neutral)
+    overall = select_trait_set(cells, neutral=neutral)
+    trait_set = select_trait_set(cells, trait_category, neutral=neutral)
     names = [str(name) for name in cells.attributes.columns] if attributes is None else attributes
     contrasts = prepare_contrasts(cells, names, overall.scores, baselines)
-    design = _Design.build(contrasts, panel.scores.enters)
-    fit = _fit(design, contrasts, panel.scores.z)
+    design = _Design.build(contrasts, trait_set.scores.enters)
+    fit = _fit(design, contrasts, trait_set.scores.z)
     rows = [
-        row for contrast in contrasts.values() for row in _rows(panel, contrast, design, fit, alpha)
+        row
+        for contrast in contrasts.values()
+        for row in _rows(trait_set, contrast, design, fit, alpha)
     ]
     q_values = compute_q_values([row["p_value"] for row in rows])
     for row, q in zip(rows, q_values, strict=True):
@@ -137,10 +144,10 @@ def compute_adjusted_deltas(
         "n_dropped": int((~design.used).sum()),
         "df_resid": fit.df_resid,
         "r_squared": fit.r_squared,
-        "intercept": None if fit.intercept is None else panel.grand_mean + fit.intercept,
+        "intercept": None if fit.intercept is None else trait_set.grand_mean + fit.intercept,
         "alpha": alpha,
         "rows": rows,
-        "warnings": _warnings(rows, design, panel),
+        "warnings": _warnings(rows, design, trait_set),
     }
 
 
@@ -161,7 +168,7 @@ class _Design:
     aliased: frozenset[tuple[str, str]]
 
     @classmethod
-    def build(cls, contrasts: Mapping[str, Contrasts], enters: BoolArray) -> "_Design":
+    def build(cls, contrasts: Mapping[str, GroupContrasts], enters: BoolArray) -> "_Design":
         """Lay out the indicators, leaving out what cannot be estimated."""
         used = enters.copy()
         while True:
@@ -172,7 +179,7 @@ class _Design:
             used[np.flatnonzero(used)[full]] = False
 
     @classmethod
-    def _lay_out(cls, contrasts: Mapping[str, Contrasts], used: BoolArray) -> "_Design":
+    def _lay_out(cls, contrasts: Mapping[str, GroupContrasts], used: BoolArray) -> "_Design":
         keys: list[tuple[str, str]] = []
         columns = [np.ones(int(used.sum()))]
         for name, contrast in contrasts.items():
@@ -213,7 +220,7 @@ class _Fit:
     r_squared: float | None = None
 
 
-def _fit(design: _Design, contrasts: Mapping[str, Contrasts], scores: FloatArray) -> _Fit:
+def _fit(design: _Design, contrasts: Mapping[str, GroupContrasts], scores: FloatArray) -> _Fit:
     from statsmodels.regression.linear_model import OLS  # slow to load
 
     outcome = scores[design.used]
@@ -249,23 +256,23 @@ def _fit(design: _Design, contrasts: Mapping[str, Contrasts], scores: FloatArray
 
 
 def _rows(
-    panel: Panel, contrast: Contrasts, design: _Design, fit: _Fit, alpha: float
+    trait_set: TraitSet, contrast: GroupContrasts, design: _Design, fit: _Fit, alpha: float
 ) -> list[AdjustedRow]:
     if contrast.baseline is None:
         return []
     grouping = contrast.grouping
     codes = np.where(design.used, grouping.codes, -1)
     size = len(grouping.categories)
-    moments = compute_moments(panel.scores.z, codes, size)
+    moments = compute_moments(trait_set.scores.z, codes, size)
     welch = compute_welch(moments.at(contrast.base), moments)
-    entering = compute_moments(panel.scores.z, grouping.codes, size)
+    entering = compute_moments(trait_set.scores.z, grouping.codes, size)
     everyone = compute_welch(entering.at(contrast.base), entering)
     rows: list[AdjustedRow] = []
     for i in contrast.targets:
         key = (grouping.attribute, grouping.categories[i])
         aliased = key in design.aliased
         found = fit.coefficients.get(key)
-        answers = panel.cells.n_answers[codes == i]
+        answers = trait_set.cells.n_answers[codes == i]
         delta, p_unadjusted = none_if_nan(welch.delta[i]), none_if_nan(welch.p_value[i])
         rows.append(
             {
@@ -316,9 +323,9 @@ def _is_confounded(
     return found.p_value >= alpha and abs(found.estimate) < abs(delta) / 2
 
 
-def _warnings(rows: Sequence[AdjustedRow], design: _Design, panel: Panel) -> list[str]:
+def _warnings(rows: Sequence[AdjustedRow], design: _Design, trait_set: TraitSet) -> list[str]:
     sentences = []
-    n_dropped = int((panel.scores.enters & ~design.used).sum())
+    n_dropped = int((trait_set.scores.enters & ~design.used).sum())
     if n_dropped:
         sentences.append(
             f"Personas left out because nobody shares one of their categories: {n_dropped}."
@@ -366,7 +373,7 @@ def _independent_columns(matrix: FloatArray) -> BoolArray:
     return keep
 
 
-def _variance_inflation(design: _Design, contrasts: Mapping[str, Contrasts]) -> FloatArray:
+def _variance_inflation(design: _Design, contrasts: Mapping[str, GroupContrasts]) -> FloatArray:
     """Variance of each coefficient relative to a regression on its own attribute alone."""
     inverse = np.linalg.inv(design.matrix.T @ design.matrix)
     sizes = {name: c.grouping.sizes(design.used) for name, c in contrasts.items()}

@@ -23,7 +23,7 @@ from benchlib.domain.vocabulary import (
 )
 
 MIN_RATED_SHARE = 0.5
-"""A persona enters a panel if at least this share of the panel's traits is rated."""
+"""A persona enters an analysis if at least this share of the traits in the set is rated."""
 
 TRAIT_COLUMNS = ("case_id", "label", "trait_category", "valence")
 
@@ -285,7 +285,7 @@ def _reduce(
 def select_traits(
     cells: Cells, category: str | None = None, *, neutral: bool = False, min_raters: int = 0
 ) -> Cells:
-    """Keep the traits of one panel.
+    """Keep the traits that are analysed together.
 
     Args:
         cells: Cells of the run.

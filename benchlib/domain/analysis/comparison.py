@@ -15,13 +15,13 @@ from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.analysis.persona_scores import compute_grouping, compute_persona_scores
 from benchlib.domain.analysis.shared_runs import SharedRuns
 from benchlib.domain.analysis.trait_sets import (
-    Contrasts,
-    Panel,
-    compute_panels,
-    correct_panels,
+    GroupContrasts,
+    TraitSet,
+    correct_trait_sets,
     count_tests,
-    find_panel,
+    find_trait_set,
     prepare_contrasts,
+    select_trait_sets,
     stack_scores,
 )
 from benchlib.domain.arrays import FloatArray
@@ -64,7 +64,7 @@ class Difference(TypedDict):
 
 
 class LevelDifference(Difference):
-    """Mean rating of one run minus that of the reference, on one panel.
+    """Mean rating of one run minus that of the reference, on one trait set.
 
     `mean` and `mean_reference` are on the aligned 1..5 scale, every persona counting once.
     `trait_category` None stands for all traits with a valence.
@@ -99,7 +99,7 @@ class DeltaDifference(Difference):
 
 
 class DeltaDifferences(TypedDict):
-    """Differences of the deltas of one attribute, on one panel."""
+    """Differences of the deltas of one attribute, on one trait set."""
 
     attribute: str
     baseline: str | None
@@ -139,23 +139,27 @@ def compute_level_differences(
     """Compare how favourably runs rate the same personas: one-sample t on paired differences.
 
     d = mean of a persona's aligned ratings in the run minus that in the reference, over the traits
-    of a panel that both rated.
+    of a trait set that both rated.
 
     Args:
         shared: The runs.
-        trait_category: Rows of this panel only; None = of all traits and of every category.
+        trait_category: Rows of this trait set only; None = of all traits and of every category.
         alpha: Level of `significant`.
         method: Whether `significant` follows `q_value` (`bh`) or `q_by` (`by`).
 
     Returns:
-        One row per run and panel, runs in order. q is corrected over all runs and panels, whatever
-        is shown.
+        One row per run and trait set, runs in order. q is corrected over all runs and trait sets,
+        whatever is shown.
 
     Raises:
         InvalidInput: The runs share no trait of this category.
     """
-    panels = compute_panels(shared.cells[0])
-    shown = range(len(panels)) if trait_category is None else [find_panel(panels, trait_category)]
+    trait_sets = select_trait_sets(shared.cells[0])
+    shown = (
+        range(len(trait_sets))
+        if trait_category is None
+        else [find_trait_set(trait_sets, trait_category)]
+    )
     levels = [_levels(cells) for cells in shared.cells]
     tests = {
         run_id: [compute_one_sample(gap) for gap in (own - levels[0]).T]
@@ -165,23 +169,23 @@ def compute_level_differences(
         str(run_id): np.array([one.p_value for one in found], dtype=np.float64)
         for run_id, found in tests.items()
     }
-    q_value, q_by = (correct_panels(p_values, panels, name) for name in ("bh", "by"))
+    q_value, q_by = (correct_trait_sets(p_values, trait_sets, name) for name in ("bh", "by"))
     rows: list[LevelDifference] = []
     for place, (run_id, found) in enumerate(tests.items(), 1):
-        own_panels = compute_panels(shared.cells[place])
+        own_sets = select_trait_sets(shared.cells[place])
         for at in shown:
-            entering = own_panels[at].cells.n_answers[own_panels[at].scores.enters]
+            entering = own_sets[at].cells.n_answers[own_sets[at].scores.enters]
             q = none_if_nan(q_value[str(run_id)][at]), none_if_nan(q_by[str(run_id)][at])
             rows.append(
                 {
                     "run_id": run_id,
                     "reference_id": shared.run_ids[0],
-                    "trait_category": panels[at].trait_category,
+                    "trait_category": trait_sets[at].trait_category,
                     "status": found[at].status,
                     "n_personas": found[at].n,
                     "n_ratings": int(entering.sum()),
                     "n_missing": int((entering == 0).sum()),
-                    "n_traits": panels[at].cells.n_traits,
+                    "n_traits": trait_sets[at].cells.n_traits,
                     "mean": _mean(levels[place][:, at]),
                     "mean_reference": _mean(levels[0][:, at]),
                     **_paired(found[at]),
@@ -190,7 +194,7 @@ def compute_level_differences(
                     "significant": is_significant(q[method == "by"], alpha),
                 }
             )
-    return {"alpha": alpha, "family_size": count_tests(p_values, panels), "rows": rows}
+    return {"alpha": alpha, "family_size": count_tests(p_values, trait_sets), "rows": rows}
 
 
 def compute_delta_differences(
@@ -216,19 +220,19 @@ def compute_delta_differences(
 
     Returns:
         Per attribute one row per run and category; the baseline and `Unknown` are not compared. q
-        is corrected over all runs x attributes x categories x panels.
+        is corrected over all runs x attributes x categories x trait sets.
 
     Raises:
         InvalidInput: There is no such attribute or baseline, or no shared trait of this category.
     """
-    panels = [compute_panels(cells) for cells in shared.cells]
-    reference, at = panels[0], find_panel(panels[0], trait_category)
+    trait_sets = [select_trait_sets(cells) for cells in shared.cells]
+    reference, at = trait_sets[0], find_trait_set(trait_sets[0], trait_category)
     names = [str(name) for name in shared.cells[0].attributes.columns]
     reported = names if attributes is None else list(attributes)
     for name in reported:
         compute_grouping(shared.cells[0], name)  # raises for an attribute that does not exist
     contrasts = prepare_contrasts(shared.cells[0], names, reference[0].scores, baselines)
-    scores = [stack_scores(own) for own in panels]
+    scores = [stack_scores(own) for own in trait_sets]
     moments = {
         f"{place} {name}": _moments(scores[place] - scores[0], contrast)
         for place in range(1, len(scores))
@@ -239,7 +243,7 @@ def compute_delta_differences(
         for place in range(1, len(scores))
         for name, contrast in contrasts.items()
     }
-    q_value, q_by = (correct_panels(p_values, reference, name) for name in ("bh", "by"))
+    q_value, q_by = (correct_trait_sets(p_values, reference, name) for name in ("bh", "by"))
     size = count_tests(p_values, reference)
     tables: dict[str, DeltaDifferences] = {}
     for name in reported:
@@ -250,21 +254,21 @@ def compute_delta_differences(
             rows += _delta_rows(
                 (run_id, shared.run_ids[0]),
                 contrasts[name],
-                panels[place][at],
+                trait_sets[place][at],
                 moments[key].column(at),
                 own,
                 (q_value[key][:, at], q_by[key][:, at]),
                 alpha,
                 method,
             )
-        panel = reference[at]
+        trait_set = reference[at]
         tables[name] = {
             "attribute": name,
             "baseline": contrasts[name].baseline,
-            "trait_category": panel.trait_category,
-            "n_personas": int(panel.scores.enters.sum()),
-            "n_dropped": panel.scores.n_dropped,
-            "n_traits": panel.cells.n_traits,
+            "trait_category": trait_set.trait_category,
+            "n_personas": int(trait_set.scores.enters.sum()),
+            "n_dropped": trait_set.scores.n_dropped,
+            "n_traits": trait_set.cells.n_traits,
             "alpha": alpha,
             "family_size": size,
             "rows": rows,
@@ -280,13 +284,13 @@ def compute_run_agreement(
     Raises:
         InvalidInput: The runs share no trait of this category.
     """
-    at = find_panel(compute_panels(shared.cells[0]), trait_category)
-    panels = [compute_panels(cells)[at] for cells in shared.cells]
-    first = panels[0]
+    at = find_trait_set(select_trait_sets(shared.cells[0]), trait_category)
+    trait_sets = [select_trait_sets(cells)[at] for cells in shared.cells]
+    first = trait_sets[0]
     rated = first.cells.n_answers > 0
     rows: list[RunAgreement] = []
-    for run_id, panel in zip(shared.run_ids[1:], panels[1:], strict=True):
-        gap = np.abs(_uncentred(panel.cells) - _uncentred(first.cells))[rated]
+    for run_id, trait_set in zip(shared.run_ids[1:], trait_sets[1:], strict=True):
+        gap = np.abs(_uncentred(trait_set.cells) - _uncentred(first.cells))[rated]
         rows.append(
             {
                 "run_id": run_id,
@@ -295,8 +299,10 @@ def compute_run_agreement(
                 "n_personas": int(first.scores.enters.sum()),
                 "n_traits": first.cells.n_traits,
                 "mean_abs_difference": _mean(gap),
-                "persona_correlation": _correlation(first.scores.z, panel.scores.z),
-                "trait_correlation": _correlation(first.cells.trait_means, panel.cells.trait_means),
+                "persona_correlation": _correlation(first.scores.z, trait_set.scores.z),
+                "trait_correlation": _correlation(
+                    first.cells.trait_means, trait_set.cells.trait_means
+                ),
             }
         )
     return rows
@@ -308,20 +314,20 @@ def _uncentred(cells: Cells) -> FloatArray:
 
 
 def _levels(cells: Cells) -> FloatArray:
-    """(P, panels) mean aligned rating of each persona, NaN = does not enter."""
+    """(P, S) mean aligned rating of each persona, NaN = does not enter."""
     return stack_scores(
         [
-            replace(panel, scores=compute_persona_scores(_with_levels(panel)))
-            for panel in compute_panels(cells)
+            replace(trait_set, scores=compute_persona_scores(_with_levels(trait_set)))
+            for trait_set in select_trait_sets(cells)
         ]
     )
 
 
-def _with_levels(panel: Panel) -> Cells:
-    return replace(panel.cells, centred=_uncentred(panel.cells))
+def _with_levels(trait_set: TraitSet) -> Cells:
+    return replace(trait_set.cells, centred=_uncentred(trait_set.cells))
 
 
-def _moments(scores: FloatArray, contrast: Contrasts) -> Moments:
+def _moments(scores: FloatArray, contrast: GroupContrasts) -> Moments:
     return compute_moments(scores, contrast.grouping.codes, len(contrast.grouping.categories))
 
 
@@ -349,8 +355,8 @@ def _paired(sample: OneSample) -> _Paired:
 
 def _delta_rows(
     pair: tuple[int, int],
-    contrast: Contrasts,
-    panel: Panel,
+    contrast: GroupContrasts,
+    trait_set: TraitSet,
     moments: Moments,
     of_reference: Moments,
     corrected: tuple[FloatArray, FloatArray],
@@ -363,7 +369,9 @@ def _delta_rows(
     rows: list[DeltaDifference] = []
     for i in contrast.targets:
         q_value, q_by = (none_if_nan(q[i]) for q in corrected)
-        entering = panel.cells.n_answers[panel.scores.enters & (contrast.grouping.codes == i)]
+        entering = trait_set.cells.n_answers[
+            trait_set.scores.enters & (contrast.grouping.codes == i)
+        ]
         rows.append(
             {
                 "run_id": pair[0],

@@ -185,7 +185,7 @@ def compute_counterfactuals(
     """Compare personas with their counterfactuals, for every change of every attribute.
 
     Args:
-        cells: Cells of the panel; neutral traits take no part.
+        cells: Cells of the trait set; neutral traits take no part.
         pairs: One row per counterfactual: `persona_id`, `source_persona_id`, `changed_attribute`.
             Pairs with a persona that has no answer are left out.
         rng: Source of random sign flips; None leaves out those that are not exact.
@@ -204,10 +204,10 @@ def compute_counterfactuals(
     if lacking:
         raise InvalidInput(f"The counterfactual pairs lack the columns {lacking}.")
     links = _Links.find(cells, pairs)
-    panel = cells.has_valence & ~np.isnan(cells.trait_means)
-    values = cells.centred[:, panel]
+    used = cells.has_valence & ~np.isnan(cells.trait_means)
+    values = cells.centred[:, used]
     gaps = values[links.counterfactual] - values[links.source]
-    answers = cells.n_answers[:, panel]
+    answers = cells.n_answers[:, used]
     n_ratings = np.where(
         np.isnan(gaps), 0, answers[links.counterfactual] + answers[links.source]
     ).astype(np.int64)
@@ -215,7 +215,7 @@ def compute_counterfactuals(
     level = cells.aligned_mean
     rows: list[CounterfactualRow] = []
     by_trait: list[CounterfactualTraitRow] = []
-    traits = cells.traits[panel]
+    traits = cells.traits[used]
     for change, members in links.changes().items():
         entering = members[~np.isnan(differences[members])]
         sources = links.source[entering]

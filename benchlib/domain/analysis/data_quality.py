@@ -11,19 +11,19 @@ from benchlib.domain.analysis.order_effects import OrderEffectMetrics
 from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 
-HealthStatus = Literal["ok", "warn", "bad"]
+QualityStatus = Literal["ok", "warn", "bad"]
 
 
-HealthTopic = Literal["order_consistency", "valid_mass", "missing", "failures", "scale_use"]
+QualityTopic = Literal["order_consistency", "valid_mass", "missing", "failures", "scale_use"]
 
 
-class HealthItem(TypedDict):
+class QualityItem(TypedDict):
     """One line of the banner; `value` None = cannot be told."""
 
-    topic: HealthTopic
+    topic: QualityTopic
     label: str
     value: float | None
-    status: HealthStatus
+    status: QualityStatus
     sentence: str
 
 
@@ -41,8 +41,8 @@ MANY_FAILURES: Final = 0.20
 ONE_SIDED: Final = 0.70
 CONSTANT: Final = 0.95
 
-_WORST_FIRST: Final[tuple[HealthStatus, ...]] = ("bad", "warn", "ok")
-_LABELS: Final[Mapping[HealthTopic, str]] = {
+_WORST_FIRST: Final[tuple[QualityStatus, ...]] = ("bad", "warn", "ok")
+_LABELS: Final[Mapping[QualityTopic, str]] = {
     "order_consistency": "Order consistency",
     "valid_mass": "Probability on ratings",
     "missing": "Missing answers",
@@ -51,12 +51,12 @@ _LABELS: Final[Mapping[HealthTopic, str]] = {
 }
 
 
-def judge_health(
+def judge_data_quality(
     run: RunRecord,
     order: OrderEffectMetrics,
     counts: Sequence[int],
     distributions: DistributionSummary,
-) -> list[HealthItem]:
+) -> list[QualityItem]:
     """All lines of the banner.
 
     Args:
@@ -74,15 +74,15 @@ def judge_health(
     ]
 
 
-def worst_status(items: Sequence[HealthItem]) -> HealthStatus:
+def worst_status(items: Sequence[QualityItem]) -> QualityStatus:
     """Status of the worst line."""
     found = {item["status"] for item in items}
     return next((status for status in _WORST_FIRST if status in found), "ok")
 
 
 def _item(
-    topic: HealthTopic, value: float | None, status: HealthStatus, sentence: str
-) -> HealthItem:
+    topic: QualityTopic, value: float | None, status: QualityStatus, sentence: str
+) -> QualityItem:
     return {
         "topic": topic,
         "label": _LABELS[topic],
@@ -92,8 +92,8 @@ def _item(
     }
 
 
-def _order_consistency(order: OrderEffectMetrics) -> HealthItem:
-    topic: HealthTopic = "order_consistency"
+def _order_consistency(order: OrderEffectMetrics) -> QualityItem:
+    topic: QualityTopic = "order_consistency"
     n_pairs, shift = order["n_pairs"], order["obe"]["position_shift"]
     exact = order["rma"]["exact_rate"]
     if n_pairs == 0 or shift is None or exact is None:
@@ -130,8 +130,8 @@ def _order_consistency(order: OrderEffectMetrics) -> HealthItem:
     return _item(topic, kappa, "ok", f"{told}.")
 
 
-def _valid_mass(mass: float | None, low: float | None) -> HealthItem:
-    topic: HealthTopic = "valid_mass"
+def _valid_mass(mass: float | None, low: float | None) -> QualityItem:
+    topic: QualityTopic = "valid_mass"
     if mass is None or low is None:
         return _item(topic, None, "ok", "Not measured: the answers came without probabilities.")
     told = (
@@ -147,7 +147,7 @@ def _valid_mass(mass: float | None, low: float | None) -> HealthItem:
     return _item(topic, mass, "ok", f"{told}.")
 
 
-def _missing(run: RunRecord) -> HealthItem:
+def _missing(run: RunRecord) -> QualityItem:
     lacking = max(run.total - run.done, 0)
     share = lacking / run.total if run.total else 0.0
     told = f"{lacking:,} of {run.total:,} planned questions have no rating ({share:.1%})"
@@ -161,7 +161,7 @@ def _missing(run: RunRecord) -> HealthItem:
     return _item("missing", share, "ok", f"{told}.")
 
 
-def _failures(run: RunRecord) -> HealthItem:
+def _failures(run: RunRecord) -> QualityItem:
     kinds: Mapping[str, Any] = run.tally.get("failures", {})
     failures = sum(int(count) for count in kinds.values())
     attempts = run.done + failures
@@ -177,8 +177,8 @@ def _failures(run: RunRecord) -> HealthItem:
 
 def _scale_use(
     counts: Sequence[int], counts_in: Sequence[int], counts_rev: Sequence[int]
-) -> HealthItem:
-    topic: HealthTopic = "scale_use"
+) -> QualityItem:
+    topic: QualityTopic = "scale_use"
     total = sum(counts)
     if total == 0:
         return _item(topic, None, "warn", "There is no answer yet.")

@@ -10,13 +10,13 @@ from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.analysis.persona_scores import Grouping, compute_grouping
 from benchlib.domain.analysis.stratified_cliffs import StratifiedCliffs, compute_stratified_cliffs
 from benchlib.domain.analysis.trait_sets import (
-    Contrasts,
-    Panel,
-    compute_panels,
-    correct_panels,
+    GroupContrasts,
+    TraitSet,
+    correct_trait_sets,
     count_tests,
-    find_panel,
+    find_trait_set,
     prepare_contrasts,
+    select_trait_sets,
     stack_scores,
 )
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
@@ -99,7 +99,7 @@ class DeltaRow(TypedDict):
 
 
 class Deltas(TypedDict):
-    """All categories of one attribute against its baseline, on one panel."""
+    """All categories of one attribute against its baseline, on one trait set."""
 
     n: int
     attribute: str
@@ -116,11 +116,11 @@ class Deltas(TypedDict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeltaFamily:
-    """q of every delta of a run: attributes x categories x panels.
+    """q of every delta of a run: attributes x categories x trait sets.
 
     Attributes:
-        trait_categories: The panels, None (all traits) first.
-        q_value: Per attribute (G, panels), Benjamini-Hochberg; NaN = not tested.
+        trait_categories: The trait sets, None (all traits) first.
+        q_value: Per attribute (G, S), Benjamini-Hochberg; NaN = not tested.
         q_by: The same by Benjamini-Yekutieli.
         size: Number of tests.
     """
@@ -195,27 +195,27 @@ def compute_all_deltas(
     Returns:
         Per attribute one row per category, `Unknown` last. The baseline and `Unknown` are
         displayed, not tested: their deltas and tests are None. `q_value` (Benjamini-Hochberg) and
-        `q_by` (Benjamini-Yekutieli) are corrected over all attributes x categories x panels of
+        `q_by` (Benjamini-Yekutieli) are corrected over all attributes x categories x trait sets of
         the run; `q_table` over the rows of this table only.
 
     Raises:
         InvalidInput: There is no such attribute, baseline or trait category.
     """
-    panels = compute_panels(cells, neutral=neutral)
-    at = find_panel(panels, trait_category)
+    trait_sets = select_trait_sets(cells, neutral=neutral)
+    at = find_trait_set(trait_sets, trait_category)
     names = [str(name) for name in cells.attributes.columns]
-    contrasts = prepare_contrasts(cells, names, panels[0].scores, baselines)
-    scores = stack_scores(panels)
+    contrasts = prepare_contrasts(cells, names, trait_sets[0].scores, baselines)
+    scores = stack_scores(trait_sets)
     moments = {name: _moments(scores, contrast) for name, contrast in contrasts.items()}
-    family = compute_delta_family(panels, contrasts, moments)
+    family = compute_delta_family(trait_sets, contrasts, moments)
     reported = names if attributes is None else list(attributes)
     for name in reported:
         compute_grouping(cells, name)  # raises for an attribute that does not exist
     chosen = [contrasts[name] for name in reported]
-    tests = _permutation_tests(panels[at], chosen, rng, n_perm)
+    tests = _permutation_tests(trait_sets[at], chosen, rng, n_perm)
     return {
         name: _table(
-            panels[at],
+            trait_sets[at],
             contrasts[name],
             moments[name].column(at),
             test,
@@ -228,24 +228,26 @@ def compute_all_deltas(
 
 
 def compute_delta_family(
-    panels: Sequence[Panel], contrasts: Mapping[str, Contrasts], moments: Mapping[str, Moments]
+    trait_sets: Sequence[TraitSet],
+    contrasts: Mapping[str, GroupContrasts],
+    moments: Mapping[str, Moments],
 ) -> DeltaFamily:
     """Correct the Welch p of all deltas of a run together.
 
     Args:
-        panels: All panels of the run.
+        trait_sets: All trait sets of the run.
         contrasts: Every attribute with its baseline.
-        moments: (G, panels) moments of the persona scores, by attribute.
+        moments: (G, S) moments of the persona scores, by attribute.
 
     Returns:
         q in the shape of the moments; baselines and `Unknown` are not tested and not counted.
     """
     p_values = {name: contrast.p_values(moments[name]) for name, contrast in contrasts.items()}
     return DeltaFamily(
-        trait_categories=tuple(panel.trait_category for panel in panels),
-        q_value=correct_panels(p_values, panels, "bh"),
-        q_by=correct_panels(p_values, panels, "by"),
-        size=count_tests(p_values, panels),
+        trait_categories=tuple(trait_set.trait_category for trait_set in trait_sets),
+        q_value=correct_trait_sets(p_values, trait_sets, "bh"),
+        q_by=correct_trait_sets(p_values, trait_sets, "by"),
+        size=count_tests(p_values, trait_sets),
     )
 
 
@@ -267,8 +269,8 @@ class _Tally:
     n_dropped: IntArray
 
 
-def _tally(panel: Panel, grouping: Grouping) -> _Tally:
-    answers = panel.cells.n_answers
+def _tally(trait_set: TraitSet, grouping: Grouping) -> _Tally:
+    answers = trait_set.cells.n_answers
 
     def by_category(values: IntArray | BoolArray) -> IntArray:
         size = len(grouping.categories)
@@ -277,28 +279,31 @@ def _tally(panel: Panel, grouping: Grouping) -> _Tally:
     return _Tally(
         n_ratings=by_category(answers.sum(axis=1)),
         n_missing=by_category((answers == 0).sum(axis=1)),
-        n_dropped=by_category(~panel.scores.enters),
+        n_dropped=by_category(~trait_set.scores.enters),
     )
 
 
-def _moments(scores: FloatArray, contrast: Contrasts) -> Moments:
+def _moments(scores: FloatArray, contrast: GroupContrasts) -> Moments:
     return compute_moments(scores, contrast.grouping.codes, len(contrast.grouping.categories))
 
 
 def _permutation_tests(
-    panel: Panel, contrasts: Sequence[Contrasts], rng: np.random.Generator | None, n_perm: int
+    trait_set: TraitSet,
+    contrasts: Sequence[GroupContrasts],
+    rng: np.random.Generator | None,
+    n_perm: int,
 ) -> list[PermutationTest]:
-    enters = panel.scores.enters
+    enters = trait_set.scores.enters
     labels = [
         Labels(contrast.tested_codes[enters], len(contrast.grouping.categories), contrast.base)
         for contrast in contrasts
     ]
-    return compute_permutation_tests(panel.scores.z[enters], labels, rng, n_perm)
+    return compute_permutation_tests(trait_set.scores.z[enters], labels, rng, n_perm)
 
 
 def _table(
-    panel: Panel,
-    contrast: Contrasts,
+    trait_set: TraitSet,
+    contrast: GroupContrasts,
     moments: Moments,
     test: PermutationTest,
     correction: _Correction,
@@ -307,12 +312,12 @@ def _table(
 ) -> Deltas:
     """Lay out one attribute; all arrays are (G,) in the order of the categories."""
     grouping, base = contrast.grouping, contrast.base
-    tally = _tally(panel, grouping)
+    tally = _tally(trait_set, grouping)
     reference = moments.at(base)
     welch = compute_welch(reference, moments)
     hedges = compute_hedges_g(reference, moments)
     tost = compute_equivalence(welch, sesoi)
-    cliffs = _cliffs(panel, contrast)
+    cliffs = _cliffs(trait_set, contrast)
     tested = np.isin(np.arange(len(grouping.categories)), contrast.targets)
     q_table = compute_q_values(np.where(tested, welch.p_value, np.nan))
     rows: list[DeltaRow] = []
@@ -320,7 +325,7 @@ def _table(
         # only a tested category is compared with anything
         compared = _pick if tested[i] else _blank
         n_personas = int(moments.n[i])
-        mean = none_if_nan(panel.grand_mean + moments.mean[i])
+        mean = none_if_nan(trait_set.grand_mean + moments.mean[i])
         q_value = compared(correction.q_value, i)
         significant = is_significant(q_value, alpha)
         p_tost = compared(tost.p_value, i)
@@ -339,7 +344,7 @@ def _table(
                 "n_base": int(reference.n),
                 "n_cat": n_personas,
                 "mean": mean,
-                "mean_base": none_if_nan(panel.grand_mean + reference.mean),
+                "mean_base": none_if_nan(trait_set.grand_mean + reference.mean),
                 "mean_cat": mean,
                 "sd_base": none_if_nan(reference.sd),
                 "sd_cat": none_if_nan(moments.sd[i]),
@@ -375,13 +380,13 @@ def _table(
             }
         )
     return {
-        "n": panel.cells.n_ratings,
+        "n": trait_set.cells.n_ratings,
         "attribute": grouping.attribute,
         "baseline": contrast.baseline,
-        "trait_category": panel.trait_category,
-        "n_personas": int(panel.scores.enters.sum()),
-        "n_dropped": panel.scores.n_dropped,
-        "n_traits": panel.cells.n_traits,
+        "trait_category": trait_set.trait_category,
+        "n_personas": int(trait_set.scores.enters.sum()),
+        "n_dropped": trait_set.scores.n_dropped,
+        "n_traits": trait_set.cells.n_traits,
         "alpha": alpha,
         "sesoi": sesoi,
         "family_size": correction.family_size,
@@ -389,10 +394,10 @@ def _table(
     }
 
 
-def _cliffs(panel: Panel, contrast: Contrasts) -> StratifiedCliffs:
-    codes = np.where(panel.scores.enters, contrast.tested_codes, -1)
+def _cliffs(trait_set: TraitSet, contrast: GroupContrasts) -> StratifiedCliffs:
+    codes = np.where(trait_set.scores.enters, contrast.tested_codes, -1)
     return compute_stratified_cliffs(
-        panel.cells, codes, len(contrast.grouping.categories), contrast.base
+        trait_set.cells, codes, len(contrast.grouping.categories), contrast.base
     )
 
 

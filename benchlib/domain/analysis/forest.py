@@ -22,7 +22,7 @@ from benchlib.domain.analysis.trait_comparisons import (
     columns_of,
     compare_traits,
 )
-from benchlib.domain.analysis.trait_sets import Contrasts, Panel, stack_scores
+from benchlib.domain.analysis.trait_sets import GroupContrasts, TraitSet, stack_scores
 from benchlib.domain.arrays import FloatArray
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.pooling import (
@@ -150,12 +150,12 @@ def _compute_forest(
     for row, q in zip(rows, compute_q_values([row["p_value"] for row in rows]), strict=True):
         row["q_table"] = none_if_nan(q)
     return {
-        "n": study.panel.cells.n_ratings,
+        "n": study.trait_set.cells.n_ratings,
         "attribute": attribute,
         "baseline": contrast.baseline,
         "targets": [contrast.grouping.categories[i] for i in targets],
-        "trait_category": study.panel.trait_category,
-        "n_traits": study.panel.cells.n_traits,
+        "trait_category": study.trait_set.trait_category,
+        "n_traits": study.trait_set.cells.n_traits,
         "min_n": options.min_n,
         "alpha": options.alpha,
         "sesoi": options.sesoi,
@@ -168,14 +168,14 @@ def _compute_forest(
 
 def _pool(
     study: TraitStudy,
-    contrast: Contrasts,
+    contrast: GroupContrasts,
     comparison: TraitComparison,
-    scope: Panel,
+    scope: TraitSet,
     moments: Moments,
     options: ForestOptions,
 ) -> PooledEffect:
     """Pool the listed traits of a scope, whose persona scores have the (G,) moments."""
-    columns = columns_of(study.panels[0], scope)
+    columns = columns_of(study.trait_sets[0], scope)
     listed = comparison.listed[columns]
     if not listed.all():
         fewer = take_traits(scope.cells, listed)
@@ -222,15 +222,15 @@ def _pool(
     }
 
 
-def _moments(scores: FloatArray, contrast: Contrasts) -> Moments:
+def _moments(scores: FloatArray, contrast: GroupContrasts) -> Moments:
     return compute_moments(scores, contrast.grouping.codes, len(contrast.grouping.categories))
 
 
-def _nothing_pooled(study: TraitStudy, contrast: Contrasts) -> PooledEffect:
+def _nothing_pooled(study: TraitStudy, contrast: GroupContrasts) -> PooledEffect:
     return {
         "category": None,
         "baseline": contrast.baseline,
-        "trait_category": study.panel.trait_category,
+        "trait_category": study.trait_set.trait_category,
         "status": "no_data",
         "k": 0,
         "n_personas": 0,
@@ -251,10 +251,10 @@ def _nothing_pooled(study: TraitStudy, contrast: Contrasts) -> PooledEffect:
 
 
 def _rows(
-    study: TraitStudy, contrast: Contrasts, comparison: TraitComparison, options: ForestOptions
+    study: TraitStudy, contrast: GroupContrasts, comparison: TraitComparison, options: ForestOptions
 ) -> list[ForestRow]:
     attribute = contrast.grouping.attribute
-    cells, target = study.panels[0].cells, comparison.target
+    cells, target = study.trait_sets[0].cells, comparison.target
     moments = study.moments[attribute]
     base_moments, cat_moments = moments.at(comparison.base), moments.at(target)
     welch, cliffs = comparison.welch, comparison.cliffs
@@ -319,12 +319,12 @@ def _rows(
     return rows
 
 
-def _largest(study: TraitStudy, contrast: Contrasts) -> list[int]:
-    sizes = contrast.grouping.sizes(study.panels[0].scores.enters)
+def _largest(study: TraitStudy, contrast: GroupContrasts) -> list[int]:
+    sizes = contrast.grouping.sizes(study.trait_sets[0].scores.enters)
     return sorted(contrast.targets, key=lambda i: (-sizes[i], i))[:1]
 
 
-def _positions(contrast: Contrasts, targets: Sequence[str]) -> list[int]:
+def _positions(contrast: GroupContrasts, targets: Sequence[str]) -> list[int]:
     names = contrast.grouping.categories
     known = [names[i] for i in contrast.targets]
     strays = [name for name in targets if name not in known]

@@ -232,20 +232,20 @@ def compute_means_by_attribute(
 
     Args:
         answers: Long frame (see `compute_cells`), or its cells, which saves time when several
-            attributes are asked for; already filtered to the panel.
+            attributes are asked for; already reduced to the trait set.
         attribute: Name of the attribute column.
         top_n: Keep the categories with most personas; None keeps all.
 
     Returns:
         One row per category, most personas first, ties by name, `Unknown` last. `count` is the
-        number of ratings; `n_personas` counts personas that enter the panel. A mean without such
-        personas and an interval of fewer than two, or of equal ones, are None; `status` says why:
-        ok, low_n (fewer than 5), n_lt_2, zero_variance, no_data.
+        number of ratings; `n_personas` counts personas that enter the analysis. A mean without
+        such personas and an interval of fewer than two, or of equal ones, are None; `status` says
+        why: ok, low_n (fewer than 5), n_lt_2, zero_variance, no_data.
 
     Raises:
         InvalidInput: The attribute or another column is missing.
     """
-    cells = _panel(answers, attribute)
+    cells = _valenced(answers, attribute)
     rows = _attribute_means(cells, attribute)
     return rows if top_n is None else rows[: max(top_n, 0)]
 
@@ -266,7 +266,7 @@ def summarise_rating_by(
     Raises:
         InvalidInput: The attribute is missing, or the wanted baseline cannot be one.
     """
-    cells = _panel(answers, attribute)
+    cells = _valenced(answers, attribute)
     scores = compute_persona_scores(cells)
     grouping = compute_grouping(cells, attribute)
     return {
@@ -294,7 +294,7 @@ def _mean_and_sd(counts: IntArray) -> tuple[float | None, float | None]:
     return total / n, float(np.sqrt(variance))
 
 
-def _panel(answers: pd.DataFrame | Cells, attribute: str) -> Cells:
+def _valenced(answers: pd.DataFrame | Cells, attribute: str) -> Cells:
     cells = answers if isinstance(answers, Cells) else compute_cells(answers, [attribute])
     return select_traits(cells)
 

@@ -10,11 +10,11 @@ import scipy
 from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.analysis.persona_scores import Grouping, compute_grouping
 from benchlib.domain.analysis.trait_sets import (
-    Panel,
-    compute_panels,
-    correct_panels,
+    TraitSet,
+    correct_trait_sets,
     count_tests,
-    find_panel,
+    find_trait_set,
+    select_trait_sets,
     stack_scores,
 )
 from benchlib.domain.arrays import IntArray
@@ -39,7 +39,7 @@ _ETA_SQUARED_STEPS: tuple[tuple[float, EffectSize], ...] = (
 
 
 class OmnibusRow(TypedDict):
-    """One attribute on one panel, over all categories but `Unknown`; None = undefined.
+    """One attribute on one trait set, over all categories but `Unknown`; None = undefined.
 
     `h_stat`, `p_value`, `q_value`, `significant`, `eta_squared`, `epsilon_squared` and
     `effect_interpretation` belong to Kruskal-Wallis on persona scores, the `welch_` fields to
@@ -85,7 +85,7 @@ class OmnibusSummary(TypedDict):
 
 
 class Omnibus(TypedDict):
-    """All attributes on one panel."""
+    """All attributes on one trait set."""
 
     attributes: list[OmnibusRow]
     summary: OmnibusSummary
@@ -95,7 +95,7 @@ class Omnibus(TypedDict):
 
 
 class OmnibusByCategory(TypedDict):
-    """All attributes on the panel of every trait category."""
+    """All attributes, for each trait category."""
 
     categories: dict[str, Omnibus]
 
@@ -135,7 +135,7 @@ def compute_omnibus(
     neutral: bool = False,
     alpha: float = DEFAULT_ALPHA,
 ) -> Omnibus:
-    """Test every attribute as a whole on one panel.
+    """Test every attribute as a whole on one trait set.
 
     Args:
         cells: Cells of the run.
@@ -145,14 +145,14 @@ def compute_omnibus(
         alpha: Level of `significant`, against q.
 
     Returns:
-        One row per attribute. q-values are corrected over all attributes x panels of the run.
+        One row per attribute. q-values are corrected over all attributes x trait sets of the run.
 
     Raises:
         InvalidInput: There is no such attribute or trait category.
     """
-    panels = compute_panels(cells, neutral=neutral)
-    at = find_panel(panels, trait_category)
-    return _compute_omnibus(cells, panels, [at], attributes, alpha)[0]
+    trait_sets = select_trait_sets(cells, neutral=neutral)
+    at = find_trait_set(trait_sets, trait_category)
+    return _compute_omnibus(cells, trait_sets, [at], attributes, alpha)[0]
 
 
 def compute_omnibus_by_category(
@@ -162,7 +162,7 @@ def compute_omnibus_by_category(
     neutral: bool = False,
     alpha: float = DEFAULT_ALPHA,
 ) -> OmnibusByCategory:
-    """Test every attribute as a whole on the panel of each trait category.
+    """Test every attribute as a whole for each trait category.
 
     Args:
         cells: Cells of the run.
@@ -176,9 +176,9 @@ def compute_omnibus_by_category(
     Raises:
         InvalidInput: There is no such attribute.
     """
-    panels = compute_panels(cells, neutral=neutral)
-    wanted = range(1, len(panels))
-    tables = _compute_omnibus(cells, panels, wanted, attributes, alpha)
+    trait_sets = select_trait_sets(cells, neutral=neutral)
+    wanted = range(1, len(trait_sets))
+    tables = _compute_omnibus(cells, trait_sets, wanted, attributes, alpha)
     return {"categories": {str(table["trait_category"]): table for table in tables}}
 
 
@@ -222,7 +222,7 @@ def compute_anova(moments: Moments) -> AnalysisOfVariance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tests:
-    """Both tests of one attribute on one panel."""
+    """Both tests of one attribute on one trait set."""
 
     anova: AnalysisOfVariance
     kruskal: KruskalWallis
@@ -232,7 +232,7 @@ class _Tests:
 
 def _compute_omnibus(
     cells: Cells,
-    panels: Sequence[Panel],
+    trait_sets: Sequence[TraitSet],
     wanted: Sequence[int],
     attributes: Sequence[str] | None,
     alpha: float,
@@ -242,8 +242,8 @@ def _compute_omnibus(
     reported = names if attributes is None else list(attributes)
     for name in reported:
         compute_grouping(cells, name)  # raises for an attribute that does not exist
-    levels = [rank_levels(panel.scores.z) for panel in panels]
-    tests = {name: _tests(panels, levels, grouping) for name, grouping in groupings.items()}
+    levels = [rank_levels(trait_set.scores.z) for trait_set in trait_sets]
+    tests = {name: _tests(trait_sets, levels, grouping) for name, grouping in groupings.items()}
     kruskal_p = {
         name: np.array([test.kruskal.p_value for test in row], dtype=np.float64)
         for name, row in tests.items()
@@ -253,14 +253,14 @@ def _compute_omnibus(
         for name, row in tests.items()
     }
     q_values, welch_q = (
-        correct_panels(kruskal_p, panels, "bh"),
-        correct_panels(welch_p, panels, "bh"),
+        correct_trait_sets(kruskal_p, trait_sets, "bh"),
+        correct_trait_sets(welch_p, trait_sets, "bh"),
     )
     tables: list[Omnibus] = []
     for at in wanted:
         rows = [
             _row(
-                panels[at],
+                trait_sets[at],
                 groupings[name],
                 tests[name][at],
                 none_if_nan(q_values[name][at]),
@@ -276,24 +276,26 @@ def _compute_omnibus(
                     "significant_count": sum(row["significant"] is True for row in rows),
                     "total": len(rows),
                 },
-                "trait_category": panels[at].trait_category,
+                "trait_category": trait_sets[at].trait_category,
                 "alpha": alpha,
-                "family_size": count_tests(kruskal_p, panels),
+                "family_size": count_tests(kruskal_p, trait_sets),
             }
         )
     return tables
 
 
-def _tests(panels: Sequence[Panel], levels: Sequence[IntArray], grouping: Grouping) -> list[_Tests]:
-    """Test one attribute on every panel, given the levels of the panels' scores."""
+def _tests(
+    trait_sets: Sequence[TraitSet], levels: Sequence[IntArray], grouping: Grouping
+) -> list[_Tests]:
+    """Test one attribute on every trait set, given the levels of the trait sets' scores."""
     size = len(grouping.tested)
     codes = np.where(grouping.codes < size, grouping.codes, -1)
-    moments = compute_moments(stack_scores(panels), codes, size)
+    moments = compute_moments(stack_scores(trait_sets), codes, size)
     tests = []
-    for i, panel in enumerate(panels):
+    for i, trait_set in enumerate(trait_sets):
         n = moments.n[:, i]
         large = np.append(n > 1, False)  # the appended place is for code -1
-        takes_part = np.where(panel.scores.enters & large[codes], codes, -1)
+        takes_part = np.where(trait_set.scores.enters & large[codes], codes, -1)
         tests.append(
             _Tests(
                 anova=compute_anova(moments.column(i)),
@@ -306,7 +308,7 @@ def _tests(panels: Sequence[Panel], levels: Sequence[IntArray], grouping: Groupi
 
 
 def _row(
-    panel: Panel,
+    trait_set: TraitSet,
     grouping: Grouping,
     test: _Tests,
     q_value: float | None,
@@ -314,11 +316,11 @@ def _row(
     alpha: float,
 ) -> OmnibusRow:
     members = grouping.codes < len(grouping.tested)
-    answers = panel.cells.n_answers if members.all() else panel.cells.n_answers[members]
+    answers = trait_set.cells.n_answers if members.all() else trait_set.cells.n_answers[members]
     anova, kruskal = test.anova, test.kruskal
     return {
         "attribute": grouping.attribute,
-        "trait_category": panel.trait_category,
+        "trait_category": trait_set.trait_category,
         "status": _status(test),
         "h_stat": kruskal.h,
         "p_value": kruskal.p_value,

@@ -12,13 +12,13 @@ from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 
 
 class PersonaScores(NamedTuple):
-    """One score per persona over the traits of a panel.
+    """One score per persona over a set of traits.
 
     Attributes:
         z: (P,) mean of the persona's centred cells, in rating points; NaN where the persona does
             not enter.
         n_traits: (P,) traits rated.
-        enters: (P,) whether enough of the panel's traits are rated.
+        enters: (P,) whether enough traits of the set are rated.
     """
 
     z: FloatArray
@@ -64,13 +64,13 @@ class Grouping:
 
 
 def compute_persona_scores(cells: Cells, *, neutral: bool = False) -> PersonaScores:
-    """Average each persona's centred cells over the traits of a panel.
+    """Average each persona's centred cells over a set of traits.
 
-    A persona enters if at least half of the panel's traits are rated; a trait that nobody rated
-    counts for nobody. A trait with a single rater contributes 0, being its own mean.
+    A persona enters if at least half of the traits in the set are rated; a trait that nobody
+    rated is not counted. A trait with a single rater contributes 0, being its own mean.
 
     Args:
-        cells: Cells of the panel.
+        cells: Cells of the trait set.
         neutral: False scores the traits with a valence, True the neutral ones.
 
     Returns:
@@ -109,7 +109,7 @@ def choose_baseline(grouping: Grouping, enters: BoolArray, wanted: str | None = 
 
     Args:
         grouping: Personas by attribute.
-        enters: (P,) personas that enter the panel.
+        enters: (P,) personas that enter the trait set.
         wanted: The user's choice, if any.
 
     Returns:

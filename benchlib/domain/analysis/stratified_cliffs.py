@@ -45,7 +45,7 @@ def compute_stratified_cliffs(
     Obuchowski's clustered ROC). With a single trait this is `compute_cliffs_delta`.
 
     Args:
-        cells: Cells of the panel; reads `half_points`.
+        cells: Cells of the trait set; reads `half_points`.
         codes: (P,) category of each persona; negative = does not take part.
         n_groups: Number of categories G.
         base: The baseline; -1 = none, so nothing is defined.
@@ -97,7 +97,7 @@ def compute_histograms(cells: Cells, codes: IntArray, n_groups: int) -> IntArray
     """Count the personas per group, trait and half point of the aligned scale.
 
     Args:
-        cells: Cells of the panel.
+        cells: Cells of the trait set.
         codes: (P,) group of each persona; negative = in none.
         n_groups: Number of groups G.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchlib.domain.analysis.answer_grid import GIVEN_UP, AnswerGrid
 from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells, take_personas
 from benchlib.domain.analysis.persona_scores import PersonaScores
-from benchlib.domain.analysis.trait_sets import Contrasts, correct_together, prepare_contrasts
+from benchlib.domain.analysis.trait_sets import GroupContrasts, correct_together, prepare_contrasts
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.stats.one_sample import compute_one_sample
 from benchlib.domain.stats.welch import (
@@ -276,7 +276,7 @@ def _level(style: Style, values: FloatArray, n_ratings: int, n_missing: int) -> 
 
 
 def _table(
-    contrast: Contrasts,
+    contrast: GroupContrasts,
     styles: tuple[Style, ...],
     values: FloatArray,
     counts: tuple[IntArray, IntArray],

@@ -8,12 +8,12 @@ import numpy as np
 from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.analysis.stratified_cliffs import compute_histograms
 from benchlib.domain.analysis.trait_sets import (
-    Contrasts,
-    Panel,
-    compute_panels,
+    GroupContrasts,
+    TraitSet,
     correct_together,
-    find_panel,
+    find_trait_set,
     prepare_contrasts,
+    select_trait_sets,
 )
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
@@ -61,8 +61,8 @@ class TraitStudy:
     """What all forests of a run share.
 
     Attributes:
-        panels: All panels; the first holds every trait of the study, (T,).
-        at: Position of the panel that is shown.
+        trait_sets: All trait sets; the first holds every trait of the study, (T,).
+        at: Position of the trait set that is shown.
         contrasts: Attributes with their baselines.
         moments: (G, T) moments of the cells by attribute.
         q_value: (G, T) corrected p by attribute, over the run.
@@ -71,9 +71,9 @@ class TraitStudy:
         neutral: Whether this is about neutral traits.
     """
 
-    panels: list[Panel]
+    trait_sets: list[TraitSet]
     at: int
-    contrasts: dict[str, Contrasts]
+    contrasts: dict[str, GroupContrasts]
     moments: dict[str, Moments]
     q_value: dict[str, FloatArray]
     q_by: dict[str, FloatArray]
@@ -90,10 +90,10 @@ class TraitStudy:
         neutral: bool,
     ) -> "TraitStudy":
         """Compute every trait row's p, so that each can be corrected for all of them."""
-        panels = compute_panels(cells, neutral=neutral)
+        trait_sets = select_trait_sets(cells, neutral=neutral)
         names = [str(name) for name in cells.attributes.columns]
-        contrasts = prepare_contrasts(cells, names, panels[0].scores, baselines)
-        centred = panels[0].cells.centred
+        contrasts = prepare_contrasts(cells, names, trait_sets[0].scores, baselines)
+        centred = trait_sets[0].cells.centred
         moments, p_values = {}, {}
         for name, contrast in contrasts.items():
             moments[name] = compute_moments(
@@ -101,8 +101,8 @@ class TraitStudy:
             )
             p_values[name] = contrast.p_values(moments[name])
         return cls(
-            panels=panels,
-            at=find_panel(panels, trait_category),
+            trait_sets=trait_sets,
+            at=find_trait_set(trait_sets, trait_category),
             contrasts=contrasts,
             moments=moments,
             q_value=correct_together(p_values, "bh"),
@@ -112,15 +112,18 @@ class TraitStudy:
         )
 
     @property
-    def panel(self) -> Panel:
-        """The panel that is shown."""
-        return self.panels[self.at]
+    def trait_set(self) -> TraitSet:
+        """The trait set that is shown."""
+        return self.trait_sets[self.at]
 
-    def scopes(self) -> list[Panel]:
-        """What is pooled: the panel shown, and each trait category in it that has a trait."""
-        if self.panel.trait_category is not None:
-            return [self.panel]
-        return [self.panel, *(panel for panel in self.panels[1:] if panel.cells.n_traits)]
+    def scopes(self) -> list[TraitSet]:
+        """What is pooled: the trait set shown, and each trait category in it that has a trait."""
+        if self.trait_set.trait_category is not None:
+            return [self.trait_set]
+        return [
+            self.trait_set,
+            *(trait_set for trait_set in self.trait_sets[1:] if trait_set.cells.n_traits),
+        ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +136,7 @@ class TraitComparison:
         welch: Welch comparisons of the cells.
         cliffs: Cliff's delta.
         mann_whitney: Mann-Whitney test.
-        listed: Traits of the panel with enough raters.
+        listed: Traits of the trait set with enough raters.
         p_max_t: Strictly corrected p; NaN where not asked for.
         cov_base: (T, T) covariance of the baseline's trait means.
         cov_cat: (T, T) the same of the category.
@@ -152,7 +155,7 @@ class TraitComparison:
 
 def compare_traits(
     study: TraitStudy,
-    contrast: Contrasts,
+    contrast: GroupContrasts,
     targets: Sequence[int],
     options: ForestOptions,
     rng: np.random.Generator | None,
@@ -174,11 +177,11 @@ def compare_traits(
     """
     if not targets:
         return []
-    cells, codes = study.panels[0].cells, contrast.grouping.codes
+    cells, codes = study.trait_sets[0].cells, contrast.grouping.codes
     moments = study.moments[contrast.grouping.attribute]
     histograms = compute_histograms(cells, codes, len(contrast.grouping.categories))
-    shown = columns_of(study.panels[0], study.panel)
-    in_panel = np.isin(np.arange(cells.n_traits), shown)
+    shown = columns_of(study.trait_sets[0], study.trait_set)
+    in_set = np.isin(np.arange(cells.n_traits), shown)
 
     def covariance(group: int) -> FloatArray:
         ratings = cells.centred[codes == group]
@@ -191,7 +194,7 @@ def compare_traits(
     comparisons = []
     for target in targets:
         welch = compute_welch(moments.at(base), moments.at(target))
-        listed = in_panel & (np.minimum(welch.n_base, welch.n_cat) >= options.min_n)
+        listed = in_set & (np.minimum(welch.n_base, welch.n_cat) >= options.min_n)
         comparisons.append(
             TraitComparison(
                 base=base,
@@ -225,6 +228,6 @@ def _max_t(
     return p_values
 
 
-def columns_of(everything: Panel, panel: Panel) -> IntArray:
-    """Positions of a panel's traits among all traits of the study."""
-    return np.searchsorted(everything.cells.trait_ids, panel.cells.trait_ids)
+def columns_of(everything: TraitSet, trait_set: TraitSet) -> IntArray:
+    """Positions of the traits of a set among all traits of the study."""
+    return np.searchsorted(everything.cells.trait_ids, trait_set.cells.trait_ids)

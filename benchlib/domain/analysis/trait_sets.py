@@ -1,4 +1,4 @@
-"""The panels of a run: all traits, and each trait category by itself."""
+"""The trait sets of a run: all traits, and each trait category on its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from benchlib.domain.stats.welch import FdrMethod, Moments, compute_q_values, co
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Panel:
-    """A set of traits that is looked at together.
+class TraitSet:
+    """A set of traits that are analysed together.
 
     Attributes:
         trait_category: None for all traits.
@@ -40,7 +40,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Contrasts:
+class GroupContrasts:
     """One attribute, ready to be tested.
 
     Attributes:
@@ -76,10 +76,10 @@ class Contrasts:
         return p
 
 
-def compute_panel(
+def select_trait_set(
     cells: Cells, trait_category: str | None = None, *, neutral: bool = False
-) -> Panel:
-    """Select the traits of one panel and score the personas on them.
+) -> TraitSet:
+    """Select the traits analysed together and score each persona on them.
 
     Args:
         cells: Cells of the run.
@@ -93,29 +93,29 @@ def compute_panel(
     if trait_category is not None and known and trait_category not in known:
         raise _no_such_category(trait_category, known)
     chosen = select_traits(cells, trait_category, neutral=neutral)
-    return Panel(trait_category, chosen, compute_persona_scores(chosen, neutral=neutral))
+    return TraitSet(trait_category, chosen, compute_persona_scores(chosen, neutral=neutral))
 
 
-def compute_panels(cells: Cells, *, neutral: bool = False) -> list[Panel]:
-    """Make the panel of all traits, then one per trait category in lexicographic order.
+def select_trait_sets(cells: Cells, *, neutral: bool = False) -> list[TraitSet]:
+    """Make the set of all traits, then one per trait category in lexicographic order.
 
-    A category gets its panel even if none of its traits fits, so that asking for it is never a
-    surprise; such a panel has no trait and nobody enters.
+    A category gets its set even if none of its traits fits, so that asking for it never fails;
+    such a set has no traits and no persona enters.
     """
     names = sorted(set(cells.traits["trait_category"].astype(str)))
-    return [compute_panel(cells, name, neutral=neutral) for name in (None, *names)]
+    return [select_trait_set(cells, name, neutral=neutral) for name in (None, *names)]
 
 
-def find_panel(panels: Sequence[Panel], trait_category: str | None) -> int:
-    """Find the position of a panel in `compute_panels`.
+def find_trait_set(trait_sets: Sequence[TraitSet], trait_category: str | None) -> int:
+    """Find the position of a trait category in `select_trait_sets`.
 
     Returns:
-        The position; in a run without any trait the panel of all traits answers for every name.
+        The position; 0, the set of all traits, for any category in a run without traits.
 
     Raises:
         InvalidInput: There is no such trait category.
     """
-    names = [panel.trait_category for panel in panels]
+    names = [trait_set.trait_category for trait_set in trait_sets]
     if trait_category in names:
         return names.index(trait_category)
     if len(names) > 1:
@@ -123,9 +123,9 @@ def find_panel(panels: Sequence[Panel], trait_category: str | None) -> int:
     return 0
 
 
-def stack_scores(panels: Sequence[Panel]) -> FloatArray:
-    """Put the persona scores of panels side by side: (P, panels), NaN = does not enter."""
-    return np.column_stack([panel.scores.z for panel in panels])
+def stack_scores(trait_sets: Sequence[TraitSet]) -> FloatArray:
+    """Put the persona scores of S trait sets side by side: (P, S), NaN = does not enter."""
+    return np.column_stack([trait_set.scores.z for trait_set in trait_sets])
 
 
 def prepare_contrasts(
@@ -133,8 +133,8 @@ def prepare_contrasts(
     attributes: Sequence[str],
     scores: PersonaScores,
     baselines: Mapping[str, str] | None = None,
-) -> dict[str, Contrasts]:
-    """Choose the baseline of every attribute, the same for all panels.
+) -> dict[str, GroupContrasts]:
+    """Choose the baseline of every attribute, the same for all trait sets.
 
     Args:
         cells: Cells of the run.
@@ -152,7 +152,7 @@ def prepare_contrasts(
         raise InvalidInput(f"There are no attributes {strays} to choose a baseline for.")
     groupings = {name: compute_grouping(cells, name) for name in attributes}
     return {
-        name: Contrasts(grouping, choose_baseline(grouping, scores.enters, wanted.get(name)))
+        name: GroupContrasts(grouping, choose_baseline(grouping, scores.enters, wanted.get(name)))
         for name, grouping in groupings.items()
     }
 
@@ -178,37 +178,37 @@ def correct_together(
     }
 
 
-def correct_panels(
-    p_values: Mapping[str, FloatArray], panels: Sequence[Panel], method: FdrMethod
+def correct_trait_sets(
+    p_values: Mapping[str, FloatArray], trait_sets: Sequence[TraitSet], method: FdrMethod
 ) -> dict[str, FloatArray]:
-    """Correct the p-values of all attributes and panels as one family.
+    """Correct the p-values of all attributes and trait sets as one family.
 
     Args:
-        p_values: (..., panels) arrays by attribute; NaN = not tested, not counted.
-        panels: The panels of the last axis. In a run with a single trait category its panel
-            repeats the panel of all traits: the test counts once and lends its q.
+        p_values: (..., S) arrays by attribute; NaN = not tested, not counted.
+        trait_sets: The S trait sets of the last axis. In a run with one trait category, its set
+            repeats the set of all traits: the test counts once, and both show the same q.
         method: `bh` or `by`.
 
     Returns:
         q in the same shapes.
     """
-    repeats = repeated_panels(panels)
+    repeats = repeated_trait_sets(trait_sets)
     once = {name: np.where(repeats, np.nan, p) for name, p in p_values.items()}
     return {
         name: np.where(repeats, q[..., :1], q) for name, q in correct_together(once, method).items()
     }
 
 
-def count_tests(p_values: Mapping[str, FloatArray], panels: Sequence[Panel]) -> int:
-    """Size of the family that `correct_panels` corrects."""
-    once = ~repeated_panels(panels)
+def count_tests(p_values: Mapping[str, FloatArray], trait_sets: Sequence[TraitSet]) -> int:
+    """Size of the family that `correct_trait_sets` corrects."""
+    once = ~repeated_trait_sets(trait_sets)
     return sum(int(np.isfinite(p[..., once]).sum()) for p in p_values.values())
 
 
-def repeated_panels(panels: Sequence[Panel]) -> BoolArray:
-    """Mark the panels that hold the same traits as the first."""
-    n_traits = panels[0].cells.n_traits
-    return np.array([i > 0 and 0 < n_traits == p.cells.n_traits for i, p in enumerate(panels)])
+def repeated_trait_sets(trait_sets: Sequence[TraitSet]) -> BoolArray:
+    """Mark the trait sets that hold the same traits as the first."""
+    n_traits = trait_sets[0].cells.n_traits
+    return np.array([i > 0 and 0 < n_traits == p.cells.n_traits for i, p in enumerate(trait_sets)])
 
 
 def _no_such_category(trait_category: str | None, known: Sequence[str]) -> InvalidInput:

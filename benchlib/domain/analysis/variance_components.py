@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.analysis.persona_scores import compute_grouping
-from benchlib.domain.analysis.trait_sets import compute_panel
+from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.stats.welch import Status, compute_moments_and_residuals
 
 
@@ -60,15 +60,15 @@ def compute_variance_components(
     Raises:
         InvalidInput: There is no such attribute or trait category.
     """
-    panel = compute_panel(cells, trait_category, neutral=neutral)
-    enters, rated_traits = panel.scores.enters, (panel.cells.n_answers > 0).any(axis=0)
+    trait_set = select_trait_set(cells, trait_category, neutral=neutral)
+    enters, rated_traits = trait_set.scores.enters, (trait_set.cells.n_answers > 0).any(axis=0)
     if attribute is None:
         codes, n_groups = np.zeros(cells.n_personas, dtype=np.int64), 1
     else:
         grouping = compute_grouping(cells, attribute)
         codes, n_groups = grouping.codes, len(grouping.categories)
-    centred = panel.cells.centred[np.ix_(enters, rated_traits)]
-    answers = panel.cells.n_answers[np.ix_(enters, rated_traits)]
+    centred = trait_set.cells.centred[np.ix_(enters, rated_traits)]
+    answers = trait_set.cells.n_answers[np.ix_(enters, rated_traits)]
     codes = codes[enters]
     n_used = len(np.unique(codes))
     n_personas, n_traits = centred.shape
@@ -88,7 +88,7 @@ def compute_variance_components(
     var_persona = float(np.nanmean(covariance[~diagonal]))
     var_resid = float(np.nanmean(covariance[diagonal])) - var_persona
     n_raters = float(n_traits / (1 / np.diag(both)).sum())
-    var_means = float(panel.cells.trait_means[rated_traits].var(ddof=1))
+    var_means = float(trait_set.cells.trait_means[rated_traits].var(ddof=1))
     var_trait = var_means - var_resid / n_raters
     persona, total = max(0.0, var_persona), max(0.0, var_persona) + max(0.0, var_resid)
     icc = persona / total if total > 1e-20 else None

@@ -83,7 +83,7 @@ def compute_permutation_tests(
     Returns:
         One result per attribute.
     """
-    tests = [_Contrasts.prepare(scores, labels) for labels in attributes]
+    tests = [_PermutationContrasts.prepare(scores, labels) for labels in attributes]
     open_tests = [test for test in tests if test.pending.any()]
     if open_tests and rng is not None and n_perm > 0:
         _draw(scores, open_tests, rng, n_perm)
@@ -152,7 +152,7 @@ def _gap_and_part(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Contrasts:
+class _PermutationContrasts:
     labels: Labels
     n: IntArray
     t_square: FloatArray
@@ -163,7 +163,7 @@ class _Contrasts:
     hits: IntArray
 
     @classmethod
-    def prepare(cls, scores: FloatArray, labels: Labels) -> "_Contrasts":
+    def prepare(cls, scores: FloatArray, labels: Labels) -> "_PermutationContrasts":
         """Compute the observed statistics, and every p that needs no draws."""
         moments = compute_moments(scores, labels.codes, labels.n_groups)
         welch = compute_welch(moments.at(labels.base), moments)
@@ -217,7 +217,10 @@ class _Contrasts:
 
 
 def _draw(
-    scores: FloatArray, tests: Sequence[_Contrasts], rng: np.random.Generator, n_perm: int
+    scores: FloatArray,
+    tests: Sequence[_PermutationContrasts],
+    rng: np.random.Generator,
+    n_perm: int,
 ) -> None:
     pool = np.sort(scores - scores.mean())
     bounds = [np.concatenate([[0], np.cumsum(test.n)]) for test in tests]

@@ -13,7 +13,7 @@ from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
 from benchlib.domain.analysis.counterfactual import compute_counterfactuals
-from benchlib.domain.analysis.data_quality import HealthStatus
+from benchlib.domain.analysis.data_quality import QualityStatus
 from benchlib.domain.analysis.deltas import compute_deltas
 from benchlib.domain.analysis.forest import ForestOptions, compute_forest
 from benchlib.domain.analysis.metrics import compute_means_by_attribute
@@ -71,7 +71,7 @@ def row_types():
             if not typing.is_typeddict(value):
                 continue
             status = typing.get_type_hints(value).get("status")
-            if status not in (None, HealthStatus):  # the latter is of a run, not of a row
+            if status not in (None, QualityStatus):  # the latter is of a run, not of a row
                 yield value
 
 
