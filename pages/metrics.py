@@ -4,9 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from benchlib.domain.analysis.metrics import AttributeMean, TraitCategorySummary
-from benchlib.presentation.exports.files import provenance_of
 from benchlib.presentation.figures.histogram import rating_histogram_figure, trait_category_figure
 from benchlib.presentation.figures.means import means_figure
+from benchlib.presentation.provenance import provenance_of
 from benchlib.presentation.rows import histogram_rows, trait_category_rows
 from pages.shared import analysis_widgets as analysis
 from pages.shared import columns, downloads, run_widgets

@@ -1,8 +1,8 @@
-"""Numbers as readers see them."""
+"""Numbers as figures and tables write them: a real minus sign, p in APA style."""
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A difference with its sign; a dash where there is none."""
+    """A difference with its sign, never "−0.00"; a dash where it is undefined."""
     if value is None:
         return "–"
     rounded = f"{value:+.{digits}f}"
@@ -12,25 +12,25 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A level; a dash where there is none."""
+    """A number without a plus sign; a dash where it is undefined."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
 def probability(value: float | None) -> str:
-    """A p or q with three digits; a dash where there is none."""
+    """A p or q for Plotly: ".034", "&lt; .001"; a dash where it is undefined."""
     if value is None:
         return "–"
     return "&lt; .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def relation(value: float | None) -> str:
-    """A p or q after its name: "= .034", "< .001"."""
-    told = probability(value)
-    return told if told.startswith("&lt;") else f"= {told}"
+    """A p or q as it follows its name, for Plotly: "= .034", "&lt; .001"."""
+    text = probability(value)
+    return text if text.startswith("&lt;") else f"= {text}"
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    """An interval in brackets; "no interval" where there is none."""
+    """An interval of differences in brackets; "[no interval]" where it is undefined."""
     if low is None or high is None:
         return "[no interval]"
     return f"[{signed(low, digits)}, {signed(high, digits)}]"

@@ -1,14 +1,10 @@
-"""Words in figures and tables."""
+"""Texts in figures and tables."""
 
-import re
 from html import escape
-from typing import Final
-
-_TAG: Final = re.compile("<[^>]+>")
 
 
 def plain(text: str) -> str:
-    """A foreign text as Plotly shows it literally: no tags, links or line breaks.
+    """An untrusted text as Plotly shows it literally: no tags, links or line breaks.
 
     Plotly reads a subset of HTML in labels and hover texts, links included.
     """

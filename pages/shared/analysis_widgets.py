@@ -9,8 +9,7 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
-from benchlib.presentation.exports import files
-from benchlib.presentation.provenance import Provenance
+from benchlib.presentation.provenance import Provenance, provenance_of
 from pages.shared import access, run_widgets, words
 
 PAGES = (
@@ -179,7 +178,7 @@ def panel_facts(
     panel: Mapping[str, Any], run: RunDetail, beside: Sequence[RunDetail] = ()
 ) -> Provenance:
     """Say what a panel rests on; gives the same for its figures and files."""
-    provenance = files.provenance_of(run, panel, beside)
+    provenance = provenance_of(run, panel, beside)
     parts = [
         words.counted(provenance.n_personas, "persona"),
         words.counted(int(panel.get("n", provenance.n_answers)), "answer"),

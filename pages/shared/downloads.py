@@ -8,7 +8,8 @@ import orjson
 import plotly.graph_objects as go
 import streamlit as st
 
-from benchlib.presentation.exports import files, formats, pictures
+from benchlib.presentation.exports import files, pictures
+from benchlib.presentation.exports.formats import FIGURE_FORMATS, TABLE_FORMATS
 from benchlib.presentation.figures.notes import mark_simulated
 from benchlib.presentation.figures.theme import leave_room
 from benchlib.presentation.provenance import Provenance
@@ -79,28 +80,28 @@ def downloads(
             if not drawn:
                 st.caption(str(pictures.NoPictures()))
             with st.container(horizontal=True):
-                for extension in formats.FIGURE_FORMATS:
+                for one in FIGURE_FORMATS.values():
                     st.download_button(
-                        extension.upper(),
-                        data=lambda extension=extension: files.export_figure(
-                            figure, extension, provenance, theme=theme, width=width
+                        one.label,
+                        data=lambda name=one.name: files.export_figure(
+                            figure, name, provenance, theme=theme, width=width
                         ),
-                        file_name=files.file_name(provenance, key, extension),
-                        mime=formats.MIME[extension],
-                        key=f"{key}_{extension}",
+                        file_name=files.file_name(provenance, key, one.extension),
+                        mime=one.media_type,
+                        key=f"{key}_{one.name}",
                         on_click="ignore",
-                        disabled=extension != "html" and not drawn,
+                        disabled=one.needs_browser and not drawn,
                     )
         if rows:
             with st.container(horizontal=True):
-                for kind in formats.TABLE_FORMATS:
+                for table in TABLE_FORMATS.values():
                     st.download_button(
-                        "LaTeX" if kind == "tex" else kind.upper(),
-                        data=lambda kind=kind: files.export_table(
-                            rows, kind, provenance, title=title
+                        table.label,
+                        data=lambda name=table.name: files.export_table(
+                            rows, name, provenance, title=title
                         ),
-                        file_name=files.file_name(provenance, key, kind),
-                        mime=formats.MIME[kind],
-                        key=f"{key}_{kind}",
+                        file_name=files.file_name(provenance, key, table.extension),
+                        mime=table.media_type,
+                        key=f"{key}_{table.name}",
                         on_click="ignore",
                     )

@@ -3,7 +3,7 @@
 import pytest
 
 from benchlib.domain.records import AnswerFilter
-from benchlib.presentation.exports import formats
+from benchlib.presentation.exports.formats import FORMATS, TABLE_FORMATS
 from tests.pages.conftest import figure, metric, settled, texts
 
 
@@ -32,9 +32,9 @@ def test_every_figure_and_table_of_metrics_can_be_taken_along(house, open_page):
     settled(at.run())
     offered = [button.proto.id for button in at.get("download_button")]
     for key in ("metrics_histogram", "metrics_categories", "metrics_means_figure"):
-        for kind in (*formats.FIGURE_FORMATS, *formats.TABLE_FORMATS):
+        for kind in FORMATS:
             assert sum(found.endswith(f"-{key}_{kind}") for found in offered) == 1, (key, kind)
-    for kind in formats.TABLE_FORMATS:
+    for kind in TABLE_FORMATS:
         assert sum(found.endswith(f"-metrics_summary_{kind}") for found in offered) == 1, kind
 
 

@@ -13,6 +13,7 @@ from benchlib.domain.errors import InvalidInput
 from benchlib.presentation.exports import files, pictures
 from benchlib.presentation.exports.table_formats import escape_latex
 from benchlib.presentation.figures import deltas, forest, notes
+from benchlib.presentation.provenance import manifest_hash
 from tests.presentation import analysis_data as data
 from tests.presentation.analysis_data import HOSTILE, MEASURED, PROVENANCE
 from tests.requirements import require
@@ -70,7 +71,7 @@ def test_parquet_takes_mixed_and_nested_values_as_text():
 
 
 def test_latex_is_escaped_and_notes_its_source():
-    text = files.export_table(ROWS, "tex", PROVENANCE, title="Deltas_1").decode()
+    text = files.export_table(ROWS, "latex", PROVENANCE, title="Deltas_1").decode()
     assert r"50 \% \& more\_" in text
     assert r"\caption{Deltas\_1}" in text
     assert r"$-0.250$" in text
@@ -80,14 +81,14 @@ def test_latex_is_escaped_and_notes_its_source():
 
 
 def test_latex_has_the_columns_of_a_paper_and_no_p_of_zero():
-    text = files.export_table(data.deltas()["rows"], "tex", PROVENANCE, title="Deltas").decode()
+    text = files.export_table(data.deltas()["rows"], "latex", PROVENANCE, title="Deltas").decode()
     (head,) = [line for line in text.splitlines() if line.startswith("category & ")]
     assert head == (
         r"category & n base & n cat & mean & delta & ci low & ci high & p value & q value & "
         r"cliffs delta & verdict \\"
     )
     row = {"label": "kind", "n": 9, "delta": 0.0004, "p_value": 0.0004, "q_value": 0.02}
-    text = files.export_table([row], "tex", PROVENANCE).decode()
+    text = files.export_table([row], "latex", PROVENANCE).decode()
     assert r"kind & 9 & 0.000 & $<0.001$ & 0.020 \\" in text
 
 
@@ -97,7 +98,7 @@ def test_latex_of_hostile_text_holds_no_command():
     assert text.startswith(r"\textbackslash{}input\{")
     assert escape_latex("[-9cm]*") == "{[}-9cm]{*}"
     strange = replace(PROVENANCE, model_name="a\n\\end{table}")
-    body = files.export_table(ROWS, "tex", strange).decode()
+    body = files.export_table(ROWS, "latex", strange).decode()
     assert all(line.startswith("%") for line in body.splitlines() if r"\end{table}" in line[2:])
 
 
@@ -151,9 +152,9 @@ def test_the_manifest_hash_survives_a_resume():
         "executions": [1],
     }
     moved = {**manifest, "engine": {**manifest["engine"], "addresses": ["b"]}, "executions": [1, 2]}
-    assert files.manifest_hash(manifest) == files.manifest_hash(moved)
-    assert files.manifest_hash(manifest) != files.manifest_hash({**manifest, "seed": 2})
-    assert files.manifest_hash({}) is None
+    assert manifest_hash(manifest) == manifest_hash(moved)
+    assert manifest_hash(manifest) != manifest_hash({**manifest, "seed": 2})
+    assert manifest_hash({}) is None
 
 
 def test_without_chromium_pictures_say_what_to_do_and_html_still_works(monkeypatch):

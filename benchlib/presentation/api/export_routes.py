@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.presentation.api.analysis_routes import (
@@ -17,9 +18,8 @@ from benchlib.presentation.api.analysis_routes import (
     Tested,
 )
 from benchlib.presentation.exports.files import Theme
-from benchlib.presentation.exports.formats import MIME
+from benchlib.presentation.exports.formats import FORMATS
 from benchlib.presentation.exports.panel_files import (
-    Format,
     PanelExport,
     deltas_export,
     forest_export,
@@ -31,8 +31,24 @@ from benchlib.presentation.exports.panel_files import (
 from benchlib.presentation.figures.forest_lines import SortBy
 
 
+def _known_format(name: str) -> str:
+    if name not in FORMATS:
+        *others, last = map(repr, FORMATS)
+        expected = f"{', '.join(others)} or {last}"
+        raise PydanticKnownError("literal_error", {"expected": expected})
+    return name
+
+
+Format = Annotated[
+    str,
+    AfterValidator(_known_format),
+    WithJsonSchema({"type": "string", "enum": list(FORMATS)}),
+]
+"""Name of a format, as the last part of an address."""
+
+
 class Drawn(BaseModel):
-    """How a picture looks; tables do not ask."""
+    """How a picture looks; has no effect on tables."""
 
     theme: Theme = "light"
 
@@ -71,11 +87,14 @@ FILE: Final[dict[str, Any]] = {
     "responses": {
         200: {
             "description": "The file.",
-            "content": {media_type: {} for media_type in MIME.values()},
+            "content": {
+                media_type: {}
+                for media_type in dict.fromkeys(one.media_type for one in FORMATS.values())
+            },
         }
     },
 }
-"""How the description of the API tells of a file."""
+"""How the description of the API declares a file."""
 
 _LOOKS = set(Drawn.model_fields)
 
@@ -146,9 +165,9 @@ def _add_group_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]
         return _file(omnibus_export(service.get_run(run_id), omnibus), format, query)
 
 
-def _file(found: PanelExport, wanted: Format, query: Drawn) -> Response:
-    """Hand a file out to be saved; a browser never opens it as a page of ours."""
-    file = found.file(wanted, query.theme)
+def _file(found: PanelExport, name: str, query: Drawn) -> Response:
+    """A file to be saved; a browser never opens it as a page of this dashboard."""
+    file = found.file(name, query.theme)
     headers = {
         "Content-Disposition": f'attachment; filename="{file.name}"',
         "X-Content-Type-Options": "nosniff",

@@ -1,25 +1,19 @@
-"""One exporter for pages and API: figures to SVG, PDF, PNG and HTML, tables to CSV, Parquet, LaTeX.
+"""Figures and tables as files, for pages and API.
 
 Every file carries its provenance: figures as a caption and as metadata, tables as columns (CSV),
-metadata (Parquet) or a note (LaTeX). Pictures are drawn by one Chromium that is started at the
-first picture and kept.
+metadata (Parquet) or a note (LaTeX).
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any, Final, Literal
 
 import plotly.graph_objects as go
-import plotly.io as pio
 
-from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import InvalidInput
-from benchlib.presentation.exports.formats import FIGURE_FORMATS, FigureFormat, TableFormat
-from benchlib.presentation.exports.pictures import RENDERER
-from benchlib.presentation.exports.table_formats import paper_columns, to_csv, to_latex, to_parquet
+from benchlib.presentation.exports.figure_formats import Drawing
+from benchlib.presentation.exports.formats import FIGURE_FORMATS, TABLE_FORMATS
+from benchlib.presentation.exports.table_formats import Table
 from benchlib.presentation.figures.notes import (
     CAPTION,
     LINE_HEIGHT,
@@ -28,7 +22,7 @@ from benchlib.presentation.figures.notes import (
     mark_simulated,
     wrapped,
 )
-from benchlib.presentation.provenance import Provenance, correction_sentence
+from benchlib.presentation.provenance import Provenance
 
 Theme = Literal["light", "dark"]
 
@@ -43,61 +37,10 @@ _LETTER: Final = 6
 """Pixels per letter of a caption."""
 
 
-def provenance_of(
-    run: RunDetail, panel: Mapping[str, Any], beside: Sequence[RunDetail] = ()
-) -> Provenance:
-    """Where a panel's numbers come from.
-
-    Args:
-        run: The run.
-        panel: A payload of the analysis; reads what of `n_personas`, `n_answers`, `missing`,
-            `n_dropped`, `n_copies`, `preliminary` and `correction` it has.
-        beside: Runs that this one is compared with.
-    """
-    engine = run["manifest"].get("engine", {})
-    correction = panel.get("correction")
-    return Provenance(
-        run_id=run["id"],
-        model_name=run["model_name"],
-        model_revision=engine.get("model_revision"),
-        dataset_name=run["dataset_name"],
-        manifest_hash=manifest_hash(run["manifest"]),
-        correction=""
-        if correction is None
-        else correction_sentence(correction["method"], correction["family"], correction["size"]),
-        simulated=any(one["simulated"] for one in (run, *beside)),
-        preliminary=bool(panel.get("preliminary", run["n_results"] < run["total"])),
-        n_personas=int(panel.get("n_personas") or 0),
-        n_answers=int(panel.get("n", panel.get("n_answers", 0))),
-        n_missing=int(panel.get("missing") or 0),
-        n_dropped=panel.get("n_dropped"),
-        n_copies=int(panel.get("n_copies") or 0),
-        beside=tuple(provenance_of(other, {}) for other in beside),
-    )
-
-
-def manifest_hash(manifest: Mapping[str, Any]) -> str | None:
-    """SHA-256 of what a run froze at its first start; resuming does not change it.
-
-    Returns:
-        None for a run that never started.
-    """
-    if not manifest:
-        return None
-    frozen = {
-        name: value for name, value in manifest.items() if name not in ("executions", "engine")
-    }
-    engine = manifest.get("engine", {})
-    lasting = ("model_name", "model_revision", "answer_mode_used", "logprobs_source")
-    frozen["engine"] = {name: engine.get(name) for name in lasting}
-    text = json.dumps(frozen, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_name(provenance: Provenance, what: str, extension: str) -> str:
+def file_name(provenance: Provenance, subject: str, extension: str) -> str:
     """A name that leads back to the run: run-3-deltas-gender-1a2b3c4d.csv."""
-    runs = "-".join(str(one.run_id) for one in provenance.every)
-    parts = [f"run-{runs}", *re.findall(r"[a-z0-9]+", what.lower())]
+    runs = "-".join(str(one.run_id) for one in provenance.runs)
+    parts = [f"run-{runs}", *re.findall(r"[a-z0-9]+", subject.lower())]
     if provenance.simulated:
         parts.append("simulated")
     parts.append((provenance.manifest_hash or "none")[:8])
@@ -106,7 +49,7 @@ def file_name(provenance: Provenance, what: str, extension: str) -> str:
 
 def export_figure(
     figure: go.Figure,
-    extension: FigureFormat,
+    name: str,
     provenance: Provenance,
     *,
     theme: Theme = "light",
@@ -117,7 +60,7 @@ def export_figure(
 
     Args:
         figure: Not changed.
-        extension: `svg`, `pdf`, `png` or `html`.
+        name: Of a format, see `FIGURE_FORMATS`.
         provenance: Goes into the caption, if the figure has none, and into the file's metadata.
         theme: Of text and background.
         width: Pixels.
@@ -125,27 +68,17 @@ def export_figure(
 
     Raises:
         InvalidInput: Unknown format.
-        NoPictures: There is no Chromium, or it does not draw.
+        NoPictures: The format needs Chromium, which is missing or does not draw.
     """
-    if extension not in FIGURE_FORMATS:
-        raise InvalidInput(f"There is no figure format {extension!r}; use svg, pdf, png or html.")
+    if name not in FIGURE_FORMATS:
+        raise InvalidInput(f"There is no figure format {name!r}; use {_any_of(FIGURE_FORMATS)}.")
     ready = _ready(figure, provenance, theme, width)
-    if extension == "html":
-        return _html(ready, provenance)
-    height = ready.layout.height or 450
-    picture = RENDERER.draw(
-        ready, {"format": extension, "width": width, "height": height, "scale": scale}
-    )
-    if extension == "svg":
-        told = escape(json.dumps(provenance.fields(), ensure_ascii=False))
-        opened = picture.index(b">", picture.index(b"<svg")) + 1
-        return picture[:opened] + f"<metadata>{told}</metadata>".encode() + picture[opened:]
-    return picture
+    return FIGURE_FORMATS[name].write(Drawing(ready, provenance, width, scale))
 
 
 def export_table(
     rows: Sequence[Mapping[str, Any]],
-    extension: TableFormat,
+    name: str,
     provenance: Provenance,
     *,
     title: str = "",
@@ -155,23 +88,24 @@ def export_table(
 
     Args:
         rows: Records with the same keys; None = undefined.
-        extension: `csv`, `parquet` or `tex`.
+        name: Of a format, see `TABLE_FORMATS`.
         provenance: Goes into columns (CSV), metadata (Parquet) or a note (LaTeX).
         title: Caption of a LaTeX table.
-        columns: Which keys, in which order, a LaTeX table has; None = those that fit a page, see
-            `table_formats.PAPER_COLUMNS`. CSV and Parquet always hold all.
+        columns: The keys, in the order of the columns; None = those of the first row.
 
     Raises:
         InvalidInput: Unknown format.
     """
-    names = list(rows[0]) if rows else list(columns or ())
-    if extension == "csv":
-        return to_csv(rows, names, provenance)
-    if extension == "parquet":
-        return to_parquet(rows, names, provenance)
-    if extension == "tex":
-        return to_latex(rows, list(columns or paper_columns(names)), provenance, title)
-    raise InvalidInput(f"There is no table format {extension!r}; use csv, parquet or tex.")
+    if name not in TABLE_FORMATS:
+        raise InvalidInput(f"There is no table format {name!r}; use {_any_of(TABLE_FORMATS)}.")
+    if columns is None:
+        columns = list(rows[0]) if rows else []
+    return TABLE_FORMATS[name].write(Table(rows, columns, provenance, title))
+
+
+def _any_of(names: Mapping[str, object]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
 
 
 def _ready(
@@ -193,14 +127,3 @@ def _ready(
         ready.update_layout(margin_b=below + room, height=(ready.layout.height or 450) + room)
         add_notes(ready, lines, below=below)
     return ready
-
-
-def _html(figure: go.Figure, provenance: Provenance) -> bytes:
-    """A page that works offline; its head names the run."""
-    page: str = pio.to_html(figure, include_plotlyjs=True, config={"displaylogo": False})
-    head = "".join(
-        f'<meta name="benchlib:{name}" content="{escape(value)}">'
-        for name, value in provenance.fields().items()
-    )
-    name = f"<title>benchlib run {provenance.fields()['run_id']}</title>"
-    return page.replace("<head>", f"<head>{name}{head}", 1).encode()

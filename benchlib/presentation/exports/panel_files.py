@@ -1,8 +1,8 @@
-"""Panels as files: which figure and which rows stand for a panel outside the dashboard."""
+"""Panels as files: which figure and which rows represent a panel outside the dashboard."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -16,7 +16,8 @@ from benchlib.application.analysis.panel_payloads import (
 )
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.stats.welch import FdrMethod
-from benchlib.presentation.exports import files, formats
+from benchlib.presentation.exports import files
+from benchlib.presentation.exports.formats import FORMATS, TABLE_FORMATS
 from benchlib.presentation.figures.deltas import deltas_figure
 from benchlib.presentation.figures.forest import forest_figure
 from benchlib.presentation.figures.forest_lines import SortBy
@@ -24,25 +25,16 @@ from benchlib.presentation.figures.histogram import rating_histogram_figure
 from benchlib.presentation.figures.means import means_figure
 from benchlib.presentation.figures.omnibus import bias_index_figure
 from benchlib.presentation.figures.order_effects import shift_by_trait_figure
-from benchlib.presentation.provenance import Provenance
+from benchlib.presentation.provenance import Provenance, provenance_of
 from benchlib.presentation.rows import histogram_rows
 
-Format = Literal["svg", "pdf", "png", "html", "csv", "parquet", "latex"]
-
-_TABLES: Final[Mapping[str, formats.TableFormat]] = {
-    "csv": "csv",
-    "parquet": "parquet",
-    "latex": "tex",
-}
-_FIGURES: Final[Mapping[str, formats.FigureFormat]] = {
-    name: name for name in formats.FIGURE_FORMATS
-}
 _WIDTH: Final = 1100
 _COMPACT_WIDTH: Final = 520
+"""Pixels of a compact forest: one column of a journal."""
 
 
 class File(NamedTuple):
-    """A file to hand out."""
+    """A file to be downloaded."""
 
     content: bytes
     name: str
@@ -51,10 +43,10 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PanelExport:
-    """A panel that may leave as a picture or as a table.
+    """A panel that can become a file: its figure, or the rows behind it.
 
     Attributes:
-        what: Goes into the file's name; foreign text is filtered there.
+        subject: Goes into the file's name, which keeps only letters and digits of it.
         title: Caption of a LaTeX table.
         figure: As the page draws it.
         rows: The numbers behind the figure.
@@ -62,32 +54,33 @@ class PanelExport:
         width: Pixels of a picture.
     """
 
-    what: str
+    subject: str
     title: str
     figure: go.Figure
     rows: Sequence[Mapping[str, Any]]
     provenance: Provenance
     width: int = _WIDTH
 
-    def file(self, wanted: Format, theme: files.Theme = "light") -> File:
+    def file(self, name: str, theme: files.Theme = "light") -> File:
         """Make the file.
 
-        Raises:
-            NoPictures: A picture is wanted and there is no Chromium to draw it.
-        """
-        if wanted in _TABLES:
-            table = _TABLES[wanted]
-            content = files.export_table(self.rows, table, self.provenance, title=self.title)
-            return self._named(content, table)
-        kind = _FIGURES[wanted]
-        content = files.export_figure(
-            self.figure, kind, self.provenance, theme=theme, width=self.width
-        )
-        return self._named(content, kind)
+        Args:
+            name: Of a format, see `FORMATS`.
+            theme: Of a figure; tables have none.
 
-    def _named(self, content: bytes, extension: str) -> File:
-        name = files.file_name(self.provenance, self.what, extension)
-        return File(content, name, formats.MIME[extension])
+        Raises:
+            InvalidInput: Unknown format.
+            NoPictures: The format needs Chromium, which is missing or does not draw.
+        """
+        if name in TABLE_FORMATS:
+            content = files.export_table(self.rows, name, self.provenance, title=self.title)
+        else:
+            content = files.export_figure(
+                self.figure, name, self.provenance, theme=theme, width=self.width
+            )
+        found = FORMATS[name]
+        saved_as = files.file_name(self.provenance, self.subject, found.extension)
+        return File(content, saved_as, found.media_type)
 
 
 def metrics_export(run: RunDetail, metrics: MetricsPanel) -> PanelExport:
@@ -97,7 +90,7 @@ def metrics_export(run: RunDetail, metrics: MetricsPanel) -> PanelExport:
         "Answers per point of the scale",
         rating_histogram_figure(metrics["hist"]),
         histogram_rows(metrics["hist"]),
-        files.provenance_of(run, metrics),
+        provenance_of(run, metrics),
     )
 
 
@@ -108,7 +101,7 @@ def means_export(run: RunDetail, means: MeansPanel, baseline: str | None) -> Pan
         f"Mean rating by {means['attribute']}",
         means_figure(means["rows"], means["attribute"], baseline),
         means["rows"],
-        files.provenance_of(run, means),
+        provenance_of(run, means),
     )
 
 
@@ -119,7 +112,7 @@ def deltas_export(run: RunDetail, deltas: DeltasPanel) -> PanelExport:
         f"Deltas of {deltas['attribute']} against {deltas['baseline']}",
         deltas_figure(deltas),
         deltas["rows"],
-        files.provenance_of(run, deltas),
+        provenance_of(run, deltas),
     )
 
 
@@ -127,7 +120,7 @@ def forest_export(
     run: RunDetail, forest: ForestPanel, *, by: FdrMethod, max_t: bool, sort: SortBy, compact: bool
 ) -> PanelExport:
     """A forest; the figure shows its first target, the rows are of all targets."""
-    provenance = files.provenance_of(run, forest)
+    provenance = provenance_of(run, forest)
     figure = forest_figure(
         forest, provenance, sort=sort, correction="max_t" if max_t else by, compact=compact
     )
@@ -148,7 +141,7 @@ def omnibus_export(run: RunDetail, omnibus: OmnibusPanel) -> PanelExport:
         "Omnibus tests by attribute",
         bias_index_figure(omnibus["attributes"]),
         omnibus["attributes"],
-        files.provenance_of(run, omnibus),
+        provenance_of(run, omnibus),
     )
 
 
@@ -159,5 +152,5 @@ def order_export(run: RunDetail, order: OrderPanel) -> PanelExport:
         "Order difference by trait",
         shift_by_trait_figure(order["by_case"]),
         order["by_case"],
-        files.provenance_of(run, order),
+        provenance_of(run, order),
     )

@@ -1,4 +1,4 @@
-"""Figures as pictures, drawn by a browser in a thread."""
+"""Figures drawn as pictures by one Chromium, which is started at the first picture and kept."""
 
 import asyncio
 import atexit
@@ -16,8 +16,8 @@ from benchlib.domain.errors import BenchlibError
 
 _LOG: Final = logging.getLogger(__name__)
 
-
 _SECONDS: Final = 60.0
+"""Longest wait for the browser: to start, to draw a picture, to close."""
 
 
 class NoPictures(BenchlibError):
@@ -25,14 +25,14 @@ class NoPictures(BenchlibError):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(
-            "SVG, PDF and PNG need Chrome or Chromium beside the dashboard (and kaleido: pip "
-            "install 'benchlib[export]'). HTML works without; so do the camera button of a chart, "
-            "and CSV, Parquet and LaTeX tables." + (f" The cause: {reason}" if reason else "")
+            "SVG, PDF and PNG need Chrome or Chromium on the dashboard's machine (and kaleido: "
+            "pip install 'benchlib[export]'). HTML and all tables work without, and so does the "
+            "camera button of a chart." + (f" The cause: {reason}" if reason else "")
         )
 
 
 def pictures_work() -> bool:
-    """Whether a Chromium is there to draw SVG, PDF and PNG; does not start it."""
+    """Whether kaleido and a Chromium are installed; does not start them."""
     try:
         from choreographer.browsers.chromium import Chromium
     except ImportError:
@@ -51,10 +51,10 @@ class Renderer:
         self._kaleido: Any = None
 
     def draw(self, figure: go.Figure, options: Mapping[str, Any]) -> bytes:
-        """Draw a figure; starts the browser where there is none, and anew where it has died.
+        """Draw a figure; starts the browser if there is none, and again if it has died.
 
         Raises:
-            NoPictures: It cannot.
+            NoPictures: There is no browser, or it does not draw.
         """
         given = json.loads(figure.to_json())
         with self._lock:
@@ -62,7 +62,7 @@ class Renderer:
                 if self._kaleido is not None:
                     return self._draw(given, options)
             except Exception as problem:
-                _LOG.warning("The browser that draws pictures is started anew: %r", problem)
+                _LOG.warning("Restarting the browser that draws pictures: %r", problem)
                 self._stop()
                 if isinstance(problem, TooSlow):
                     raise NoPictures("the browser did not answer in time.") from problem
@@ -113,7 +113,7 @@ class Renderer:
             wait([closing], _SECONDS)
             problem = closing.exception() if closing.done() else TooSlow()
             if problem is not None:
-                _LOG.warning("The browser that draws pictures did not close in order: %r", problem)
+                _LOG.warning("The browser that draws pictures did not close cleanly: %r", problem)
         asyncio.run_coroutine_threadsafe(_finish(), loop).result(_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_SECONDS)
@@ -129,7 +129,7 @@ RENDERER: Final = Renderer()
 
 
 async def _finish() -> None:
-    """Let go of what is still waiting in the loop."""
+    """Cancel what is still waiting in the loop."""
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()

@@ -1,9 +1,10 @@
-"""Tables as CSV, Parquet and LaTeX, with their provenance and foreign texts made harmless."""
+"""Tables as CSV, Parquet and LaTeX, with their provenance; untrusted text is made harmless."""
 
 import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -21,7 +22,11 @@ PAPER_COLUMNS: Final = (
 """Columns of LaTeX tables, in their order; more would not fit a page."""
 
 _FEWEST_PAPER_COLUMNS: Final = 4
+"""A table that has fewer of them is printed whole."""
+
 _SMALLEST_P: Final = 0.001
+"""A smaller p is printed as "< this"."""
+
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
@@ -48,27 +53,42 @@ _LATEX: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A table ready to be written.
+
+    Attributes:
+        rows: Records that have all the columns; None = undefined.
+        columns: Keys of the rows, in the order of the columns.
+        provenance: Goes into every file.
+        title: Caption where a format has one.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    columns: Sequence[str]
+    provenance: Provenance
+    title: str = ""
+
+
 def escape_latex(text: str) -> str:
-    """A foreign text as LaTeX that typesets it literally."""
+    """An untrusted text as LaTeX that typesets it literally."""
     return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def neutral(text: str) -> str:
-    """A foreign text that no spreadsheet takes for a formula."""
+    """An untrusted text that no spreadsheet takes for a formula."""
     return "'" + text if text.startswith(_FORMULA) else text
 
 
-def to_csv(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance
-) -> bytes:
+def write_csv(table: Table) -> bytes:
     """All rows with the provenance as further columns; None is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text)
-    told = {f"benchlib_{name}": value for name, value in provenance.fields().items()}
-    writer.writerow([neutral(name) for name in names] + list(told))
-    for row in rows:
-        values = [_cell(row[name]) for name in names]
-        writer.writerow([*values, *map(neutral, told.values())])
+    source = {f"benchlib_{name}": value for name, value in table.provenance.fields().items()}
+    writer.writerow([*map(neutral, table.columns), *source])
+    for row in table.rows:
+        values = [_cell(row[name]) for name in table.columns]
+        writer.writerow([*values, *map(neutral, source.values())])
     return text.getvalue().encode()
 
 
@@ -84,19 +104,17 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def to_parquet(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance
-) -> bytes:
+def write_parquet(table: Table) -> bytes:
     """All rows as columns of one type each, the provenance in the file's metadata."""
-    table = pa.table({name: pa.array(_column([row[name] for row in rows])) for name in names})
-    told = {"benchlib": json.dumps(provenance.fields(), ensure_ascii=False)}
+    columns = {name: pa.array(_column([row[name] for row in table.rows])) for name in table.columns}
+    metadata = {"benchlib": json.dumps(table.provenance.fields(), ensure_ascii=False)}
     target = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(told), target)
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), target)
     return target.getvalue()
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """Values of one type: what is neither number, truth value nor None becomes text."""
+    """Values of one type: anything but numbers, booleans and None becomes text."""
     if all(value is None or isinstance(value, bool) for value in values):
         return values
     if all(value is None or (isinstance(value, int | float)) for value in values):
@@ -106,17 +124,17 @@ def _column(values: list[Any]) -> list[Any]:
 
 
 def paper_columns(names: Sequence[str]) -> list[str]:
-    """The columns that a paper prints; all of a table that has hardly any of them."""
+    """The columns that a paper prints; all columns where a table has hardly any of those."""
     known = [name for name in PAPER_COLUMNS if name in names]
     if {"n_cat", "n_total", "n_sources", "n"} & set(known):
         known = [name for name in known if name not in ("n_personas", "count")]
     return known if len(known) >= _FEWEST_PAPER_COLUMNS else list(names)
 
 
-def to_latex(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], provenance: Provenance, title: str
-) -> bytes:
-    """A table for booktabs with a caption, the provenance as its note; None is a dash."""
+def write_latex(table: Table) -> bytes:
+    """A booktabs table of the columns that fit a page; the provenance is its note, None a dash."""
+    rows, provenance = table.rows, table.provenance
+    names = paper_columns(table.columns)
     numeric = [
         any(_is_number(row[name]) for row in rows)
         and all(row[name] is None or _is_number(row[name]) for row in rows)
@@ -127,7 +145,7 @@ def to_latex(
         *(f"% {name}: {' '.join(value.split())}" for name, value in provenance.fields().items()),
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(title)}}}",
+        rf"\caption{{{escape_latex(table.title)}}}",
         rf"\begin{{tabular}}{{{''.join('r' if yes else 'l' for yes in numeric)}}}",
         r"\toprule",
         " & ".join(escape_latex(name.replace("_", " ")) for name in names) + r" \\",

@@ -1,4 +1,4 @@
-"""What a figure says about where its numbers come from, and how numbers are written in it."""
+"""Notes of figures: captions under the plot and the mark of simulated data."""
 
 from collections.abc import Sequence
 from textwrap import wrap
@@ -16,14 +16,16 @@ SIMULATED: Final = "<b>SIMULATED DATA</b>"
 """How the subtitle of a figure of made-up data begins."""
 
 NOTE_SIZE: Final = 11
+"""Font size of a note."""
+
 LINE_HEIGHT: Final = 16
 """Pixels per line of a note."""
 
 WIDEST_LINE: Final = 150
-"""Characters of a note that fit under a figure on a desk."""
+"""Characters of a note that fit in one line under a figure of full width."""
 
 NARROW_LINE: Final = 62
-"""The same for a narrow figure."""
+"""The same for a compact figure."""
 
 
 def wrapped(text: str, widest: int = WIDEST_LINE) -> list[str]:
@@ -32,16 +34,16 @@ def wrapped(text: str, widest: int = WIDEST_LINE) -> list[str]:
 
 
 def wrapped_markup(text: str, widest: int = WIDEST_LINE) -> list[str]:
-    """A text of our own, which may hold entities, as lines."""
+    """A text of our own, which may contain entities, as lines."""
     return wrap(text, widest, break_long_words=False, break_on_hyphens=False)
 
 
 def add_notes(figure: go.Figure, lines: Sequence[str], *, below: int, name: str = CAPTION) -> None:
-    """Write lines under the axis; the caller sees to the margin.
+    """Write lines under the axis; the caller makes room for them in the margin.
 
     Args:
         figure: Changed in place.
-        lines: Escaped; may hold markup of our own.
+        lines: Escaped; may contain markup of our own.
         below: Pixels between the plot area and the first line.
         name: Tells a note from others.
     """
@@ -64,9 +66,9 @@ def add_notes(figure: go.Figure, lines: Sequence[str], *, below: int, name: str 
 def mark_simulated(figure: go.Figure, simulated: bool) -> go.Figure:
     """Begin the subtitle of a figure of made-up data with SIMULATED DATA, once."""
     if simulated and not is_marked(figure):
-        told = figure.layout.title.subtitle.text
+        subtitle = figure.layout.title.subtitle.text
         figure.update_layout(
-            title_subtitle_text=SIMULATED + (f" · {told}" if told else ""),
+            title_subtitle_text=SIMULATED + (f" · {subtitle}" if subtitle else ""),
             title_subtitle_font_size=SMALL_SIZE,
         )
     return figure
@@ -78,7 +80,7 @@ def is_marked(figure: go.Figure) -> bool:
 
 
 def has_note(figure: go.Figure, name: str) -> bool:
-    """Whether a figure holds an annotation of this name."""
+    """Whether a figure has an annotation of this name."""
     return any(note.name == name for note in figure.layout.annotations)
 
 

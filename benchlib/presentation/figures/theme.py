@@ -1,17 +1,18 @@
-"""Colours, fonts and the frame every figure shares.
+"""Colours, fonts and the frame that all figures share.
 
 Backgrounds are transparent and text has no colour of its own, so that the page's light or dark
 theme shows through. Blue and orange stay apart for colour-blind readers and have at least 3:1
-contrast on both backgrounds; no figure tells anything by colour alone.
+contrast on both backgrounds; no figure says anything by colour alone.
 """
 
+import re
 from html import unescape
 from typing import Any, Final
 from unicodedata import east_asian_width
 
 import plotly.graph_objects as go
 
-from benchlib.presentation.text import _TAG, plain
+from benchlib.presentation.text import plain
 
 MAIN: Final = "#2f7fd1"
 """Blue: the one series of a figure, or the first of two."""
@@ -38,15 +39,17 @@ ROW_HEIGHT: Final = 28
 LONGEST_LABEL: Final = 28
 """Characters of a row's label; the rest shows on hover."""
 
-_BESIDE_LABELS: Final = 34
-"""Pixels between the labels of rows and both what is left and right of them."""
+_LABEL_PADDING: Final = 34
+"""Pixels left and right of the labels of rows, together."""
 
 _AXIS_TITLE: Final = 20
-"""Pixels of the title of a vertical axis and the air beside it."""
+"""Pixels of the title of a vertical axis and its padding."""
+
+_TAG: Final = re.compile("<[^>]+>")
 
 
 def row_label(text: str) -> str:
-    """A foreign text as a row's label, shortened."""
+    """An untrusted text as a row's label, shortened."""
     short = text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
     return plain(short)
 
@@ -63,8 +66,8 @@ def frame_layout(title: str, subtitle: str = "", height: int | None = None) -> d
     """Title, fonts, margins, transparent background.
 
     Args:
-        title: Own words only; pass foreign text through `plain`.
-        subtitle: What the numbers rest on.
+        title: Our own words only; pass untrusted text through `plain`.
+        subtitle: What the numbers are based on.
         height: Pixels; None lets the page decide.
     """
     return {
@@ -93,8 +96,8 @@ def frame_layout(title: str, subtitle: str = "", height: int | None = None) -> d
 def leave_room(figure: go.Figure) -> go.Figure:
     """Give the labels of the rows their margin before anything is drawn.
 
-    Plotly measures labels when it has drawn them, and draws the whole figure anew where the margin
-    is too small for them. This guesses a little more than they need.
+    Plotly measures labels once they are drawn, and draws the whole figure again if the margin is
+    too small for them. This estimates a little more than they need.
 
     Args:
         figure: Finished; changed in place.
@@ -111,12 +114,12 @@ def leave_room(figure: go.Figure) -> go.Figure:
     ]
     widest = max(text_width(label, SMALL_SIZE) for label in labels or ("100%",))
     title = _AXIS_TITLE if axis.title.text else 0
-    figure.layout.margin.l = round(widest + title + _BESIDE_LABELS)
+    figure.layout.margin.l = round(widest + title + _LABEL_PADDING)
     return figure
 
 
 def text_width(text: str, size: int) -> float:
-    """About how many pixels a text takes, rather more than fewer; tags take none.
+    """Roughly how many pixels wide a text is, estimated generously; tags count as nothing.
 
     Args:
         text: As Plotly gets it.
@@ -126,7 +129,7 @@ def text_width(text: str, size: int) -> float:
 
 
 def _letter_width(letter: str) -> float:
-    """Of a letter, as a share of the font's size."""
+    """Width of a letter as a share of the font size."""
     if east_asian_width(letter) in "WF":
         return 1.0
     if letter in "mwMW@%":

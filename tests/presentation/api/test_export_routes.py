@@ -11,7 +11,9 @@ from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.loading import data_loader
-from benchlib.presentation.exports import files, formats, pictures
+from benchlib.presentation.exports import figure_formats, files, pictures
+from benchlib.presentation.exports.formats import FORMATS
+from benchlib.presentation.provenance import provenance_of
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people
@@ -19,6 +21,9 @@ from tests.requirements import require
 from tests.samples import get_run
 
 PANELS = ("metrics", "means", "deltas", "forest", "omnibus", "order")
+WITHOUT_BROWSER = [
+    name for name, one in FORMATS.items() if not getattr(one, "needs_browser", False)
+]
 
 
 @pytest.fixture
@@ -88,16 +93,15 @@ def test_tables_come_back_as_the_service_gave_them(client, service, run_id, pane
 
 
 @pytest.mark.parametrize("panel", PANELS)
-@pytest.mark.parametrize("kind", ["html", "csv", "parquet", "latex"])
+@pytest.mark.parametrize("kind", WITHOUT_BROWSER)
 def test_every_file_has_a_type_and_a_name_and_is_saved(client, store, run_id, panel, kind):
     answer = ask(client, run_id, f"{panel}.{kind}")
-    extension = "tex" if kind == "latex" else kind
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].split(";")[0] == formats.MIME[extension]
+    assert answer.headers["content-type"].split(";")[0] == FORMATS[kind].media_type
     assert answer.headers["x-content-type-options"] == "nosniff"
     said = answer.headers["content-disposition"]
     assert re.fullmatch(
-        rf'attachment; filename="run-{run_id}-{panel}[a-z0-9-]*\.{extension}"', said
+        rf'attachment; filename="run-{run_id}-{panel}[a-z0-9-]*\.{FORMATS[kind].extension}"', said
     )
     if kind != "parquet":
         assert get_run(store, run_id).model_name in answer.text
@@ -106,7 +110,7 @@ def test_every_file_has_a_type_and_a_name_and_is_saved(client, store, run_id, pa
 def test_a_file_of_tests_names_model_manifest_correction_and_simulation(client, service, run_id):
     (first, *_) = csv.DictReader(io.StringIO(ask(client, run_id, "deltas.csv").text))
     run = service.get_run(run_id)
-    expected = files.provenance_of(run, service.get_deltas(run_id, "gender")).fields()
+    expected = provenance_of(run, service.get_deltas(run_id, "gender")).fields()
     assert {name: first[f"benchlib_{name}"] for name in expected} == expected
     assert expected["correction"].startswith("q: Benjamini–Hochberg over")
     assert (expected["data"] == "simulated") == run["simulated"]
@@ -146,10 +150,10 @@ def test_wrong_questions_get_one_sentence(client, run_id, path, status, sentence
     assert sentence in answer.json()["error"]
 
 
-@pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
+@pytest.mark.parametrize("kind", [name for name in FORMATS if name not in WITHOUT_BROWSER])
 def test_without_chromium_pictures_are_refused_with_what_to_do(client, run_id, monkeypatch, kind):
     monkeypatch.setattr(pictures, "pictures_work", lambda: False)
-    monkeypatch.setattr(files, "RENDERER", pictures.Renderer())
+    monkeypatch.setattr(figure_formats, "RENDERER", pictures.Renderer())
     answer = ask(client, run_id, f"deltas.{kind}")
     assert answer.status_code == 503
     assert answer.json()["ok"] is False

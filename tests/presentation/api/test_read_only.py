@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.loading import data_loader
 from benchlib.infrastructure.storage.database import open_store
+from benchlib.presentation.exports.formats import FIGURE_FORMATS
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.rated_runs import add_rated_run, add_run_like, people
@@ -28,7 +29,8 @@ READING_POSTS = {
 """What asks with a body, and only computes."""
 
 BODIES = {"/benchmarks/start": {"dataset_id": 1, "llm": "simulated"}}
-DRAWN = ("svg", "png", "pdf")  # these need a browser; the same data leaves as a table
+# These need a browser; the same data can be had as a table.
+DRAWN = [one.name for one in FIGURE_FORMATS.values() if one.needs_browser]
 
 ROUTES = [
     (method.upper(), path, described)

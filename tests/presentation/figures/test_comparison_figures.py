@@ -71,7 +71,7 @@ def test_nothing_to_compare_is_said_in_the_figure(shared):
 
 def test_files_name_every_run():
     other = replace(PROVENANCE, run_id=7, model_name="other", manifest_hash="ffff" * 16)
-    compared = replace(PROVENANCE, beside=(other,))
+    compared = replace(PROVENANCE, compared=(other,))
     assert compared.fields()["run_id"] == "3 / 7"
     assert compared.fields()["model"] == "SmolLM2-135M-Instruct / other"
     told = compared.sentence()
