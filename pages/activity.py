@@ -10,21 +10,23 @@ PAGE_SIZE = 50
 
 service = get_service()
 st.title("Activity")
-st.write("Who launched, changed or deleted something. Deeds stay listed when their object is gone.")
+st.write(
+    "Who launched, changed or deleted something. Actions stay listed after their object is deleted."
+)
 total = service.count_activity()
 if not total:
     st.info("Nothing was done yet since this is recorded.", icon=":material/info:")
     st.stop()
-_, deeds = run_widgets.paged("page", total, PAGE_SIZE, service.list_activity)
+_, actions = run_widgets.paged("page", total, PAGE_SIZE, service.list_activity)
 st.dataframe(
     pd.DataFrame(
         {
-            "at": pd.to_datetime([deed.at for deed in deeds], utc=True),
-            "user": [deed.user_name for deed in deeds],
-            "action": [deed.action for deed in deeds],
-            "kind": [deed.kind for deed in deeds],
-            "number": pd.array([deed.object_id for deed in deeds], dtype="Int64"),
-            "detail": [deed.detail for deed in deeds],
+            "at": pd.to_datetime([one.at for one in actions], utc=True),
+            "user": [one.user_name for one in actions],
+            "action": [one.action for one in actions],
+            "kind": [one.kind for one in actions],
+            "number": pd.array([one.object_id for one in actions], dtype="Int64"),
+            "detail": [one.detail for one in actions],
         }
     ),
     key="activity_table",
@@ -41,4 +43,4 @@ st.dataframe(
     },
     alt="Who did what",
 )
-st.caption(words.counted(total, "deed"))
+st.caption(words.counted(total, "action"))

@@ -180,7 +180,7 @@ def browse(known: list[DatasetRecord]) -> None:
         st.text(dataset.note)
     with st.container(horizontal=True):
         show_downloads(dataset)
-        if service.may("delete_dataset"):
+        if service.may(service.delete_dataset):
             show_delete(dataset)
     st.subheader("Composition")
     show_composition(composition)
@@ -193,7 +193,7 @@ def browse(known: list[DatasetRecord]) -> None:
 st.title("Datasets")
 dataset_forms.go_where_asked()
 known = service.list_datasets()
-if not service.may("import_personas"):
+if not service.may(service.import_personas):
     browse(known)
 else:
     tabs = st.tabs(TABS, key="datasets_tab", on_change="rerun", bind="query-params")

@@ -15,7 +15,7 @@ with known:
         "can do. Without an address, those of `VLLM_BASE_URL` are tried, else "
         "`http://localhost:8000`."
     )
-    if service.may("test_connection"):
+    if service.may(service.test_connection):
         address, key = engine_widgets.address_and_key("engines")
         if st.button("Test connection", key="engines_test", icon=":material/wifi_tethering:"):
             with st.spinner("Asking the server…"):

@@ -34,8 +34,10 @@ ACTIVITY = st.Page("activity.py", title="Activity", icon=":material/history:")
 
 admitted = access.is_admitted()
 try:
-    if admitted and access.get_service().may("list_activity"):
-        PAGES["Materials"].append(ACTIVITY)
+    if admitted:
+        service = access.get_service()
+        if service.may(service.list_activity):
+            PAGES["Materials"].append(ACTIVITY)
     page = st.navigation(PAGES, expanded=True, position="sidebar" if admitted else "hidden")
     access.admit()
     if access.get_service().read_only:

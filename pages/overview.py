@@ -58,7 +58,7 @@ if not runs:
         "server answers, a simulated rater shows how everything works.",
         icon=":material/waving_hand:",
     )
-if service.may("start_benchmark") and st.button(
+if service.may(service.start_benchmark) and st.button(
     "Start a run" if runs else "Start the first run",
     key="overview_start",
     type="primary",

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from benchlib.application.engines import EngineFigures
+from benchlib.application.engines import EngineStats
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
@@ -44,7 +44,7 @@ def show_progress() -> None:
         }
     )
     if is_active and not run["simulated"]:
-        _show_engines(service.get_engine_figures(run_id))
+        _show_engines(service.get_engine_stats(run_id))
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.plotly_chart(
@@ -59,7 +59,7 @@ def show_progress() -> None:
             run_widgets.failures_table(failures)
 
 
-def _show_engines(engines: list[EngineFigures]) -> None:
+def _show_engines(engines: list[EngineStats]) -> None:
     if not engines:
         return
     st.markdown(
@@ -116,10 +116,10 @@ def _show_latest(latest: list[dict[str, object]]) -> None:
 run_widgets.run_badges(run)
 run_widgets.run_facts(run)
 with st.container(horizontal=True):
-    if is_active and service.may("cancel_benchmark"):
+    if is_active and service.may(service.cancel_benchmark):
         if st.button("Cancel run", key="progress_cancel", icon=":material/cancel:"):
             run_widgets.act(lambda: service.cancel_benchmark(run_id))
-    elif run["resumable"] and service.may("start_benchmark"):
+    elif run["resumable"] and service.may(service.start_benchmark):
         run_widgets.resume_button(service, run)
 if not is_active:
     look = words.STATUS[RunStatus(run["status"])]

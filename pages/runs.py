@@ -122,14 +122,14 @@ def show_actions(run: RunDetail) -> None:
     """Cancel, resume or delete, as fits the status and the user."""
     with st.container(horizontal=True):
         if run["status"] in ACTIVE:
-            if service.may("cancel_benchmark") and st.button(
+            if service.may(service.cancel_benchmark) and st.button(
                 "Cancel run", key="runs_cancel", icon=":material/cancel:"
             ):
                 run_widgets.act(lambda: service.cancel_benchmark(run["id"]))
             return
-        if run["resumable"] and service.may("start_benchmark"):
+        if run["resumable"] and service.may(service.start_benchmark):
             run_widgets.resume_button(service, run)
-        if service.may("delete_run") and st.button(
+        if service.may(service.delete_run) and st.button(
             "Delete run", key="runs_delete", icon=":material/delete:"
         ):
             ask_to_delete(run)
@@ -137,7 +137,7 @@ def show_actions(run: RunDetail) -> None:
 
 def show_notes(run: RunDetail, known_tags: list[str]) -> None:
     """Tags and note, for people to find the run again."""
-    may_write = service.may("annotate_run")
+    may_write = service.may(service.annotate_run)
     tags = st.multiselect(
         "Tags",
         sorted({*known_tags, *run["tags"]}),

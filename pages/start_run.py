@@ -132,7 +132,7 @@ def pick_managed() -> tuple[dict[str, Any], str | None]:
 def pick_server(choice: EngineChoice) -> dict[str, Any]:
     """Address, key and model of a running server."""
     address, key = engine_widgets.address_and_key("start")
-    if service.may("test_connection") and st.button(
+    if service.may(service.test_connection) and st.button(
         "Test connection", key="start_test", icon=":material/wifi_tethering:"
     ):
         with st.spinner("Asking the server…"):
@@ -303,7 +303,7 @@ def show_preflight(command: StartBenchmark, obstacle: str | None) -> None:
         st.caption("The time is unknown until the first answers come in.")
     if obstacle:
         st.info(obstacle, icon=":material/info:")
-    may_launch = service.may("start_benchmark")
+    may_launch = service.may(service.start_benchmark)
     if not may_launch and not service.read_only:
         st.info("Launching needs the role researcher.", icon=":material/lock:")
     if st.button(

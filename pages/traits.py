@@ -213,16 +213,16 @@ def catalogue() -> None:
     ]
     chosen = show_table(shown)
     st.caption(f"{len(shown)} of {words.counted(len(traits), 'trait')}")
-    if service.may("set_trait_active"):
+    if service.may(service.set_trait_active):
         show_switches(chosen)
     show_downloads()
-    if shown and service.may("edit_trait"):
+    if shown and service.may(service.edit_trait):
         st.subheader("Edit")
         edit_form(pick_trait(shown))
 
 
 st.title("Traits")
-if not service.may("import_traits"):
+if not service.may(service.import_traits):
     catalogue()
 else:
     tabs = st.tabs(TABS, key="traits_tab", on_change="rerun", bind="query-params")

@@ -13,8 +13,8 @@ from benchlib.application.commands import StartBenchmark
 from benchlib.application.engines import (
     EngineChoice,
     EngineConnection,
-    EngineFigures,
     EngineService,
+    EngineStats,
     ServerState,
 )
 from benchlib.application.payloads import (
@@ -27,7 +27,7 @@ from benchlib.application.payloads import (
 )
 from benchlib.application.permissions import needs
 from benchlib.application.preflight import Preflight
-from benchlib.application.process_metrics import ProcessFigures, ProcessWatch
+from benchlib.application.process_metrics import ProcessMetrics, ProcessMonitor
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.asking.work_plan import count_items, work_plan
 from benchlib.domain.errors import InvalidInput, WrongState
@@ -78,7 +78,7 @@ class BenchmarkService(RunAnalysis):
         self._worker = worker
         self._engines = EngineService(self._settings)
         self._preflight = Preflight(self._store)
-        self._watch = ProcessWatch(self._store, worker)
+        self._monitor = ProcessMonitor(self._store, worker)
 
     def close(self) -> None:
         """Stop the local server, if one was started, and give back the store's connections."""
@@ -246,11 +246,11 @@ class BenchmarkService(RunAnalysis):
         """What a form opens with: the server that answers, else the simulated rater."""
         return self._engines.default_engine()
 
-    def get_engine_figures(self, run_id: int) -> list[EngineFigures]:
+    def get_engine_stats(self, run_id: int) -> list[EngineStats]:
         """What the engines of a running run say of themselves; none once it has ended."""
         with self._store.read() as session:
             run = runs.get_run(session, run_id)
-        return self._engines.figures_of(run)
+        return self._engines.stats_of(run)
 
     @needs(Role.ADMIN, "start the local server")
     def start_server(self, model: str) -> ServerState:
@@ -353,7 +353,7 @@ class BenchmarkService(RunAnalysis):
 
     @needs(Role.ADMIN, "see who did what", writes=False)
     def count_activity(self) -> int:
-        """How many deeds are recorded."""
+        """How many actions are recorded."""
         with self._store.read() as session:
             return audit.count_entries(session)
 
@@ -374,9 +374,9 @@ class BenchmarkService(RunAnalysis):
             "executor": executor,
         }
 
-    def get_process_figures(self) -> ProcessFigures:
+    def get_process_metrics(self) -> ProcessMetrics:
         """What a monitor is told of this process and its store."""
-        return self._watch.figures()
+        return self._monitor.metrics()
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from benchlib.application.dataset_designs import (
     design_parameters,
     design_personas,
 )
-from benchlib.application.permissions import Acting, needs
+from benchlib.application.permissions import ActingService, needs
 from benchlib.application.sample_data import load_sample_data
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.material.personas import (
@@ -92,7 +92,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class DatasetService(Acting):
+class DatasetService(ActingService):
     """The door to personas, datasets and traits for pages, API, CLI and notebooks.
 
     Every method that writes raises ReadOnly or NotAllowed where the user may not, and records what

@@ -46,7 +46,7 @@ class EngineChoice(TypedDict):
     note: str
 
 
-class EngineFigures(TypedDict):
+class EngineStats(TypedDict):
     """What an engine of a run says of itself; None where it does not tell.
 
     `state` is "told", "nothing" (it has no figures), "silent" (it did not answer), "asking" (before
@@ -83,7 +83,7 @@ class EngineService:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._server: VllmServer | None = None
-        self._figures = EngineWatch()
+        self._watch = EngineWatch()
 
     def test_connection(
         self, base_url: str | None = None, api_key: str | None = None
@@ -152,7 +152,7 @@ class EngineService:
             self._server.stop()
             self._server = None
 
-    def figures_of(self, run: RunRecord) -> list[EngineFigures]:
+    def stats_of(self, run: RunRecord) -> list[EngineStats]:
         """What the engines of a run say of themselves, without waiting for them.
 
         Returns:
@@ -166,8 +166,8 @@ class EngineService:
         else:
             addresses = self._addresses(run.config.vllm_base_url)
         allowed = [address for address in addresses if self._is_allowed(address)]
-        known = {reading.address: reading for reading in self._figures.look(allowed)}
-        return [_figures(address, known.get(address)) for address in addresses]
+        known = {reading.address: reading for reading in self._watch.look(allowed)}
+        return [_stats(address, known.get(address)) for address in addresses]
 
     def _is_allowed(self, address: str) -> bool:
         try:
@@ -225,7 +225,7 @@ def _connection(found: EngineInspection) -> EngineConnection:
     }
 
 
-def _figures(address: str, reading: EngineReading | None) -> EngineFigures:
+def _stats(address: str, reading: EngineReading | None) -> EngineStats:
     known = reading or EngineReading(address)
     return {
         "address": address,

@@ -1,4 +1,4 @@
-"""Services act for somebody: what each method needs stands at the method, and is held there."""
+"""Services act for a user: each method states the role it needs, and enforces it."""
 
 from collections.abc import Callable
 from copy import copy
@@ -13,28 +13,28 @@ from benchlib.domain.errors import NotAllowed, ReadOnly
 from benchlib.domain.users import Role, User
 from benchlib.infrastructure.storage import audit
 
-_Service = TypeVar("_Service", bound="Acting")
+_Service = TypeVar("_Service", bound="ActingService")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a method needs.
+    """What a method demands of its caller.
 
     Attributes:
         role: The lowest role that may call it.
-        what: The deed in words, after "may".
+        action: What it does in words, after "may".
         writes: Whether a read-only dashboard refuses it.
     """
 
     role: Role
-    what: str
+    action: str
     writes: bool
 
 
 def needs(
-    role: Role, what: str, *, writes: bool = True
+    role: Role, action: str, *, writes: bool = True
 ) -> Callable[
     [Callable[Concatenate[_Service, _Arguments], _Result]],
     Callable[Concatenate[_Service, _Arguments], _Result],
@@ -43,7 +43,7 @@ def needs(
 
     The method then raises NotAllowed or ReadOnly before it does anything.
     """
-    need = Need(role, what, writes)
+    need = Need(role, action, writes)
 
     def guard(
         method: Callable[Concatenate[_Service, _Arguments], _Result],
@@ -61,12 +61,12 @@ def needs(
     return guard
 
 
-class Acting:
+class ActingService:
     """A service that acts for one user.
 
     Args:
-        user: For whom it acts.
-        read_only: Whether every write is refused, whoever asks.
+        user: The user it acts for.
+        read_only: Whether every write is refused, for every user.
     """
 
     def __init__(self, user: User, read_only: bool) -> None:
@@ -74,10 +74,10 @@ class Acting:
         self.read_only = read_only
 
     def acting_as(self, user: User) -> Self:
-        """The same service for another user; both share all they hold.
+        """The same service for another user; both share everything they hold.
 
         Raises:
-            NotAllowed: The user has no role, and so may not even look.
+            NotAllowed: The user has no role, and so may not even read.
         """
         if user.role is None:
             raise NotAllowed(
@@ -87,17 +87,17 @@ class Acting:
         other._user = user
         return other
 
-    def may(self, method: str) -> bool:
-        """Whether the user may call the method of this name; others need nothing."""
-        need: Need = getattr(type(self), method).need
-        return self._has(need.role) and not (need.writes and self.read_only)
+    def may(self, method: Callable[..., object]) -> bool:
+        """Whether the user may call this method of a service."""
+        need: Need | None = getattr(method, "need", None)
+        return need is None or (self._has(need.role) and not (need.writes and self.read_only))
 
     def check(self, need: Need) -> None:
         """Refuse what the user may not do.
 
         Raises:
-            ReadOnly: It writes, and nothing may be written here.
-            NotAllowed: The role does not reach.
+            ReadOnly: It writes, and this dashboard is read-only.
+            NotAllowed: The user's role is too low.
         """
         if need.writes and self.read_only:
             raise ReadOnly
@@ -105,7 +105,7 @@ class Acting:
             who = " and ".join(f"{role.label}s" for role in Role if role >= need.role)
             has = self._user.role
             step = "log in first" if has is None else f"your role is {has.label}, so ask one"
-            raise NotAllowed(f"Only {who} may {need.what}; {step}.")
+            raise NotAllowed(f"Only {who} may {need.action}; {step}.")
 
     def _has(self, role: Role) -> bool:
         return self._user.role is not None and self._user.role >= role

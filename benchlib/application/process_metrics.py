@@ -27,7 +27,7 @@ class ActiveRun(TypedDict):
     lease_age_s: float | None
 
 
-class StoreFigures(TypedDict):
+class StoreMetrics(TypedDict):
     """Sums over the rows of all runs that the store holds now."""
 
     runs: dict[str, int]
@@ -37,7 +37,7 @@ class StoreFigures(TypedDict):
     active: list[ActiveRun]
 
 
-class AddressFigures(TypedDict):
+class AddressMetrics(TypedDict):
     """What an address of the run that this process executes has in flight."""
 
     address: str
@@ -46,7 +46,7 @@ class AddressFigures(TypedDict):
     items: int
 
 
-class ProcessFigures(TypedDict):
+class ProcessMetrics(TypedDict):
     """Everything; `store` is None while the store does not answer.
 
     `executor_alive` is None where another process executes. `write_counts` are transactions by
@@ -56,13 +56,13 @@ class ProcessFigures(TypedDict):
     version: str
     commit: str | None
     executor_alive: bool | None
-    store: StoreFigures | None
-    addresses: list[AddressFigures]
+    store: StoreMetrics | None
+    addresses: list[AddressMetrics]
     write_counts: dict[str, int]
     write_seconds: float
 
 
-class ProcessWatch:
+class ProcessMonitor:
     """Gathers the figures; remembers since when it has seen the heartbeats of other processes."""
 
     def __init__(
@@ -74,7 +74,7 @@ class ProcessWatch:
         self._lock = Lock()  # a heartbeat and the moment of its first sight belong together
         self._seen: dict[int, tuple[int, float]] = {}
 
-    def figures(self) -> ProcessFigures:
+    def metrics(self) -> ProcessMetrics:
         """The figures now; reads one short row per run."""
         try:
             with self._store.read() as session:
@@ -88,7 +88,7 @@ class ProcessWatch:
             "version": benchlib.__version__,
             "commit": worker.site.git_commit if worker else None,
             "executor_alive": worker.alive if worker else None,
-            "store": None if counters is None else self._store_figures(counters),
+            "store": None if counters is None else self._store_metrics(counters),
             "addresses": [
                 {
                     "address": state.address,
@@ -102,7 +102,7 @@ class ProcessWatch:
             "write_seconds": seconds,
         }
 
-    def _store_figures(self, counters: list[runs.RunCounters]) -> StoreFigures:
+    def _store_metrics(self, counters: list[runs.RunCounters]) -> StoreMetrics:
         by_status = Counter(run.status for run in counters)
         attempts: Counter[str] = Counter()
         for run in counters:

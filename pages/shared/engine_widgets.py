@@ -83,7 +83,7 @@ def managed_server(service: BenchmarkService) -> None:
         "Start server",
         key="server_start",
         icon=":material/power:",
-        disabled=runs or not model.strip() or not service.may("start_server"),
+        disabled=runs or not model.strip() or not service.may(service.start_server),
         width="stretch",
     ):
         run_widgets.act(lambda: service.start_server(model.strip()))
@@ -91,7 +91,7 @@ def managed_server(service: BenchmarkService) -> None:
         "Stop server",
         key="server_stop",
         icon=":material/power_off:",
-        disabled=not runs or not service.may("stop_server"),
+        disabled=not runs or not service.may(service.stop_server),
         width="stretch",
     ):
         run_widgets.act(service.stop_server)

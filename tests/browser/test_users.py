@@ -160,13 +160,13 @@ def test_a_researcher_launches_and_cancels_and_an_admin_deletes_all_on_record(ap
     other.get_by_role("button", name="Delete for good").click()
     expect(other.get_by_text("There is no run yet.")).to_be_visible()
     side(other).get_by_role("link", name="Activity").click()
-    expect(other.get_by_text("3 deeds")).to_be_visible()
+    expect(other.get_by_text("3 actions")).to_be_visible()
     other.context.close()
 
     store = open_store(f"sqlite:///{app.folder / 'data' / 'benchlib.db'}")
-    deeds = BenchmarkService(store, None, Settings(data_dir=app.folder)).list_activity()
+    actions = BenchmarkService(store, None, Settings(data_dir=app.folder)).list_activity()
     store.close()
-    assert [(deed.user_name, deed.action, deed.object_id) for deed in deeds] == [
+    assert [(one.user_name, one.action, one.object_id) for one in actions] == [
         ("ada@example.org", "deleted", 1),
         ("rosa@example.org", "cancelled", 1),
         ("rosa@example.org", "launched", 1),

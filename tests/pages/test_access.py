@@ -90,8 +90,8 @@ def test_what_somebody_does_bears_the_name(house, open_page):
     at = open_page("progress", person("researcher"), run=3)
     settled(at.button(key="progress_cancel").click().run())
     settled(at.button(key="resume_3").click().run())
-    deeds = house.service.list_activity(limit=2)
-    assert [(deed.user_name, deed.action) for deed in deeds] == [
+    actions = house.service.list_activity(limit=2)
+    assert [(one.user_name, one.action) for one in actions] == [
         ("researcher@example.org", "resumed"),
         ("researcher@example.org", "cancelled"),
     ]

@@ -15,7 +15,7 @@ from benchlib.application.analysis.panel_payloads import (
     CacheCleared,
 )
 from benchlib.application.composition import Composition, dataset_composition
-from benchlib.application.permissions import Acting, needs
+from benchlib.application.permissions import ActingService, needs
 from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER, Role, User
@@ -32,7 +32,7 @@ from benchlib.settings import Settings
 _Panel = TypeVar("_Panel")
 
 
-class KeptPanels(Acting):
+class KeptPanels(ActingService):
     """Reads the store; writes kept panels and snapshots, and nothing where it is read-only."""
 
     def __init__(self, store: Store, settings: Settings, user: User = OWNER) -> None:

@@ -1,4 +1,4 @@
-"""The record of who did what: written with the deed, never changed."""
+"""The record of who did what: written with the action, never changed."""
 
 from datetime import datetime
 from typing import Final

@@ -1,4 +1,4 @@
-"""The figures of this process and its store in Prometheus' format, read when they are asked for."""
+"""The metrics of this process and its store in Prometheus' format, read when they are asked for."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.process_metrics import ProcessFigures, StoreFigures
+from benchlib.application.process_metrics import ProcessMetrics, StoreMetrics
 
 
 def add_metrics_route(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
@@ -53,25 +53,25 @@ class _Figures(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Read the figures, and tell them."""
-        figures = self._get_service().get_process_figures()
-        yield from _of_process(figures)
-        if figures["store"] is not None:
-            yield from _of_store(figures["store"])
+        """Read the metrics, and tell them."""
+        metrics = self._get_service().get_process_metrics()
+        yield from _of_process(metrics)
+        if metrics["store"] is not None:
+            yield from _of_store(metrics["store"])
 
 
-def _of_process(figures: ProcessFigures) -> Iterator[Metric]:
+def _of_process(metrics: ProcessMetrics) -> Iterator[Metric]:
     build = GaugeMetricFamily("benchlib_build_info", "Always 1.", labels=["version", "commit"])
-    build.add_metric([figures["version"], figures["commit"] or ""], 1)
+    build.add_metric([metrics["version"], metrics["commit"] or ""], 1)
     yield build
     yield GaugeMetricFamily(
-        "benchlib_store_up", "Whether the store answers.", figures["store"] is not None
+        "benchlib_store_up", "Whether the store answers.", metrics["store"] is not None
     )
-    if figures["executor_alive"] is not None:
+    if metrics["executor_alive"] is not None:
         yield GaugeMetricFamily(
-            "benchlib_executor_up", "Whether this process executes.", figures["executor_alive"]
+            "benchlib_executor_up", "Whether this process executes.", metrics["executor_alive"]
         )
-    states = figures["addresses"]
+    states = metrics["addresses"]
     yield _labelled(
         "benchlib_requests_in_flight",
         "Requests without an answer yet.",
@@ -94,28 +94,28 @@ def _of_process(figures: ProcessFigures) -> Iterator[Metric]:
         "benchlib_store_write_seconds",
         "Write transactions of this process since its start, from asking for the lock on.",
     )
-    writes.add_metric([], list(figures["write_counts"].items()), figures["write_seconds"])
+    writes.add_metric([], list(metrics["write_counts"].items()), metrics["write_seconds"])
     yield writes
 
 
-def _of_store(figures: StoreFigures) -> Iterator[Metric]:
-    yield _labelled("benchlib_runs", "Runs in the store.", "status", figures["runs"])
+def _of_store(metrics: StoreMetrics) -> Iterator[Metric]:
+    yield _labelled("benchlib_runs", "Runs in the store.", "status", metrics["runs"])
     yield GaugeMetricFamily(
-        "benchlib_queue_length", "Runs that wait for their turn.", figures["runs"]["queued"]
+        "benchlib_queue_length", "Runs that wait for their turn.", metrics["runs"]["queued"]
     )
     yield GaugeMetricFamily(
-        "benchlib_items_rated", "Ratings of all runs in the store.", figures["rated"]
+        "benchlib_items_rated", "Ratings of all runs in the store.", metrics["rated"]
     )
     yield GaugeMetricFamily(
-        "benchlib_items_failed", "Questions given up, of all runs in the store.", figures["failed"]
+        "benchlib_items_failed", "Questions given up, of all runs in the store.", metrics["failed"]
     )
     yield _labelled(
         "benchlib_failed_attempts",
         "Failed attempts of all runs in the store.",
         "kind",
-        figures["failed_attempts"],
+        metrics["failed_attempts"],
     )
-    active = {str(run["run_id"]): run for run in figures["active"]}
+    active = {str(run["run_id"]): run for run in metrics["active"]}
     rated = CounterMetricFamily(
         "benchlib_run_items_rated", "Ratings of a queued or running run.", labels=["run_id"]
     )

@@ -1,4 +1,4 @@
-"""The record of who did what: with the deed or not at all."""
+"""The record of who did what: with the action or not at all."""
 
 from datetime import timedelta
 

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 import benchlib
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.process_metrics import ProcessWatch
+from benchlib.application.process_metrics import ProcessMonitor
 from benchlib.domain.errors import StoreError
 from benchlib.domain.records import Answer
 from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run
@@ -124,12 +124,12 @@ def test_where_people_log_in_a_monitor_needs_the_token(store, tmp_path):
 
 def test_the_age_of_a_lease_is_that_of_the_heartbeat_as_seen(store):
     clock = Clock()
-    watch = ProcessWatch(store, None, clock.monotonic)
+    monitor = ProcessMonitor(store, None, clock.monotonic)
     run_id = add_run(store)
     claim(store, "elsewhere")
 
     def age():
-        (active,) = watch.figures()["store"]["active"]
+        (active,) = monitor.metrics()["store"]["active"]
         return active["lease_age_s"]
 
     assert age() == 0
