@@ -121,7 +121,7 @@ class Settings(BaseSettings):
 
     @field_validator("vllm_base_url")
     @classmethod
-    def _are_addresses(cls, text: str | None) -> str | None:
+    def _validate_addresses(cls, text: str | None) -> str | None:
         return check_addresses(text)
 
     @property
@@ -133,13 +133,13 @@ class Settings(BaseSettings):
 
     @field_validator("admins", "researchers")
     @classmethod
-    def _names_people(cls, text: str) -> str:
+    def _validate_emails(cls, text: str) -> str:
         if EVERYBODY in _listed(text):
             raise ValueError("* is for viewers only; name e-mail addresses")
         return text
 
     @model_validator(mode="after")
-    def _users_are_whole(self) -> "Settings":
+    def _validate_roles(self) -> "Settings":
         rules = self.role_rules
         gives_roles = rules.claim is not None or any(rules.members.values())
         if self.auth is None and gives_roles:

@@ -74,7 +74,7 @@ def add_run(store, n_personas=6, n_traits=4, **changes):
             "trait_ids": tuple(add_traits(store, n_traits)),
             "dual_fraction": 0.5,
             "seed": 3,
-            "batch_size": 2,
+            "max_concurrency": 2,
             **changes,
         }
     )

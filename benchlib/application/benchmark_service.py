@@ -408,7 +408,7 @@ class BenchmarkService(RunAnalysis):
             seed=command.seed,
             max_new_tokens=command.max_new_tokens,
             max_attempts=command.max_attempts,
-            batch_size=command.batch_size,
+            max_concurrency=command.batch_size,
             attrgen_run_id=command.attrgen_run_id,
             simulated_items_per_second=command.simulated_items_per_second,
             simulated_fault_rate=command.simulated_fault_rate,
@@ -446,7 +446,7 @@ class BenchmarkService(RunAnalysis):
             if command.vllm_base_url:
                 self._engines.check_address(command.vllm_base_url)
                 config = runs.config_from_json(
-                    {**_stored_config(run.config), "vllm_base_url": command.vllm_base_url}
+                    {**runs.config_to_json(run.config), "vllm_base_url": command.vllm_base_url}
                 )
             runs.requeue(session, run_id, config)
             self._record(session, "resumed", "run", run_id, _in_words(run), datetime.now(UTC))
@@ -458,13 +458,9 @@ def _in_words(run: RunRecord) -> str:
     return f"{run.model_name} on {run.dataset_name}"
 
 
-def _stored_config(config: RunConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in config.__dataclass_fields__}
-
-
 def _public_config(config: RunConfig) -> dict[str, Any]:
     return {
-        **_stored_config(config),
+        **runs.config_to_json(config),
         "trait_ids": list(config.trait_ids),
         "include_rationale": config.include_rationale,
     }

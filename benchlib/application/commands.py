@@ -52,11 +52,11 @@ class StartBenchmark(BaseModel):
 
     @field_validator("vllm_base_url")
     @classmethod
-    def _is_address(cls, text: str | None) -> str | None:
+    def _validate_address(cls, text: str | None) -> str | None:
         return check_addresses(text)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "StartBenchmark":
+    def _validate_combination(self) -> "StartBenchmark":
         if self.resume_run_id is not None:
             allowed = {"resume_run_id", "dataset_id", "vllm_base_url", "vllm_api_key"}
             stray = sorted(self.model_fields_set - allowed)

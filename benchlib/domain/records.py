@@ -180,7 +180,8 @@ class RunConfig:
         temperature: 0 = the most likely answer.
         max_new_tokens: Longest answer in `rating`, `rationale` and `text` modes.
         max_attempts: Attempts per item before it counts as failed.
-        batch_size: Requests in flight at most, at each address of the engine.
+        max_concurrency: Most requests in flight at each address of the engine; the API and the
+            store call it `batch_size`.
         attrgen_run_id: Kept for clients of the predecessor; recorded, not used.
         simulated_items_per_second: Speed of the simulated rater; None = as fast as it can.
         simulated_fault_rate: Share of its attempts that give no usable answer, 0..1.
@@ -200,7 +201,7 @@ class RunConfig:
     seed: int = 0
     max_new_tokens: int = 256
     max_attempts: int = 3
-    batch_size: int = 32
+    max_concurrency: int = 32
     attrgen_run_id: int | None = None
     simulated_items_per_second: float | None = None
     simulated_fault_rate: float = 0.0

@@ -75,7 +75,7 @@ def add_marked_run(store, address):
             vllm_base_url=address,
             answer_mode="rationale",
             system_prompt=MARKERS["system"],
-            batch_size=1,
+            max_concurrency=1,
         )
         return runs.add_run(session, config, count_items(N_PERSONAS, 1, config.dual_fraction), NOW)
 

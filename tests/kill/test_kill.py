@@ -118,7 +118,7 @@ def test_a_run_survives_every_kill(kind, tmp_path, request):
             20,
             model_name="fake-model",
             vllm_base_url=engine,
-            batch_size=IN_FLIGHT,
+            max_concurrency=IN_FLIGHT,
         )
         total = get_run(store, run_id).total
         victims = cycle(VICTIMS)

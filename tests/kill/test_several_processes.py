@@ -114,7 +114,7 @@ def add_run(store, address, number, n_personas):
             trait_ids=trait_ids,
             dual_fraction=0.5,
             seed=number,
-            batch_size=IN_FLIGHT,
+            max_concurrency=IN_FLIGHT,
         )
         return runs.add_run(session, config, count_items(n_personas, len(trait_ids), 0.5), NOW)
 

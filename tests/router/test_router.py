@@ -99,7 +99,7 @@ def execute(store, run_id, *, at=0, act=lambda: None):
 
 
 def add_routed_run(store, address):
-    return add_run(store, 100, 4, vllm_base_url=address, model_name="fake-model", batch_size=8)
+    return add_run(store, 100, 4, vllm_base_url=address, model_name="fake-model", max_concurrency=8)
 
 
 def check_complete(store, run_id):

@@ -109,7 +109,7 @@ async def _create_vllm_client(
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         timeout_seconds=settings.request_timeout_seconds,
-        most_requests=config.batch_size,
+        most_requests=config.max_concurrency,
     )
 
 
@@ -219,7 +219,7 @@ class _Execution:
         self.client = client
         self.site.watch.connected(self.run_id, client)
         try:
-            most_requests = run.config.batch_size * max(1, len(client.report.addresses))
+            most_requests = run.config.max_concurrency * max(1, len(client.report.addresses))
             manifest = make_manifest(
                 run,
                 client.report,

@@ -50,7 +50,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees one consistent state and changes nothing."""
-        with _told_apart(self.database), Session(self._engine) as session:
+        with _translate_errors(self.database), Session(self._engine) as session:
             yield session
 
     @contextmanager
@@ -59,7 +59,7 @@ class Store:
         began = monotonic()
         try:
             with (
-                _told_apart(self.database),
+                _translate_errors(self.database),
                 Session(self._writer, expire_on_commit=False) as session,
                 session.begin(),
             ):
@@ -98,7 +98,7 @@ def open_store(url: str) -> Store:
     except (ModuleNotFoundError, NoSuchModuleError):
         raise StoreError("PostgreSQL needs its driver: pip install 'benchlib[postgres]'.") from None
     store = Store(engine)
-    with _told_apart(store.database):
+    with _translate_errors(store.database):
         try:
             _migrate(engine)
         except BaseException:
@@ -219,8 +219,8 @@ def _revision(connection: Connection) -> str | None:
 
 
 @contextmanager
-def _told_apart(database: str) -> Iterator[None]:
-    """Turn what the driver says into a sentence with a next step."""
+def _translate_errors(database: str) -> Iterator[None]:
+    """Raise what the driver reports as a StoreError that names the next step."""
     try:
         yield
     except DBAPIError as error:

@@ -35,7 +35,7 @@ def add_run(session: Session, config: RunConfig, total: int, now: datetime) -> i
         model_id=_model_id(session, config.model_name),
         dataset_id=config.dataset_id,
         status=RunStatus.QUEUED,
-        config=asdict(config),
+        config=config_to_json(config),
         manifest={},
         total=total,
         tally=empty_tally(),
@@ -220,7 +220,7 @@ def requeue(session: Session, run_id: int, config: RunConfig | None = None) -> N
     """
     run = get_run(session, run_id)
     check_move(run_id, run.status, RunStatus.QUEUED)
-    values: dict[str, Any] = {} if config is None else {"config": asdict(config)}
+    values: dict[str, Any] = {} if config is None else {"config": config_to_json(config)}
     session.exec(
         update(BenchmarkRun)
         .where(col(BenchmarkRun.id) == run_id)
@@ -301,9 +301,17 @@ def _query() -> Any:
     )
 
 
+def config_to_json(config: RunConfig) -> dict[str, Any]:
+    """A configuration as it is stored; `max_concurrency` keeps its first name, `batch_size`."""
+    named = {"max_concurrency": "batch_size"}
+    return {named.get(name, name): value for name, value in asdict(config).items()}
+
+
 def config_from_json(stored: Mapping[str, Any]) -> RunConfig:
     """A configuration as it was stored; fields of later versions are refused by name."""
-    return RunConfig(**{**stored, "trait_ids": tuple(stored["trait_ids"])})
+    named = {"batch_size": "max_concurrency"}
+    fields = {named.get(name, name): value for name, value in stored.items()}
+    return RunConfig(**{**fields, "trait_ids": tuple(fields["trait_ids"])})
 
 
 def _record(row: BenchmarkRun, model: str, dataset: str, dataset_kind: str) -> RunRecord:

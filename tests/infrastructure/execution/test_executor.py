@@ -96,7 +96,7 @@ def test_work_in_flight_is_bounded(store):
     claim(store)
     client = ScriptedClient(batch_items=2)
     execute(store, client, run_id)
-    assert client.most_in_flight == 2  # batch_size of the run
+    assert client.most_in_flight == 2  # max_concurrency of the run
 
 
 def test_asking_goes_on_during_a_commit_but_what_is_not_stored_is_bounded(store, monkeypatch):
@@ -180,7 +180,7 @@ def test_a_fault_of_the_transport_is_waited_out_and_costs_no_item(store):
         seen.append(get_run(store, run_id).activity)
         return next(faults, None) or Answer(rate(question))
 
-    run_id = add_run(store, batch_size=1)
+    run_id = add_run(store, max_concurrency=1)
     claim(store)
     client = ScriptedClient(script)
     assert execute(store, client, run_id) == "done"

@@ -39,7 +39,13 @@ def execute(store, *fakes, **changes):
 
     addresses = ",".join(fake.address for fake in fakes)
     run_id = add_run(
-        store, 400, 4, vllm_base_url=addresses, model_name="fake-model", batch_size=16, **changes
+        store,
+        400,
+        4,
+        vllm_base_url=addresses,
+        model_name="fake-model",
+        max_concurrency=16,
+        **changes,
     )
     claim(store)
     site = replace(worksite(store, ScriptedClient()), make_client=make_client)

@@ -92,7 +92,7 @@ def test_what_is_in_flight_is_told_by_address(store, connect):
         worker = Worker(replace(worksite(store, ScriptedClient()), make_client=create_client))
         scrape = connect(worker)
         assert scrape()["benchlib_executor_up",] == 0
-        add_run(store, vllm_base_url=address, model_name="fake-model", batch_size=2)
+        add_run(store, vllm_base_url=address, model_name="fake-model", max_concurrency=2)
         worker.start()
         try:
             requests = ("benchlib_requests_in_flight", address)
