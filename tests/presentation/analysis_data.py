@@ -49,7 +49,7 @@ def cells():
 
 @cache
 def forest():
-    options = ForestOptions(methods=("reml",))
+    options = ForestOptions(poolings=("reml",))
     return compute_forest(cells(), "group", baseline="a", targets=["b", "c"], options=options)
 
 

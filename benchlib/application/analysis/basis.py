@@ -14,12 +14,10 @@ from benchlib.application.analysis.panel_payloads import (
     RunBasis,
     TraitDistribution,
 )
-from benchlib.domain.analysis.deltas import DeltaRow
 from benchlib.domain.analysis.distributions import (
     DistributionSummary,
     compute_distribution_summary,
 )
-from benchlib.domain.analysis.forest_rows import ForestRow
 from benchlib.domain.analysis.metrics import ALL_TRAIT_CATEGORIES
 from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.errors import InvalidInput
@@ -29,8 +27,6 @@ from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.welch import (
     DEFAULT_SESOI,
     FdrMethod,
-    Verdict,
-    is_significant,
     moments_of,
     none_if_nan,
 )
@@ -42,9 +38,6 @@ OMNIBUS_FAMILY: Final = "all omnibus tests of the run: attributes x panels"
 STYLE_FAMILY: Final = "all style deltas of the run: styles x attributes x categories"
 
 MAX_N_PERM: Final = 100_000
-
-_EQUIVALENT: Final[tuple[Verdict, Verdict]] = ("negligible", "equivalent")
-
 
 _Table = TypeVar("_Table")
 
@@ -75,25 +68,6 @@ def run_basis(loaded: LoadedRun, *, use_expected: bool, copies: bool = False) ->
 def correction_of(family: str, method: FdrMethod, size: int, alpha: float) -> Correction:
     """Name the family of tests behind `significant`."""
     return {"family": family, "method": method, "size": size, "alpha": alpha}
-
-
-def judge_rows(
-    rows: Sequence[DeltaRow] | Sequence[ForestRow], method: FdrMethod, alpha: float
-) -> None:
-    """Let `significant` and `verdict` follow Benjamini-Yekutieli where that was chosen.
-
-    The domain judges by Benjamini-Hochberg; equivalence does not depend on the correction.
-    """
-    if method == "bh":
-        return
-    for row in rows:
-        row["significant"] = significant = is_significant(row["q_by"], alpha)
-        if row["verdict"] is not None and significant is not None:
-            equivalent = row["verdict"] in _EQUIVALENT
-            if equivalent:
-                row["verdict"] = "negligible" if significant else "equivalent"
-            else:
-                row["verdict"] = "biased" if significant else "inconclusive"
 
 
 def describe_run_distributions(loaded: LoadedRun, trait_category: str | None) -> DistributionsPanel:

@@ -11,7 +11,6 @@ from benchlib.application.analysis.basis import (
     check_options,
     correction_of,
     draws_of,
-    judge_rows,
     of_attribute,
     run_basis,
 )
@@ -92,8 +91,8 @@ class GroupPanels(KeptPanels):
                 n_perm=n_perm,
                 alpha=alpha,
                 sesoi=sesoi,
+                method=by,
             )
-            judge_rows(deltas["rows"], by, alpha)
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **deltas,
@@ -139,9 +138,8 @@ class GroupPanels(KeptPanels):
                 n_perm=n_perm,
                 alpha=alpha,
                 sesoi=sesoi,
+                method=by,
             )
-            for deltas in data.values():
-                judge_rows(deltas["rows"], by, alpha)
             trait_set = select_trait_set(cells, category, neutral=neutral)
             size = max((deltas["family_size"] for deltas in data.values()), default=0)
             return {
@@ -215,13 +213,13 @@ class GroupPanels(KeptPanels):
                     min_n=min_n,
                     alpha=alpha,
                     sesoi=sesoi,
-                    methods=tuple(dict.fromkeys(methods)),
+                    poolings=tuple(dict.fromkeys(methods)),
+                    method=by,
                     max_t=max_t,
                     n_perm=n_perm,
                 ),
                 rng=draws_of(loaded.run, attribute),
             )
-            judge_rows(forest["rows"], by, alpha)
             trait_set = select_trait_set(cells, category, neutral=neutral)
             return {
                 **run_basis(loaded, use_expected=use_expected),
@@ -268,10 +266,8 @@ class GroupPanels(KeptPanels):
                 cells,
                 trait_category=category,
                 neutral=neutral,
-                options=ForestOptions(alpha=alpha, sesoi=sesoi),
+                options=ForestOptions(alpha=alpha, sesoi=sesoi, method=by),
             )
-            for forest in data.values():
-                judge_rows(forest["rows"], by, alpha)
             trait_set = select_trait_set(cells, category, neutral=neutral)
             size = max((forest["family_size"] for forest in data.values()), default=0)
             return {

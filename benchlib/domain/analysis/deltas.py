@@ -29,6 +29,7 @@ from benchlib.domain.stats.permutation import (
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,
+    FdrMethod,
     Moments,
     Status,
     Verdict,
@@ -142,6 +143,7 @@ def compute_deltas(
     n_perm: int = DEFAULT_N_PERM,
     alpha: float = DEFAULT_ALPHA,
     sesoi: float = DEFAULT_SESOI,
+    method: FdrMethod = "bh",
 ) -> Deltas:
     """Compare every category of one attribute with the baseline.
 
@@ -162,6 +164,7 @@ def compute_deltas(
         n_perm=n_perm,
         alpha=alpha,
         sesoi=sesoi,
+        method=method,
     )[attribute]
 
 
@@ -176,6 +179,7 @@ def compute_all_deltas(
     n_perm: int = DEFAULT_N_PERM,
     alpha: float = DEFAULT_ALPHA,
     sesoi: float = DEFAULT_SESOI,
+    method: FdrMethod = "bh",
 ) -> dict[str, Deltas]:
     """Compare the categories of attributes with their baselines: Welch's t on persona scores.
 
@@ -189,8 +193,9 @@ def compute_all_deltas(
             their own.
         rng: Source of permutation draws; None leaves out Monte Carlo tests, not exact ones.
         n_perm: Permutation draws.
-        alpha: Level of `significant` (against `q_value`) and of the equivalence test.
+        alpha: Level of `significant` and of the equivalence test.
         sesoi: Smallest effect size of interest in rating points, the margin of equivalence.
+        method: Whether `significant` and `verdict` follow `q_value` (`bh`) or `q_by` (`by`).
 
     Returns:
         Per attribute one row per category, `Unknown` last. The baseline and `Unknown` are
@@ -222,6 +227,7 @@ def compute_all_deltas(
             _Correction(family.q_value[name][:, at], family.q_by[name][:, at], family.size),
             alpha,
             sesoi,
+            method,
         )
         for name, test in zip(reported, tests, strict=True)
     }
@@ -309,6 +315,7 @@ def _table(
     correction: _Correction,
     alpha: float,
     sesoi: float,
+    method: FdrMethod,
 ) -> Deltas:
     """Lay out one attribute; all arrays are (G,) in the order of the categories."""
     grouping, base = contrast.grouping, contrast.base
@@ -326,8 +333,8 @@ def _table(
         compared = _pick if tested[i] else _blank
         n_personas = int(moments.n[i])
         mean = none_if_nan(trait_set.grand_mean + moments.mean[i])
-        q_value = compared(correction.q_value, i)
-        significant = is_significant(q_value, alpha)
+        q_value, q_by = compared(correction.q_value, i), compared(correction.q_by, i)
+        significant = is_significant(q_by if method == "by" else q_value, alpha)
         p_tost = compared(tost.p_value, i)
         rows.append(
             {
@@ -361,7 +368,7 @@ def _table(
                 "n_perm": int(test.n_perm[i]),
                 "perm_exact": bool(test.exact[i]),
                 "q_value": q_value,
-                "q_by": compared(correction.q_by, i),
+                "q_by": q_by,
                 "q_table": compared(q_table, i),
                 "significant": significant,
                 "hedges_g": compared(hedges.g, i),

@@ -195,7 +195,7 @@ def _pool(
     members = contrast.grouping.codes == comparison.target
     answers = scope.cells.n_answers[np.ix_(members, listed)]
     independent: list[IndependentPooling] = []
-    for method in options.methods:
+    for method in options.poolings:
         effect = pool_independent(comparison.welch.delta[at], comparison.welch.se[at] ** 2, method)
         excluded = case_ids[listed].iloc[list(effect.excluded)].astype(str).tolist()
         independent.append(cast(IndependentPooling, asdict(effect) | {"excluded": excluded}))
@@ -273,8 +273,8 @@ def _rows(
     valence = cells.traits["valence"].to_numpy(dtype=np.int8)
     rows: list[ForestRow] = []
     for t in np.flatnonzero(comparison.listed).tolist():
-        q = none_if_nan(q_value[t])
-        significant = is_significant(q, options.alpha)
+        q = {"bh": none_if_nan(q_value[t]), "by": none_if_nan(q_by[t])}
+        significant = is_significant(q[options.method], options.alpha)
         rows.append(
             {
                 "trait_id": int(cells.trait_ids[t]),
@@ -300,8 +300,8 @@ def _rows(
                 "ci_low": none_if_nan(welch.ci_low[t]),
                 "ci_high": none_if_nan(welch.ci_high[t]),
                 "p_value": none_if_nan(welch.p_value[t]),
-                "q_value": q,
-                "q_by": none_if_nan(q_by[t]),
+                "q_value": q["bh"],
+                "q_by": q["by"],
                 "q_table": None,
                 "p_max_t": none_if_nan(comparison.p_max_t[t]),
                 "significant": significant,

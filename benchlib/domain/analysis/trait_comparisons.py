@@ -28,6 +28,7 @@ from benchlib.domain.stats.ranks import (
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,
+    FdrMethod,
     Moments,
     Welch,
     compute_moments,
@@ -41,9 +42,10 @@ class ForestOptions:
 
     Attributes:
         min_n: Traits rated by fewer personas in either group are left out of the rows and pools.
-        alpha: Level of `significant` (against `q_value`) and of equivalence.
+        alpha: Level of `significant` and of the equivalence test.
         sesoi: Smallest effect size of interest, rating points.
-        methods: Textbook poolings to add, for description only.
+        method: Whether `significant` and `verdict` follow `q_value` (`bh`) or `q_by` (`by`).
+        poolings: Textbook poolings to add, for description only.
         max_t: Whether to add `p_max_t`, the strict correction within one category's rows.
         n_perm: Draws for `max_t`.
     """
@@ -51,7 +53,8 @@ class ForestOptions:
     min_n: int = 0
     alpha: float = DEFAULT_ALPHA
     sesoi: float = DEFAULT_SESOI
-    methods: tuple[MetaMethod, ...] = ()
+    method: FdrMethod = "bh"
+    poolings: tuple[MetaMethod, ...] = ()
     max_t: bool = False
     n_perm: int = DEFAULT_N_PERM
 

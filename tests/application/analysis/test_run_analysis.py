@@ -263,7 +263,7 @@ def test_forests_are_those_of_the_domain(service, store, run_id):
     chosen = service.get_forest(
         run_id, "origin", "s", ["e", "n"], min_n=2, methods=["dl"], max_t=True, n_perm=99
     )
-    options = ForestOptions(min_n=2, methods=("dl",), max_t=True, n_perm=99)
+    options = ForestOptions(min_n=2, poolings=("dl",), max_t=True, n_perm=99)
     expected = compute_forest(
         cells,
         "origin",

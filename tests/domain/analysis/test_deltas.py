@@ -177,6 +177,21 @@ def test_q_values_cover_the_whole_run():
     )
 
 
+def test_the_method_decides_what_significant_and_verdict_follow():
+    cells = compute_cells(random_run(0, 60), ["group", "origin"])
+    found = {
+        method: [
+            (row["significant"], row["verdict"])
+            for row in compute_deltas(cells, "group", alpha=0.3, method=method)["rows"]
+            if row["tested"]
+        ]
+        for method in ("bh", "by")
+    }
+    # q_value .134 and .285, q_by .378 and .808
+    assert found["bh"] == [(True, "biased"), (True, "biased")]
+    assert found["by"] == [(False, "inconclusive"), (False, "inconclusive")]
+
+
 def test_one_attribute_repeats_the_numbers_of_all():
     cells = compute_cells(random_run(3, 60, missing=0.2), ["group", "origin"])
     everything = compute_all_deltas(

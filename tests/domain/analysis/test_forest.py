@@ -179,7 +179,7 @@ def test_textbook_poolings_are_added_on_demand():
     base, cat = rng.integers(1, 6, (8, 4)).astype(float), rng.integers(1, 6, (8, 4)).astype(float)
     base[:, 2] = cat[:, 2] = 3
     forest = compute_forest(
-        two_groups(base, cat), "group", options=ForestOptions(methods=("dl", "reml"))
+        two_groups(base, cat), "group", options=ForestOptions(poolings=("dl", "reml"))
     )
     found = forest["overall"]["independent"]
     assert [pooling["method"] for pooling in found] == ["dl", "reml"]
@@ -223,7 +223,7 @@ def test_neutral_traits_have_a_forest_of_their_own():
 )
 def test_what_cannot_be_compared_is_none(table, groups, valence):
     cells = cells_of(table, {"g": list(groups)}, valence=valence)
-    options = ForestOptions(methods=("dl", "pm", "reml"))
+    options = ForestOptions(poolings=("dl", "pm", "reml"))
     for forest in (
         compute_forest(cells, "g", options=options),
         *compute_all_forests(cells, options=options).values(),
@@ -285,7 +285,7 @@ def test_swapping_the_baseline_flips_rows_and_diamonds(frame):
 @given(small_runs())
 def test_whatever_the_run_the_payload_is_sound(frame):
     cells = compute_cells(frame, ["group"])
-    options = ForestOptions(methods=("dl", "pm", "reml"))
+    options = ForestOptions(poolings=("dl", "pm", "reml"))
     forest = compute_all_forests(cells, options=options)["group"]
     json.dumps(forest, allow_nan=False)
     for row in forest["rows"]:
@@ -294,3 +294,17 @@ def test_whatever_the_run_the_payload_is_sound(frame):
             assert row["ci_low"] <= row["delta"] <= row["ci_high"]
     deltas = compute_deltas(cells, "group")
     assert [row["category"] for row in deltas["rows"] if row["tested"]] == forest["targets"]
+
+
+@pytest.mark.parametrize("method", ["bh", "by"])
+def test_the_method_decides_what_significant_and_verdict_follow(method):
+    cells = compute_cells(random_run(0, 60), ["group", "origin"])
+    options = ForestOptions(alpha=0.2, method=method)
+    rows = compute_forest(cells, "group", targets=["b", "c"], options=options)["rows"]
+    decisive = [row["q_by" if method == "by" else "q_value"] for row in rows]
+    assert [row["significant"] for row in rows] == [q < 0.2 for q in decisive]
+    for row in rows:
+        decided = {"biased", "negligible"} if row["significant"] else {"inconclusive", "equivalent"}
+        assert row["verdict"] in decided
+    # two traits have a q_value of .103 and a q_by of .360
+    assert sum(q < 0.2 for q in decisive) == {"bh": 2, "by": 0}[method]
