@@ -14,7 +14,6 @@ from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER, Role, User
 from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.infrastructure.storage import audit
-from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.samples import add_dataset, add_traits
 
@@ -93,9 +92,8 @@ class Services:
         return service.acting_as(user) if user.role is not None else service
 
 
-def furnished(folder):
+def furnished(store, folder):
     """Services over a store of their own."""
-    store = open_store(f"sqlite:///{folder / 'store.db'}")
     add_dataset(store)
     add_dataset(store, 2, name="spare")
     add_traits(store)
@@ -107,16 +105,15 @@ def furnished(folder):
 
 
 @pytest.fixture
-def services(tmp_path):
-    found = furnished(tmp_path)
-    yield found
-    found.store.close()
+def services(store, tmp_path):
+    return furnished(store, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def refusing(tmp_path_factory):
+def refusing(new_store, tmp_path_factory):
     """The same, shared by tests in which everything is refused."""
-    found = furnished(tmp_path_factory.mktemp("refusing"))
+    folder = tmp_path_factory.mktemp("refusing")
+    found = furnished(new_store(folder), folder)
     yield found
     found.store.close()
 

@@ -9,17 +9,6 @@ from tests.samples import add_dataset, add_run, add_traits
 
 
 @pytest.fixture
-def service(store, tmp_path):
-    return BenchmarkService(store, None, Settings(data_dir=tmp_path))
-
-
-@pytest.fixture
-def client(service):
-    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
-        yield opened
-
-
-@pytest.fixture
 def run_id(client, finished_run):
     return finished_run
 
