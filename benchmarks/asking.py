@@ -33,7 +33,7 @@ from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.engines.chat_protocol import PATHS, read_reply, request_body
 from benchlib.infrastructure.engines.vllm_client import VllmClient
 from benchlib.infrastructure.execution.executor import (
-    Worksite,
+    WorkerContext,
     create_client,
     execute_benchmark_run,
 )
@@ -153,7 +153,7 @@ def resume() -> None:
 
 def addresses() -> None:
     """Two servers of equal speed beside one."""
-    limits = ("--latency", "0.2", "--set", "slots=4")
+    limits = ("--latency", "0.2", "--set", "endpoints=4")
     rates = []
     for count in (1, 2):
         with ExitStack() as stack, store_file() as url:
@@ -172,7 +172,7 @@ def workers() -> None:
     if initdb is None:
         print("\nworkers: PostgreSQL is missing")
         return
-    limits = ("--latency", "0.2", "--set", "slots=4")
+    limits = ("--latency", "0.2", "--set", "endpoints=4")
     rates = []
     with postgres_cluster(initdb, fsync=True) as server, ExitStack() as stack:
         fakes = [stack.enter_context(fake_vllm_process(*limits)) for _ in range(2)]
@@ -286,7 +286,7 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
         client.ask = watched
         return client
 
-    site = Worksite(
+    context = WorkerContext(
         store=store,
         settings=Settings(),
         owner=process_name(),
@@ -298,8 +298,8 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
     idle = _resident()
     began, cpu = perf_counter(), process_time()
     with store.write() as session:
-        assert runs.claim_next(session, site.owner, site.now()) == run_id
-    status = execute_benchmark_run(site, run_id)
+        assert runs.claim_next(session, context.owner, context.now()) == run_id
+    status = execute_benchmark_run(context, run_id)
     seconds, cpu = perf_counter() - began, process_time() - cpu
     assert status == ("done" if stop_after is None else "interrupted"), status
     with store.read() as session:
@@ -374,7 +374,7 @@ def work(url: str, ready: Any, stop: Any) -> None:
     """What a dashboard does beside its pages: take runs from the queue."""
     store = open_store(url)
     worker = Worker(
-        Worksite(
+        WorkerContext(
             store=store,
             settings=Settings(),
             owner=process_name(),

@@ -7,7 +7,7 @@ from benchlib.domain.asking.work_plan import count_items
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import RunConfig
-from benchlib.infrastructure.execution.executor import Worksite
+from benchlib.infrastructure.execution.executor import WorkerContext
 from benchlib.infrastructure.storage import datasets, runs, traits
 from benchlib.settings import Settings
 
@@ -93,9 +93,9 @@ def get_run(store, run_id):
         return runs.get_run(session, run_id)
 
 
-def worksite(store, client, *, owner="me", clock=None, **settings):
+def worker_context(store, client, *, owner="me", clock=None, **settings):
     clock = clock or Clock()
-    return Worksite(
+    return WorkerContext(
         store=store,
         settings=Settings(**settings),
         owner=owner,

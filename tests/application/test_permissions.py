@@ -287,11 +287,13 @@ def test_acting_for_one_leaves_the_other_as_it_was(services):
 
 def test_the_dashboard_records_runs_it_resumes_by_itself(services, tmp_path):
     from benchlib.infrastructure.execution.worker import Worker
-    from tests.samples import claim, worksite
+    from tests.samples import claim, worker_context
     from tests.scripted_client import ScriptedClient
 
     assert claim(services.store, "gone") == 1
-    worker = Worker(worksite(services.store, ScriptedClient(), owner="gone"), auto_resume=True)
+    worker = Worker(
+        worker_context(services.store, ScriptedClient(), owner="gone"), auto_resume=True
+    )
     worker.sweep()
     entry = services.of("BenchmarkService.list_activity", ADMIN).list_activity(limit=1)[0]
     assert (entry.user_name, entry.action, entry.object_id) == ("dashboard", "resumed", 1)

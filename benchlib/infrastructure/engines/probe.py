@@ -51,7 +51,7 @@ class Capabilities:
     """What a probe found.
 
     Attributes:
-        plan: The best way of asking in the wished mode, or the next best.
+        plan: The best way of asking in the requested mode, or the next best.
         model_answered: How replies name the model, if they do.
         notes: Sentences for the user.
     """
@@ -89,20 +89,20 @@ def sample_questions(mode: AnswerMode) -> list[Question]:
 async def probe(
     http: EngineHttp,
     model: str,
-    wished: AnswerMode,
+    requested: AnswerMode,
     *,
     is_vllm: bool,
     temperature: float,
     max_new_tokens: int,
 ) -> Capabilities:
-    """Find the best way of asking this server in the wished mode, else the next best.
+    """Find the best way of asking this server in the requested mode, else the next best.
 
     Raises:
         EngineFault: The server stopped answering.
         EngineRefusal: It answers no chat request at all.
     """
     prober = Prober(http, model, is_vllm, temperature, max_new_tokens)
-    plan = await prober.find_plan(wished)
+    plan = await prober.find_plan(requested)
     return Capabilities(plan, prober.model_answered, tuple(prober.notes))
 
 
@@ -157,10 +157,10 @@ class Prober:
         self.routes: list[Route] = []
         self.separate_system = True
 
-    async def find_plan(self, wished: AnswerMode) -> AskPlan:
-        """The best plan for the wished mode; sets `notes` and `model_answered`."""
+    async def find_plan(self, requested: AnswerMode) -> AskPlan:
+        """The best plan for the requested mode; sets `notes` and `model_answered`."""
         await self._find_routes()
-        if wished == "distribution":
+        if requested == "distribution":
             plan = await self._find_distribution()
             if plan is not None:
                 return plan
@@ -168,7 +168,7 @@ class Prober:
                 "This server does not report the probabilities of all five digits; ratings are "
                 "asked for without a distribution."
             )
-        if wished == "rationale":
+        if requested == "rationale":
             plan = await self.find_structured("rationale")
             if plan is None:
                 self.notes.append(
@@ -177,7 +177,7 @@ class Prober:
                 )
                 plan = self._plan("rationale", max_tokens=self.max_new_tokens)
             return plan
-        if wished != "text":
+        if requested != "text":
             plan = await self.find_structured("rating")
             if plan is not None:
                 return plan

@@ -90,19 +90,19 @@ class SimulatedClient:
         self._closed = asyncio.Event()
 
     @property
-    def most_items(self) -> int:
+    def max_batch_size(self) -> int:
         """How many questions a request holds at most: what takes a second, so that it is seen."""
         if self._items_per_second is None:
             return _BATCH_ITEMS
         return max(1, min(_BATCH_ITEMS, round(self._items_per_second)))
 
     @property
-    def batch_items(self) -> int:
+    def batch_size(self) -> int:
         """How many questions the next request carries best."""
-        return self.most_items
+        return self.max_batch_size
 
     @property
-    def capacity(self) -> int:
+    def concurrency(self) -> int:
         """How many requests in flight keep the rater busy."""
         return _REQUESTS_IN_FLIGHT
 

@@ -91,7 +91,7 @@ def check_answer(question: Question, outcome, source="logprob_token_ids") -> Non
 
 @pytest.fixture(autouse=True)
 def _short_rests(monkeypatch):
-    monkeypatch.setattr(endpoints, "_FIRST_REST_SECONDS", 0.01)
+    monkeypatch.setattr(endpoints, "_FIRST_BACKOFF_SECONDS", 0.01)
 
 
 # -- ways of asking -------------------------------------------------------------------------------
@@ -532,7 +532,7 @@ def test_a_server_that_is_gone_is_unreachable_until_it_is_back():
                 with pytest.raises(EngineFault) as caught:
                     await client.ask(questions(3))
                 assert caught.value.kind is FailureKind.UNREACHABLE
-            assert not client.addresses[0].usable or client.addresses[0].rests_seconds == 0
+            assert not client.addresses[0].usable or client.addresses[0].backoff_seconds == 0
             await fake.start()
             asked = questions(3)
             check_answered(asked, await client.ask(asked))
@@ -702,7 +702,7 @@ def test_work_is_shared_among_addresses():
     async def scenario():
         async with FakeVllm() as one, FakeVllm() as two, connected(one, two) as client:
             assert client.report.addresses == (one.address, two.address)
-            assert client.capacity == 8
+            assert client.concurrency == 8
             before = one.n_items, two.n_items
             asked = questions(12)
             for outcomes in await asyncio.gather(*(client.ask(asked) for _ in range(8))):
@@ -730,7 +730,7 @@ def test_the_loss_of_one_address_loses_nothing():
             assert kept.usable
             assert kept.faults == 0
             await one.start()
-            await asyncio.sleep(lost.rests_seconds + 0.05)
+            await asyncio.sleep(lost.backoff_seconds + 0.05)
             before = one.n_items
             await asyncio.gather(*(client.ask(asked) for _ in range(4)))
             assert one.n_items > before
@@ -740,8 +740,8 @@ def test_the_loss_of_one_address_loses_nothing():
 
 
 def test_rests_grow_and_several_losses_at_once_count_as_one(monkeypatch):
-    monkeypatch.setattr(endpoints, "_FIRST_REST_SECONDS", 100.0)
-    monkeypatch.setattr(endpoints, "_LONGEST_REST_SECONDS", 350.0)
+    monkeypatch.setattr(endpoints, "_FIRST_BACKOFF_SECONDS", 100.0)
+    monkeypatch.setattr(endpoints, "_LONGEST_BACKOFF_SECONDS", 350.0)
 
     async def scenario():
         async with FakeVllm() as fake, connected(fake) as client:
@@ -751,16 +751,16 @@ def test_rests_grow_and_several_losses_at_once_count_as_one(monkeypatch):
             (state,) = client.addresses
             assert state.faults == 3
             assert not state.usable
-            assert 90 < state.rests_seconds <= 100
-            assert client.capacity == 4
-            (slot,) = client._slots
+            assert 90 < state.backoff_seconds <= 100
+            assert client.concurrency == 4
+            (endpoint,) = client._endpoints
             rests = []
             for _ in range(3):
-                slot.rests_until = 0.0
+                endpoint.backoff_until = 0.0
                 fake.script(Fault("reset"))
                 with pytest.raises(EngineFault):
                     await client.ask(questions(2))  # an only address is asked although it rests
-                rests.append(round(client.addresses[0].rests_seconds, -1))
+                rests.append(round(client.addresses[0].backoff_seconds, -1))
             assert rests == [200, 350, 350]
             await client.ask(questions(2))
             assert client.addresses[0].usable
@@ -803,7 +803,7 @@ def test_an_address_that_comes_late_is_used_once_it_fits():
             assert late.n_items == 0
             assert "no longer serves" in client.addresses[1].last_problem
             late.settings.model = "fake-model"
-            await asyncio.sleep(client.addresses[1].rests_seconds + 0.05)
+            await asyncio.sleep(client.addresses[1].backoff_seconds + 0.05)
             await asyncio.gather(*(client.ask(asked) for _ in range(4)))
             assert late.n_items > 4
             await late.stop()

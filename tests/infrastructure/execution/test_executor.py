@@ -12,7 +12,7 @@ from benchlib.infrastructure.execution import executor
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, update_progress
 from benchlib.infrastructure.storage import results, runs
-from tests.samples import Clock, add_run, claim, get_run, worksite
+from tests.samples import Clock, add_run, claim, get_run, worker_context
 from tests.scripted_client import REPORT, ScriptedClient, rate, unusable
 
 BOUND = executor.UNSTORED_SHARE * 2 * 4  # 2 requests in flight with 4 questions each
@@ -20,7 +20,7 @@ PLANNED = 36  # 6 personas x 4 traits, half of the 24 pairs in both orders
 
 
 def execute(store, client, run_id, **options):
-    return execute_benchmark_run(worksite(store, client, **options), run_id)
+    return execute_benchmark_run(worker_context(store, client, **options), run_id)
 
 
 def stored(store, run_id):
@@ -94,7 +94,7 @@ def test_the_manifest_says_what_was_used(store):
 def test_work_in_flight_is_bounded(store):
     run_id = add_run(store, 20, 4)
     claim(store)
-    client = ScriptedClient(batch_items=2)
+    client = ScriptedClient(batch_size=2)
     execute(store, client, run_id)
     assert client.most_in_flight == 2  # max_concurrency of the run
 
@@ -122,7 +122,7 @@ def test_asking_goes_on_during_a_commit_but_what_is_not_stored_is_bounded(store,
         return wish
 
     monkeypatch.setattr(executor._Execution, "_write", slow_write)
-    client = ScriptedClient(script, batch_items=4)
+    client = ScriptedClient(script, batch_size=4)
     assert execute(store, client, run_id) == "done"
     assert max(unstored) == BOUND
     assert get_run(store, run_id).done == len(client.asked) == 240
@@ -259,7 +259,7 @@ def test_a_stopped_run_is_interrupted_and_resumes_with_only_what_is_missing(any_
     claim(any_store)
     box = []
     first = ScriptedClient(stop_after(box, n))
-    box.append(worksite(any_store, first))
+    box.append(worker_context(any_store, first))
     assert execute_benchmark_run(box[0], run_id) == "interrupted"
     before = get_run(any_store, run_id)
     assert before.error == "The dashboard was stopped; resume to go on."
@@ -318,7 +318,7 @@ def test_a_resumed_run_refuses_another_model_revision(store):
     claim(store)
     box = []
     client = ScriptedClient(stop_after(box, 5))
-    box.append(worksite(store, client))
+    box.append(worker_context(store, client))
     execute_benchmark_run(box[0], run_id)
     with store.write() as session:
         runs.requeue(session, run_id)
@@ -382,7 +382,7 @@ def test_a_run_can_be_stopped_while_the_engine_is_being_probed(store, how, statu
 
     async def endless(*_):
         if how == "stop":
-            site.stop.set()
+            context.stop.set()
         else:
             with store.write() as session:
                 runs.request_cancel(session, run_id, Clock().now())
@@ -391,6 +391,6 @@ def test_a_run_can_be_stopped_while_the_engine_is_being_probed(store, how, statu
 
     client.factory = endless
     clock = Clock()
-    site = worksite(store, client, clock=clock)
-    assert execute_benchmark_run(site, run_id) == status
+    context = worker_context(store, client, clock=clock)
+    assert execute_benchmark_run(context, run_id) == status
     assert get_run(store, run_id).status == status

@@ -21,7 +21,7 @@ from benchlib.infrastructure.execution.executor import create_client, execute_be
 from benchlib.infrastructure.storage import datasets, runs
 from benchlib.settings import Settings
 from tests.fake_vllm import FakeVllm, Fault, rating_for
-from tests.samples import Clock, add_run, claim, get_run, worksite
+from tests.samples import Clock, add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient
 
 PLANNED = 36  # 6 personas x 4 traits, half of the 24 pairs in both orders
@@ -96,8 +96,8 @@ def execute(store, run_id, *, at=1, act=lambda: None, clock=None, **settings):
         return Watched(await create_client(config, api_key, chosen), at, act)
 
     assert claim(store) == run_id
-    site = worksite(store, ScriptedClient(), clock=clock, **settings)
-    return execute_benchmark_run(replace(site, make_client=make_client), run_id)
+    context = worker_context(store, ScriptedClient(), clock=clock, **settings)
+    return execute_benchmark_run(replace(context, make_client=make_client), run_id)
 
 
 def queue(store, *served, **changes):

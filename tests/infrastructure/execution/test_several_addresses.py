@@ -9,7 +9,7 @@ from benchlib.infrastructure.execution.executor import create_client, execute_be
 from benchlib.infrastructure.storage import results
 from tests.fake_vllm import FakeVllm
 from tests.infrastructure.execution.test_run_faults import Served
-from tests.samples import add_run, claim, get_run, worksite
+from tests.samples import add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient
 
 PLANNED = 2_400  # 400 personas x 4 traits, half of the pairs in both orders
@@ -48,8 +48,8 @@ def execute(store, *fakes, **changes):
         **changes,
     )
     claim(store)
-    site = replace(worksite(store, ScriptedClient()), make_client=make_client)
-    assert execute_benchmark_run(site, run_id) == "done"
+    context = replace(worker_context(store, ScriptedClient()), make_client=make_client)
+    assert execute_benchmark_run(context, run_id) == "done"
     run = get_run(store, run_id)
     with store.read() as session:
         assert results.count_results(session, run_id) == run.done == run.total == PLANNED
@@ -68,7 +68,7 @@ def test_an_engine_that_refuses_gets_less_at_a_time(store, serve):
     fake = serve(queue_full_above=2, latency_seconds=0.01)
     run, client = execute(store, fake)
     assert run.tally["failures"].keys() == {"overloaded"}
-    assert client.capacity <= 2
+    assert client.concurrency <= 2
 
 
 def test_an_engine_whose_requests_wait_gets_less_at_a_time(store, serve, monkeypatch):
@@ -76,4 +76,4 @@ def test_an_engine_whose_requests_wait_gets_less_at_a_time(store, serve, monkeyp
     fake = serve(latency_seconds=0.02, slots=1)
     _, client = execute(store, fake)
     assert fake.max_in_flight >= 4
-    assert client.capacity <= 3
+    assert client.concurrency <= 3

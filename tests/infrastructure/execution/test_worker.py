@@ -10,7 +10,7 @@ from benchlib.domain.errors import StoreError
 from benchlib.domain.records import Answer
 from benchlib.infrastructure.execution.worker import Worker, is_dead, process_name
 from benchlib.infrastructure.storage import runs
-from tests.samples import Clock, add_run, claim, get_run, worksite
+from tests.samples import Clock, add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient, rate
 
 
@@ -20,7 +20,8 @@ def make_worker(store):
 
     def make(client=None, **options):
         worker = Worker(
-            worksite(store, client or ScriptedClient(), **options.pop("site", {})), **options
+            worker_context(store, client or ScriptedClient(), **options.pop("context", {})),
+            **options,
         )
         workers.append(worker)
         return worker
@@ -102,7 +103,7 @@ def test_a_silent_worker_of_another_machine_loses_its_run_after_the_lease(store,
     clock = Clock()
     run_id = add_run(store)
     claim(store, "elsewhere/boot/1/1/x")
-    worker = make_worker(site={"clock": clock, "lease_seconds": 20})
+    worker = make_worker(context={"clock": clock, "lease_seconds": 20})
     for seconds in (0, 15):
         clock.seconds += seconds
         worker.sweep()
@@ -195,7 +196,7 @@ def test_stop_comes_back_soon_and_leaves_the_run_resumable(store, make_worker):
         started.set()
         return Answer(rate(question))
 
-    worker = make_worker(ScriptedClient(script, batch_items=1))
+    worker = make_worker(ScriptedClient(script, batch_size=1))
     run_id = add_run(store, 200, 4)
     worker.start()
     assert started.wait(20)
@@ -234,7 +235,7 @@ def test_two_workers_on_one_store_execute_a_run_each(any_store):
 
     ended = [ended_event() for _ in range(2)]
     workers = [
-        Worker(worksite(any_store, Meeting(), owner=f"worker {number}"), after_run=after_run)
+        Worker(worker_context(any_store, Meeting(), owner=f"worker {number}"), after_run=after_run)
         for number, (_, after_run) in enumerate(ended)
     ]
     first = add_run(any_store)

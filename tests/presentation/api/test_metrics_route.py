@@ -19,7 +19,7 @@ from benchlib.presentation.api.guard import Guard
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.fake_vllm import fake_vllm_process
-from tests.samples import Clock, add_dataset, add_run, claim, get_run, worksite
+from tests.samples import Clock, add_dataset, add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient, rate, unusable
 
 
@@ -61,7 +61,7 @@ def test_during_a_run_and_after_it_the_figures_are_the_stores(store, connect):
         return Answer(rate(question)) if question.item.persona.id % 3 else unusable()
 
     client = ScriptedClient(script)
-    execute_benchmark_run(worksite(store, client), run_id)
+    execute_benchmark_run(worker_context(store, client), run_id)
     ((before, seen, after),) = during  # answers are stored meanwhile, by another thread
     assert 0 < seen["benchlib_items_rated",] < after.total
     assert before.done <= seen["benchlib_items_rated",] <= after.done
@@ -92,7 +92,7 @@ def test_during_a_run_and_after_it_the_figures_are_the_stores(store, connect):
 
 def test_what_is_in_flight_is_told_by_address(store, connect):
     with fake_vllm_process("--latency", "0.2") as address:
-        worker = Worker(replace(worksite(store, ScriptedClient()), make_client=create_client))
+        worker = Worker(replace(worker_context(store, ScriptedClient()), make_client=create_client))
         scrape = connect(worker)
         assert scrape()["benchlib_executor_up",] == 0
         add_run(store, vllm_base_url=address, model_name="fake-model", max_concurrency=2)

@@ -14,7 +14,7 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.settings import Settings
 from tests.apis import api_over, api_paths
-from tests.samples import add_run, claim, worksite
+from tests.samples import add_run, claim, worker_context
 from tests.scripted_client import ScriptedClient
 
 CHECKS = [
@@ -39,7 +39,7 @@ def schema(new_store, tmp_path_factory):
     store = new_store(folder)
     run_id = add_run(store)
     claim(store)
-    execute_benchmark_run(worksite(store, ScriptedClient()), run_id)
+    execute_benchmark_run(worker_context(store, ScriptedClient()), run_id)
     yield described(BenchmarkService(store, None, Settings(data_dir=folder)))
     store.close()
 
