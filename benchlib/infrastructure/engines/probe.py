@@ -8,10 +8,11 @@ for something else.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, assert_never
 
 import orjson
 
+from benchlib.domain.asking.answer_modes import ANSWER_MODES, JsonField
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.records import Answer, PersonaRecord, Question, TraitRecord, WorkItem
@@ -160,39 +161,54 @@ class Prober:
     async def find_plan(self, requested: AnswerMode) -> AskPlan:
         """The best plan for the requested mode; sets `notes` and `model_answered`."""
         await self._find_routes()
-        if requested == "distribution":
-            plan = await self._find_distribution()
-            if plan is not None:
-                return plan
-            self.notes.append(
-                "This server does not report the probabilities of all five digits; ratings are "
-                "asked for without a distribution."
-            )
-        if requested == "rationale":
-            plan = await self.find_structured("rationale")
-            if plan is None:
-                self.notes.append(
-                    "This server does not keep answers to a JSON format; rationale and rating are "
-                    "read from free text."
-                )
-                plan = self._plan("rationale", max_tokens=self.max_new_tokens)
+        match requested:
+            case "distribution":
+                return await self._distribution_plan()
+            case "rating":
+                return await self._rating_plan()
+            case "rationale":
+                return await self._rationale_plan()
+            case "text":
+                return self._text_plan("text")
+            case _:
+                assert_never(requested)
+
+    async def _distribution_plan(self) -> AskPlan:
+        plan = await self._find_distribution()
+        if plan is not None:
             return plan
-        if requested != "text":
-            plan = await self.find_structured("rating")
-            if plan is not None:
-                return plan
-            self.notes.append(
-                "This server does not keep answers to a JSON format; ratings are read from free "
-                "text."
-            )
-        return self._plan("text", max_tokens=self.max_new_tokens)
+        self.notes.append(
+            "This server does not report the probabilities of all five digits; ratings are "
+            "asked for without a distribution."
+        )
+        return await self._rating_plan()
+
+    async def _rating_plan(self) -> AskPlan:
+        plan = await self.find_structured("rating")
+        if plan is not None:
+            return plan
+        self.notes.append(
+            "This server does not keep answers to a JSON format; ratings are read from free text."
+        )
+        return self._text_plan("text")
+
+    async def _rationale_plan(self) -> AskPlan:
+        plan = await self.find_structured("rationale")
+        if plan is not None:
+            return plan
+        self.notes.append(
+            "This server does not keep answers to a JSON format; rationale and rating are "
+            "read from free text."
+        )
+        return self._text_plan("rationale")
+
+    def _text_plan(self, mode: AnswerMode) -> AskPlan:
+        return self._plan(mode, max_tokens=self.max_new_tokens)
 
     async def find_structured(self, mode: AnswerMode) -> AskPlan | None:
         """A plan for JSON answers whose format the server enforces."""
         for fields in _structured_fields(mode, self.max_new_tokens):
-            plan = replace(
-                self._plan(mode, max_tokens=self.max_new_tokens, **fields), enforced=True
-            )
+            plan = replace(self._text_plan(mode).extended(**fields), enforced=True)
             found = await self._first_that_works(plan, [_OFF_TOPIC, _OFF_TOPIC])
             if found is not None:
                 return found[0]
@@ -376,7 +392,7 @@ class Prober:
 
 
 def _structured_fields(mode: AnswerMode, max_new_tokens: int) -> Iterator[dict[str, Any]]:
-    """Ways to ask for JSON, best first.
+    """Ways to ask for the JSON of a mode, best first.
 
     The regular expression leaves no room for white space, in which small models get lost until
     their tokens are used up, and it bounds the rationale so that the rating still fits in.
@@ -384,32 +400,49 @@ def _structured_fields(mode: AnswerMode, max_new_tokens: int) -> Iterator[dict[s
     longest = max(
         _SHORTEST_RATIONALE, min(_LONGEST_RATIONALE, max_new_tokens - _JSON_OVERHEAD_TOKENS)
     )
-    rating: dict[str, Any] = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-    properties: dict[str, Any] = {"rating": rating}
-    regex = r"\{\"rating\": [1-5]\}"
-    if mode == "rationale":
-        properties = {"rationale": {"type": "string"}, "rating": rating}
-        regex = rf"\{{\"rationale\": \"[^\"\\\x00-\x1f]{{1,{longest}}}\", \"rating\": [1-5]\}}"
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-    bounded = schema
-    if mode == "rationale":
-        bounded = {
-            **schema,
-            "properties": {
-                "rationale": {"type": "string", "minLength": 1, "maxLength": longest},
-                "rating": rating,
-            },
-        }
-    yield {"structured_outputs": {"regex": regex}}
+    fields = [_json_field(name, longest) for name in ANSWER_MODES[mode].json_fields]
+    regex = ", ".join(rf"\"{field.name}\": {field.regex}" for field in fields)
+    yield {"structured_outputs": {"regex": rf"\{{{regex}\}}"}}
+    bounded = _object_schema({field.name: field.bounded for field in fields})
     yield {"structured_outputs": {"json": bounded}}
+    schema = _object_schema({field.name: field.schema for field in fields})
     yield {
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "rating", "strict": True, "schema": schema},
         }
+    }
+
+
+class _FieldFormat(NamedTuple):
+    """How one field of a JSON answer is described; `bounded` also limits its length."""
+
+    name: JsonField
+    regex: str
+    schema: dict[str, Any]
+    bounded: dict[str, Any]
+
+
+def _json_field(name: JsonField, longest: int) -> _FieldFormat:
+    match name:
+        case "rating":
+            schema: dict[str, Any] = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
+            return _FieldFormat(name, "[1-5]", schema, schema)
+        case "rationale":
+            return _FieldFormat(
+                name,
+                rf"\"[^\"\\\x00-\x1f]{{1,{longest}}}\"",
+                {"type": "string"},
+                {"type": "string", "minLength": 1, "maxLength": longest},
+            )
+        case _:
+            assert_never(name)
+
+
+def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
     }
