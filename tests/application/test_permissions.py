@@ -12,6 +12,7 @@ from benchlib.application.permissions import ActingService
 from benchlib.domain.errors import EngineNotReachable, InvalidInput, NotAllowed, ReadOnly
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER, Role, User
+from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
 from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.infrastructure.storage import audit
 from benchlib.settings import Settings
@@ -106,7 +107,8 @@ def furnished(store, folder):
 
 @pytest.fixture
 def services(store, tmp_path):
-    return furnished(store, tmp_path)
+    yield furnished(store, tmp_path)
+    stop_warm_cache_jobs()  # a job that outlives the store would open it again
 
 
 @pytest.fixture(scope="module")
