@@ -1,7 +1,7 @@
-"""What asking costs beside the model: `python -m benchmarks.asking [PART ...]`.
+"""What asking costs in addition to the model: `python3 -m benchmarks.asking [PART ...]`.
 
 Runs of the real executor against `tests/fake_vllm.py` in processes of their own, so that the
-figures are those of benchlib and not of a model. Every part prints a table with its ratios and
+measurements are those of benchlib and not of a model. Every part prints a table with its ratios and
 goals; without a name all parts run, in about five minutes.
 """
 
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def rate() -> None:
-    """Items per second and processor time per item, beside a bare loop."""
+    """Items per second and processor time per item, compared with a bare loop."""
     with fake_vllm_process() as address:
         bare_rate, bare_cpu = in_own_process(bare_loop, address, 60_000)
     rows = [("bare loop, nothing stored", bare_rate, bare_cpu)]
@@ -152,7 +152,7 @@ def resume() -> None:
 
 
 def addresses() -> None:
-    """Two servers of equal speed beside one."""
+    """Two servers of equal speed compared with one."""
     limits = ("--latency", "0.2", "--set", "endpoints=4")
     rates = []
     for count in (1, 2):
@@ -167,7 +167,7 @@ def addresses() -> None:
 
 
 def workers() -> None:
-    """Two worker processes on one PostgreSQL store beside one, each run at a server of its own."""
+    """Two worker processes on one PostgreSQL store against one; each run has its own server."""
     initdb = find_initdb()
     if initdb is None:
         print("\nworkers: PostgreSQL is missing")
@@ -320,7 +320,7 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
 
 
 def measure_resume(url: str, run_id: int, missing: int) -> tuple[float, float, float]:
-    """Seconds to read the keys, to plan the first missing item, and to tell the status."""
+    """Seconds to read the keys, to plan the first missing item, and to read the status."""
     from benchlib.application.benchmark_service import BenchmarkService
 
     store = open_store(url)
@@ -371,7 +371,7 @@ def working(url: str, count: int) -> Iterator[None]:
 
 
 def work(url: str, ready: Any, stop: Any) -> None:
-    """What a dashboard does beside its pages: take runs from the queue."""
+    """What a dashboard does besides serving pages: take runs from the queue."""
     store = open_store(url)
     worker = Worker(
         WorkerContext(
