@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from benchlib.application.composition import Composition as Composition
-from benchlib.application.composition import dataset_composition, table_composition
 from benchlib.application.dataset_designs import (
     Design,
     design_kind,
@@ -17,6 +15,8 @@ from benchlib.application.dataset_designs import (
 from benchlib.application.permissions import ActingService, needs
 from benchlib.application.sample_data import load_sample_data
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.material.composition import Composition as Composition
+from benchlib.domain.material.composition import dataset_composition, table_composition
 from benchlib.domain.material.personas import (
     PersonaDraft,
     check_personas,
