@@ -8,12 +8,14 @@ from typing import Final
 
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.vocabulary import FailureKind
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import ChatReply
 from benchlib.infrastructure.engines.concurrency import ConcurrencyLimiter
 from benchlib.infrastructure.engines.http import EngineHttp
 
-_FIRST_BACKOFF_SECONDS: Final = 1.0
-_LONGEST_BACKOFF_SECONDS: Final = 60.0
+ENDPOINT_BACKOFF: Final = Backoff(1.0, 60.0)
+"""How long an address that failed is left alone."""
+
 _MEMORY_OF_SPEED: Final = 0.8
 
 
@@ -62,8 +64,11 @@ class Endpoint:
         next_queue_check: When to look at its queue again, on the loop's clock.
     """
 
-    def __init__(self, http: EngineHttp, revision: str | None = None) -> None:
+    def __init__(
+        self, http: EngineHttp, revision: str | None = None, backoff: Backoff = ENDPOINT_BACKOFF
+    ) -> None:
         self.http = http
+        self.backoff = backoff
         self.limiter = ConcurrencyLimiter(1, 1)
         self.revision = revision
         self.requests_in_flight = 0
@@ -106,11 +111,10 @@ class Endpoint:
             self.needs_check = True
         if now < self.backoff_until:
             return  # several requests were in flight: one loss, one back-off
-        wait = min(_FIRST_BACKOFF_SECONDS * 2**self.failures_in_a_row, _LONGEST_BACKOFF_SECONDS)
-        self.failures_in_a_row = min(self.failures_in_a_row + 1, 16)
-        if fault.retry_after_seconds is not None:
-            wait = fault.retry_after_seconds
-        self.backoff_until = now + wait
+        self.failures_in_a_row += 1
+        self.backoff_until = now + self.backoff.seconds(
+            self.failures_in_a_row, fault.retry_after_seconds
+        )
 
     def state(self, now: float) -> AddressState:
         """What the endpoint is like now."""
@@ -129,13 +133,13 @@ class Endpoint:
         )
 
 
-def absent_endpoint(http: EngineHttp, problem: str, now: float) -> Endpoint:
+def absent_endpoint(http: EngineHttp, problem: str, now: float, backoff: Backoff) -> Endpoint:
     """The endpoint of an address that did not answer yet; it is checked before it is used."""
-    endpoint = Endpoint(http)
+    endpoint = Endpoint(http, backoff=backoff)
     endpoint.needs_check = endpoint.unverified = True
     endpoint.last_problem = problem
     endpoint.failures_in_a_row = 1
-    endpoint.backoff_until = now + _FIRST_BACKOFF_SECONDS
+    endpoint.backoff_until = now + backoff.seconds(1)
     return endpoint
 
 

@@ -1,11 +1,13 @@
 """First contact: which of the addresses can serve a run, and how they are asked."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchlib.domain.errors import EngineFault, EngineNotReachable
 from benchlib.domain.records import Answer, EngineReport
 from benchlib.domain.vocabulary import AnswerMode
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import REFUSED, AskPlan
 from benchlib.infrastructure.engines.endpoints import Endpoint, absent_endpoint
 from benchlib.infrastructure.engines.http import EngineHttp, Reply
@@ -50,6 +52,8 @@ async def handshake(
     temperature: float,
     max_new_tokens: int,
     has_key: bool,
+    backoff: Backoff,
+    clock: Callable[[], float],
 ) -> Handshake:
     """Meet all addresses, probe the first that serves, see that the others are like it.
 
@@ -88,10 +92,10 @@ async def handshake(
     for candidate in candidates:
         served = candidate.served
         if candidate.problem is None:
-            endpoints.append(Endpoint(candidate.http, served.revision if served else None))
+            revision = served.revision if served else None
+            endpoints.append(Endpoint(candidate.http, revision, backoff))
         elif candidate.may_return:
-            now = asyncio.get_running_loop().time()
-            endpoints.append(absent_endpoint(candidate.http, candidate.sentence, now))
+            endpoints.append(absent_endpoint(candidate.http, candidate.sentence, clock(), backoff))
             notes.append(f"{candidate.sentence} It is used once it answers.")
         else:
             notes.append(f"{candidate.sentence} It is left out of this run.")

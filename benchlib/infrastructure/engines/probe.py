@@ -17,6 +17,7 @@ from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.records import Answer, PersonaRecord, Question, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, AnswerMode, FailureKind
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import (
     PATHS,
     AskPlan,
@@ -45,6 +46,7 @@ _JSON_OVERHEAD_TOKENS: Final = 24
 _SHORTEST_RATIONALE: Final = 40
 _LONGEST_RATIONALE: Final = 600
 _PATIENCE: Final = 3
+_BUSY_BACKOFF: Final = Backoff(0.4, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,8 +389,8 @@ class Prober:
             attempt += 1
             if attempt == _PATIENCE:
                 raise fault_of(self.http.address, reply)
-            wait = reply.retry_after_seconds
-            await asyncio.sleep(min(0.2 * 2**attempt if wait is None else wait, 5.0))
+            wait = _BUSY_BACKOFF.seconds(attempt, reply.retry_after_seconds)
+            await asyncio.sleep(min(wait, _BUSY_BACKOFF.longest_seconds))
 
 
 def _structured_fields(mode: AnswerMode, max_new_tokens: int) -> Iterator[dict[str, Any]]:

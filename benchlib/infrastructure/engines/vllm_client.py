@@ -6,7 +6,7 @@ it still serves the same model before it is asked again.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self
 
@@ -16,6 +16,7 @@ from benchlib.domain.errors import EngineChanged, EngineFault
 from benchlib.domain.records import Answer, AnswerFailure, Question
 from benchlib.domain.vocabulary import AnswerMode, FailureKind
 from benchlib.infrastructure.engines.allowed_hosts import normalise_address
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import (
     PATHS,
     REFUSED,
@@ -25,7 +26,12 @@ from benchlib.infrastructure.engines.chat_protocol import (
     request_body,
 )
 from benchlib.infrastructure.engines.concurrency import FIRST_REQUESTS, ConcurrencyLimiter
-from benchlib.infrastructure.engines.endpoints import AddressState, Endpoint, pick_endpoint
+from benchlib.infrastructure.engines.endpoints import (
+    ENDPOINT_BACKOFF,
+    AddressState,
+    Endpoint,
+    pick_endpoint,
+)
 from benchlib.infrastructure.engines.handshake import Handshake, handshake
 from benchlib.infrastructure.engines.http import (
     EngineHttp,
@@ -40,7 +46,7 @@ BATCH_ITEMS: Final = 64
 """Conversations a batch request carries best, as measured on vLLM."""
 
 _SINGLE_ITEMS: Final = 16
-_LOOK_SECONDS: Final = 5.0
+QUEUE_CHECK_SECONDS: Final = 5.0
 """Time between looks at an engine's queue."""
 
 Outcome = Answer | AnswerFailure
@@ -56,6 +62,8 @@ class VllmClient:
         *,
         has_key: bool,
         max_concurrency: int,
+        queue_check_seconds: float,
+        clock: Callable[[], float],
     ) -> None:
         self.report = agreed.report
         self.plan: Final = agreed.plan
@@ -63,10 +71,11 @@ class VllmClient:
         self._endpoints: Final = agreed.endpoints
         self._model_answered: Final = agreed.model_answered
         self._has_key: Final = has_key
-        self._clock: Final = asyncio.get_running_loop().time
+        self._queue_check_seconds: Final = queue_check_seconds
+        self._clock: Final = clock
         for endpoint in self._endpoints:
             endpoint.limiter = ConcurrencyLimiter(max_concurrency, self.max_batch_size)
-            endpoint.next_queue_check = self._clock() + _LOOK_SECONDS
+            endpoint.next_queue_check = self._clock() + queue_check_seconds
 
     @classmethod
     async def connect(
@@ -80,6 +89,9 @@ class VllmClient:
         max_new_tokens: int = 256,
         timeout_seconds: float = 120.0,
         max_concurrency: int = 32,
+        backoff: Backoff = ENDPOINT_BACKOFF,
+        queue_check_seconds: float = QUEUE_CHECK_SECONDS,
+        clock: Callable[[], float] | None = None,
     ) -> Self:
         """Check address, key and model, and find out how to ask.
 
@@ -92,11 +104,15 @@ class VllmClient:
             max_new_tokens: Limit of an answer in text; a distribution takes one token.
             timeout_seconds: Of one request.
             max_concurrency: In flight at an address; how many there are adapts below that.
+            backoff: How long an address that failed is left alone.
+            queue_check_seconds: Time between looks at the queue of a vLLM server.
+            clock: Monotonic seconds; None takes the event loop's.
 
         Raises:
             EngineNotReachable: No address can serve; the text has a line for each.
             InvalidInput: An address or the key is malformed.
         """
+        clock = clock or asyncio.get_running_loop().time
         unique = list(dict.fromkeys(normalise_address(address) for address in addresses))
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session(api_key))
@@ -107,9 +123,18 @@ class VllmClient:
                 temperature=temperature,
                 max_new_tokens=max_new_tokens,
                 has_key=bool(api_key),
+                backoff=backoff,
+                clock=clock,
             )
             stack.pop_all()  # from here on the client closes the session
-            return cls(session, agreed, has_key=bool(api_key), max_concurrency=max_concurrency)
+            return cls(
+                session,
+                agreed,
+                has_key=bool(api_key),
+                max_concurrency=max_concurrency,
+                queue_check_seconds=queue_check_seconds,
+                clock=clock,
+            )
 
     def __repr__(self) -> str:
         return f"VllmClient({self.report.model_name} at {', '.join(self.report.addresses)})"
@@ -210,7 +235,7 @@ class VllmClient:
         """Now and then, see whether requests wait there; that is no reason not to ask."""
         if self._clock() < endpoint.next_queue_check or self.report.kind != "vllm":
             return
-        endpoint.next_queue_check = self._clock() + _LOOK_SECONDS
+        endpoint.next_queue_check = self._clock() + self._queue_check_seconds
         try:
             reply = await endpoint.http.get("/metrics")
         except EngineFault:

@@ -36,21 +36,10 @@ from benchlib.infrastructure.execution.manifest import make_manifest
 from benchlib.infrastructure.execution.pending_results import Batch, PendingResults
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_pace
 from benchlib.infrastructure.execution.run_monitor import RunMonitor
+from benchlib.infrastructure.execution.timing import DEFAULT_TIMING, Timing, wait_or_stop
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings, split_addresses
-
-_BEAT_SECONDS: Final = 0.25
-"""How often the loop looks up when no answer comes: bounds the reaction to stop and cancel."""
-
-_FIRST_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE_SECONDS: Final = 30.0
-_CANCEL_GRACE_SECONDS: Final = 3.0
-_STOP_GRACE_SECONDS: Final = 15.0
-_STORE_PAUSE_SECONDS: Final = 1.0
-_STORE_PATIENCE_SECONDS: Final = 300.0
-_COMMIT_SECONDS: Final = 0.25
-"""Time between commits while answers come in; each costs a flush of the disk."""
 
 UNSTORED_SHARE: Final = 2
 """Bound on what a killed process asks again, in units of the most work that may be in flight.
@@ -122,7 +111,9 @@ class WorkerContext:
         stop: Set when the process is to end; the run is then left resumable.
         now: Wall clock, aware. monotonic: seconds for durations.
         git_commit: Of the code in use, if known; goes into the manifest.
-        monitor: Hears of what happens to runs.
+        monitor: Is notified of what happens to runs.
+        timing: How long to wait for what.
+        wait: Waits so many seconds, or until the event is set.
     """
 
     store: Store
@@ -134,6 +125,8 @@ class WorkerContext:
     make_client: ClientFactory = create_client
     git_commit: str | None = None
     monitor: RunMonitor = field(default_factory=RunMonitor)
+    timing: Timing = DEFAULT_TIMING
+    wait: Callable[[asyncio.Event, float], Awaitable[None]] = wait_or_stop
 
 
 def execute_benchmark_run(
@@ -266,7 +259,7 @@ class _Execution:
             self.context.make_client(run.config, api_key, self.context.settings)
         )
         while not probe.done():
-            await asyncio.wait({probe}, timeout=_BEAT_SECONDS)
+            await asyncio.wait({probe}, timeout=self.context.timing.beat_seconds)
             if self._is_due():
                 await self._commit()
             if not probe.done() and (self.cancelled or self.context.stop.is_set()):
@@ -284,7 +277,7 @@ class _Execution:
                 self.commit = asyncio.create_task(self._commit())
             if not self.requests and self.commit is None:
                 return
-            await self._collect(_BEAT_SECONDS)
+            await self._collect()
 
     def _dispatch(self, max_in_flight: int, bound: int) -> bool:
         """Send what may be sent; whether the answers that are not stored forbid more."""
@@ -299,11 +292,13 @@ class _Execution:
             self.requests[asyncio.create_task(self._ask(questions))] = len(questions)
         return False
 
-    async def _collect(self, timeout: float) -> None:
+    async def _collect(self) -> None:
         """Wait for a request or a commit to end; pass on what it raised."""
         waited_for = {*self.requests, self.commit} if self.commit else set(self.requests)
         finished, _ = await asyncio.wait(
-            waited_for, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            waited_for,
+            timeout=self.context.timing.beat_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
         )
         if self.commit in finished:
             self.commit = None
@@ -320,7 +315,6 @@ class _Execution:
 
     async def _ask(self, questions: Sequence[Question]) -> None:
         """One request, sent again until the engine answers it or the run stops."""
-        pause = _FIRST_PAUSE_SECONDS
         attempt = 1
         while not self.stopping.is_set():
             try:
@@ -328,10 +322,10 @@ class _Execution:
             except EngineFault as fault:
                 self.pending.note_fault(fault, self.context.now(), len(questions), attempt)
                 self._check_patience(fault)
-                wait = max(fault.retry_after_seconds or 0.0, pause * uniform(0.75, 1.25))
+                backoff = self.context.timing.request_backoff.seconds(attempt)
+                wait = max(fault.retry_after_seconds or 0.0, backoff * uniform(0.75, 1.25))
                 self.activity = f"Waiting for the engine: {fault} Next try in {wait:.0f} s."
-                await self._pause(wait)
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                await self.context.wait(self.stopping, wait)
                 attempt += 1
             else:
                 self.last_answer = self.context.monotonic()
@@ -349,12 +343,6 @@ class _Execution:
                 "Start it again, then resume the run."
             )
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self.stopping.wait(), seconds)
-        except TimeoutError:
-            return
-
     def _is_due(self) -> bool:
         return self.context.monotonic() - self.last_beat > self.context.settings.lease_seconds / 5
 
@@ -366,7 +354,7 @@ class _Execution:
             return False
         waited = asyncio.get_running_loop().time() - self.committed_at
         enough = full or not self.requests or len(self.pending) >= bound * _COMMIT_SHARE
-        return enough or waited >= _COMMIT_SECONDS
+        return enough or waited >= self.context.timing.commit_seconds
 
     async def _commit(self, **values: Any) -> None:
         """Store what has come in, with the counters that tell of it, as the run's owner."""
@@ -393,19 +381,19 @@ class _Execution:
 
     async def _write_patiently(self, batch: Batch) -> bool:
         """Write, again while the store is locked, full or away: what was answered is not let go."""
-        began = self.context.monotonic()
+        began, timing = self.context.monotonic(), self.context.timing
         while True:
             try:
                 return await asyncio.to_thread(self._write, batch)
             except StoreError as problem:
                 ends = self.stopping.is_set() or self.context.stop.is_set()
-                if ends or self.context.monotonic() - began > _STORE_PATIENCE_SECONDS:
+                if ends or self.context.monotonic() - began > timing.store_patience_seconds:
                     self.pending.give_back(batch)
                     self.committing = 0
                     raise
                 extra = {"run_id": self.run_id, "problem": str(problem)}
                 _log.warning("waiting for the store", extra=extra)
-                await self._pause(_STORE_PAUSE_SECONDS)
+                await self.context.wait(self.stopping, timing.store_pause_seconds)
 
     def _write(self, batch: Batch) -> bool:
         """One transaction; whether somebody wishes the run to be cancelled."""
@@ -425,7 +413,8 @@ class _Execution:
     async def _drain(self) -> None:
         """Give what is in flight a moment to land, store it, and let go of the rest."""
         self.stopping.set()
-        grace = _CANCEL_GRACE_SECONDS if self.cancelled else _STOP_GRACE_SECONDS
+        timing = self.context.timing
+        grace = timing.cancel_grace_seconds if self.cancelled else timing.stop_grace_seconds
         if self.requests:
             finished, late = await asyncio.wait(self.requests, timeout=grace)
             for flight in late:
