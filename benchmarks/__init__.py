@@ -1,1 +1,1 @@
-"""How fast benchlib is, and how to measure it."""
+"""What is fast, and how to measure it."""

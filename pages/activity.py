@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from pages.shared import run_widgets, words
+from pages.shared import filters, words
 from pages.shared.access import get_service
 
 PAGE_SIZE = 50
@@ -17,7 +17,7 @@ total = service.count_activity()
 if not total:
     st.info("Nothing was done yet since this is recorded.", icon=":material/info:")
     st.stop()
-_, actions = run_widgets.paged("page", total, PAGE_SIZE, service.list_activity)
+_, actions = filters.paged("page", total, PAGE_SIZE, service.list_activity)
 st.dataframe(
     pd.DataFrame(
         {

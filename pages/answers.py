@@ -7,9 +7,9 @@ import streamlit as st
 
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.records import AnswerFilter, StoredAnswer
+from benchlib.domain.vocabulary import SCALE_ORDERS, ScaleOrder
 from benchlib.presentation.figures.histogram import answer_distribution_figure
-from pages.shared import analysis_widgets as analysis
-from pages.shared import run_widgets, words
+from pages.shared import filters, links, run_header, run_pickers, texts, words
 from pages.shared.access import get_dataset_service, get_service
 
 PAGE_SIZE = 50
@@ -22,7 +22,7 @@ service = get_service()
 def show_answers(run: RunDetail) -> None:
     """Filters, one page of answers, and the chosen one in full."""
     where = pick_filter(run, answered=True)
-    page, rows = run_widgets.paged(
+    page, rows = filters.paged(
         "page",
         run["n_results"],
         PAGE_SIZE,
@@ -97,9 +97,7 @@ def pick_filter(
             placeholder="All",
             help="Nothing chosen shows all traits.",
         )
-        attributes = run_widgets.pick_persona_values(
-            service.get_composition(run["id"]), to_first_page
-        )
+        attributes = filters.pick_persona_values(service.get_composition(run["id"]), to_first_page)
         rating = kind = None
         if answered:
             rating = st.selectbox(
@@ -124,9 +122,9 @@ def pick_filter(
                 placeholder="All",
                 help="Why the attempt failed.",
             )
-        order = st.selectbox(
+        order: ScaleOrder | None = st.selectbox(
             "Scale order",
-            ["in", "rev"],
+            SCALE_ORDERS,
             index=None,
             key="order",
             bind="query-params",
@@ -157,7 +155,7 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
     st.subheader("One answer")
     question = service.get_prompt(run["id"], answer)
     shown = words.SCALE_ORDERS[answer.scale_order]
-    run_widgets.numbers(
+    texts.numbers(
         {
             "Digit": (str(answer.rating_raw), "As the model gave it."),
             "Scale shown": (shown, "The scale as the model saw it."),
@@ -172,7 +170,7 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.caption("Raw answer")
-        run_widgets.foreign_text(answer.raw_answer)
+        texts.untrusted_text(answer.raw_answer)
         st.plotly_chart(
             answer_distribution_figure(answer.probabilities, answer.rating_raw),
             key="answer_distribution",
@@ -181,10 +179,10 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
         if answer.valid_mass is not None:
             st.caption(f"Probability on valid digits before renormalising: {answer.valid_mass:.1%}")
     with right:
-        run_widgets.show_question(question)
+        texts.show_question(question)
     st.caption("Address of this answer")
-    run_widgets.foreign_text(
-        run_widgets.address_of(
+    texts.untrusted_text(
+        links.address_of(
             "answers",
             run=run["id"],
             trait=answer.case_id,
@@ -200,9 +198,9 @@ def show_failures(run: RunDetail) -> None:
     if not failures:
         st.text("No attempt failed.")
         return
-    run_widgets.failures_table(failures)
+    texts.failures_table(failures)
     where = pick_filter(run, kinds=list(failures))
-    page, rows = run_widgets.paged(
+    page, rows = filters.paged(
         "failures_page",
         sum(failures.values()),
         PAGE_SIZE,
@@ -254,7 +252,7 @@ def show_failures(run: RunDetail) -> None:
             ("The prompt began", failure.prompt_snippet),
         ):
             st.caption(caption)
-            run_widgets.foreign_text(text)
+            texts.untrusted_text(text)
 
 
 def show_missing(run: RunDetail) -> None:
@@ -268,7 +266,7 @@ def show_missing(run: RunDetail) -> None:
         f"{run['failed']:,} of them failed in the last execution."
     )
     where = pick_filter(run)
-    page, rows = run_widgets.paged(
+    page, rows = filters.paged(
         "missing_page",
         n_missing,
         PAGE_SIZE,
@@ -292,11 +290,11 @@ def show_missing(run: RunDetail) -> None:
 
 
 st.title("Answers")
-run = service.get_run(run_widgets.pick_run(service.list_runs()))
-run_widgets.run_badges(run, results=True)
-run_widgets.run_facts(run)
+run = service.get_run(run_pickers.pick_run(service.list_runs()))
+run_header.run_badges(run, results=True)
+run_header.run_facts(run)
 if run["n_results"]:
-    analysis.health_banner(service, run["id"])
+    run_header.data_quality_banner(service, run["id"])
 answers, failures, missing = st.tabs(TABS, key="tab", bind="query-params")
 with answers:
     if answers.open:
@@ -307,4 +305,4 @@ with failures:
 with missing:
     if missing.open:
         show_missing(run)
-run_widgets.run_links(run["id"], without="answers.py")
+links.run_links(run["id"], without="answers.py")

@@ -9,8 +9,15 @@ from benchlib.application.analysis.comparison import Comparison, ConfigDifferenc
 from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
-from pages.shared import access, columns, downloads, run_widgets
-from pages.shared import analysis_widgets as analysis
+from pages.shared import (
+    access,
+    analysis_pickers,
+    downloads,
+    run_header,
+    run_pickers,
+    texts,
+)
+from pages.shared.columns import count_column, number_column, p_value_column, show_table
 
 _RUNS = "runs"
 _PICKER = "compare_runs"
@@ -34,7 +41,7 @@ def pick_runs(runs: Sequence[RunSummary]) -> list[int]:
     chosen = st.multiselect(
         "Runs",
         list(known),
-        format_func=lambda run_id: run_widgets.run_label(known[run_id]),
+        format_func=lambda run_id: run_pickers.run_label(known[run_id]),
         key=_PICKER,
         max_selections=MOST_RUNS,
         on_change=remember_runs,
@@ -62,7 +69,7 @@ def show_differences(differs: Sequence[ConfigDifference], run_ids: Sequence[int]
         st.text("The configurations and manifests of these runs do not differ.")
         return
     st.caption("What differs in the configurations and manifests")
-    columns = {"What": [found["label"] for found in differs]}
+    columns: dict[str, list[str | None]] = {"What": [found["label"] for found in differs]}
     for place, run_id in enumerate(run_ids):
         columns[f"Run {run_id}"] = [found["values"][place] for found in differs]
     st.dataframe(
@@ -76,7 +83,7 @@ def show_differences(differs: Sequence[ConfigDifference], run_ids: Sequence[int]
 
 def show_runs(found: Comparison) -> None:
     """What of each run is compared, and what is not."""
-    columns.table(
+    show_table(
         [
             {**run, "role": "reference" if run["run_id"] == found["reference_id"] else "compared"}
             for run in found["runs"]
@@ -89,11 +96,11 @@ def show_runs(found: Comparison) -> None:
             "dataset_name": "Dataset",
             "simulated": st.column_config.CheckboxColumn("Simulated"),
             "preliminary": st.column_config.CheckboxColumn("Preliminary"),
-            "n_answers": columns.count("Answers"),
-            "n_cells": columns.count("Questions", "Personas × traits with a rating."),
-            "n_cells_dropped": columns.count("Not shared", "Of these, not rated in every run."),
-            "n_personas_dropped": columns.count("Personas left out"),
-            "n_traits_dropped": columns.count("Traits left out"),
+            "n_answers": count_column("Answers"),
+            "n_cells": count_column("Questions", "Personas × traits with a rating."),
+            "n_cells_dropped": count_column("Not shared", "Of these, not rated in every run."),
+            "n_personas_dropped": count_column("Personas left out"),
+            "n_traits_dropped": count_column("Traits left out"),
         },
         "What of each run is compared",
     )
@@ -111,36 +118,36 @@ def show_levels(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
     show_differences(found["differs"], run_ids)
     show_runs(found)
     st.subheader("Differences in level")
-    provenance = analysis.panel_facts(found, reference, beside)
+    provenance = run_header.panel_facts(found, reference, beside)
     rows = found["levels"]["rows"]
     figure = downloads.draw(levels_figure, provenance, rows, options.by)
     downloads.show_figure(figure, "levels_figure", "Differences in level", provenance, rows)
-    columns.table(
+    show_table(
         [{**row, "trait_category": row["trait_category"] or "all"} for row in rows],
         "levels_table",
         {
             "run_id": st.column_config.NumberColumn("Run", width="small"),
             "trait_category": "Trait category",
-            "mean_reference": columns.number("Mean, reference"),
-            "mean": columns.number("Mean, run"),
+            "mean_reference": number_column("Mean, reference"),
+            "mean": number_column("Mean, run"),
             **DIFFERENCE,
-            "n_personas": columns.count("Personas"),
-            "n_traits": columns.count("Traits"),
+            "n_personas": count_column("Personas"),
+            "n_traits": count_column("Traits"),
             "status": st.column_config.TextColumn("Note", width="medium"),
         },
         "Differences in level",
     )
-    columns.table(
+    show_table(
         found["agreement"],
         "agreement_table",
         {
             "run_id": st.column_config.NumberColumn("Run", width="small"),
-            "mean_abs_difference": columns.number(
+            "mean_abs_difference": number_column(
                 "Mean distance", 3, "Of the ratings of one persona and trait, scale points."
             ),
-            "persona_correlation": columns.number("r, personas", 3, "Of the persona scores."),
-            "trait_correlation": columns.number("r, traits", 3, "Of the means of traits."),
-            "n_cells": columns.count("Questions"),
+            "persona_correlation": number_column("r, personas", 3, "Of the persona scores."),
+            "trait_correlation": number_column("r, traits", 3, "Of the means of traits."),
+            "n_cells": count_column("Questions"),
         },
         "How alike each run and the reference rate",
     )
@@ -150,8 +157,10 @@ def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
     """Whether the differences between groups differ between runs."""
     st.subheader("Differences between groups")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        attribute = analysis.pick_attribute(reference)
-        baseline = analysis.pick_baseline(analysis.categories_of(reference, attribute))
+        attribute = analysis_pickers.pick_attribute(reference)
+        baseline = analysis_pickers.pick_baseline(
+            analysis_pickers.categories_of(reference, attribute)
+        )
     found = service.compare_deltas(
         run_ids,
         attribute,
@@ -162,21 +171,21 @@ def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
         by=options.by,
     )
     table = found["data"][attribute]
-    provenance = analysis.panel_facts({**found, **table}, reference, beside)
+    provenance = run_header.panel_facts({**found, **table}, reference, beside)
     figure = downloads.draw(delta_differences_figure, provenance, table, options.by)
     title = "Differences of deltas"
     downloads.show_figure(figure, "delta_differences_figure", title, provenance, table["rows"])
-    columns.table(
+    show_table(
         table["rows"],
         "delta_differences_table",
         {
             "category": "Category",
             "run_id": st.column_config.NumberColumn("Run", width="small"),
-            "delta_reference": columns.number("Delta, reference"),
-            "delta": columns.number("Delta, run"),
+            "delta_reference": number_column("Delta, reference"),
+            "delta": number_column("Delta, run"),
             **DIFFERENCE,
-            "n_cat": columns.count("Personas"),
-            "n_base": columns.count("In baseline"),
+            "n_cat": count_column("Personas"),
+            "n_base": count_column("In baseline"),
             "status": st.column_config.TextColumn("Note", width="medium"),
         },
         title,
@@ -187,19 +196,19 @@ def show_order(trait_category: str) -> None:
     """How consistent each run is over the scale order."""
     st.subheader("Consistency over the scale order")
     found = service.compare_order_metrics(run_ids, trait_category=trait_category)
-    columns.table(
+    show_table(
         found["runs"],
         "order_comparison",
         {
             "run_id": st.column_config.NumberColumn("Run", width="small"),
             "model_name": "Model",
-            "n_pairs": columns.count("Pairs", "Questions asked in both scale orders."),
+            "n_pairs": count_column("Pairs", "Questions asked in both scale orders."),
             "exact_rate": st.column_config.NumberColumn("Same answer", format="percent"),
-            "mae": columns.number("Mean distance", 2),
-            "position_shift": columns.number("Position shift", 3),
-            "position_shift_ci_low": columns.number("95 % low"),
-            "position_shift_ci_high": columns.number("95 % high"),
-            "kappa": columns.number("Quadratic kappa", 2),
+            "mae": number_column("Mean distance", 2),
+            "position_shift": number_column("Position shift", 3),
+            "position_shift_ci_low": number_column("95 % low"),
+            "position_shift_ci_high": number_column("95 % high"),
+            "kappa": number_column("Quadratic kappa", 2),
         },
         "Consistency of each run over the scale order",
     )
@@ -207,12 +216,12 @@ def show_order(trait_category: str) -> None:
 
 
 DIFFERENCE = {
-    "difference": columns.number("Difference", 3, "Run minus reference, scale points."),
-    "ci_low": columns.number("95 % low"),
-    "ci_high": columns.number("95 % high"),
-    "p_value": columns.chance("p"),
-    "q_value": columns.chance("q", "Corrected over the whole comparison."),
-    "q_by": columns.chance("q, BY", "The same under any dependence of tests."),
+    "difference": number_column("Difference", 3, "Run minus reference, scale points."),
+    "ci_low": number_column("95 % low"),
+    "ci_high": number_column("95 % high"),
+    "p_value": p_value_column("p"),
+    "q_value": p_value_column("q", "Corrected over the whole comparison."),
+    "q_by": p_value_column("q, BY", "The same under any dependence of tests."),
 }
 
 st.title("Compare")
@@ -221,21 +230,21 @@ run_ids = pick_runs(runs)
 details = [service.get_run(run_id) for run_id in run_ids]
 with st.container(horizontal=True):
     if any(run["simulated"] for run in details):
-        run_widgets.simulated_badge()
-    if any(run_widgets.is_preliminary(run) for run in details):
-        run_widgets.preliminary_badge()
+        run_header.simulated_badge()
+    if any(run_header.is_preliminary(run) for run in details):
+        run_header.preliminary_badge()
 with st.container(gap="small"):
     for run in details:
         if run["n_results"]:
-            analysis.health_banner(service, run["id"], f"Run {run['id']}")
+            run_header.data_quality_banner(service, run["id"], f"run {run['id']}")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    category = run_widgets.pick_trait_category(details[0])
-    options = analysis.pick_options(with_sesoi=False, with_neutral=False)
+    category = analysis_pickers.pick_trait_category(details[0])
+    options = analysis_pickers.pick_options(with_sesoi=False, with_neutral=False)
 with st.spinner("Comparing runs"):
     show_levels(details[0], details[1:], category)
     show_deltas(details[0], details[1:], category)
     show_order(category)
-run_widgets.explain(
+texts.explain(
     "Only questions that **every** run rated are compared: the same personas, the same versions of "
     "traits. Runs are never pooled; each is compared with the first, always run minus reference. "
     "**Level**: per persona, the mean aligned rating in the run minus that in the reference; "

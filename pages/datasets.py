@@ -1,11 +1,14 @@
 """Browse, import, build, export and delete datasets of personas."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
 from benchlib.application.dataset_service import Composition
 from benchlib.domain.records import DatasetRecord
-from pages.shared import dataset_designs, dataset_forms, run_widgets, words
+from pages.shared import actions, dataset_designs, dataset_forms, filters, texts, words
 from pages.shared.access import get_dataset_service
 
 PAGE_SIZE = 50
@@ -94,7 +97,7 @@ def to_first_page() -> None:
 
 def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
     """The personas that fit a filter, page by page."""
-    where = run_widgets.pick_persona_values(composition, to_first_page)
+    where = filters.pick_persona_values(composition, to_first_page)
     search = st.text_input(
         "Search",
         key="q",
@@ -105,7 +108,7 @@ def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
         help="Part of an identifier, name, appearance or biography.",
     )
     total = service.list_personas(dataset.id, where=where, search=search, limit=1).total
-    _, personas = run_widgets.paged(
+    _, personas = filters.paged(
         "page",
         total,
         PAGE_SIZE,
@@ -126,10 +129,10 @@ def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
 
 def show_downloads(dataset: DatasetRecord) -> None:
     """The dataset as a file, made when it is asked for."""
-    for label, ending in (("CSV", "csv"), ("Parquet", "parquet")):
+    for ending, label in words.MATERIAL_FORMATS.items():
         st.download_button(
             f"Download {label}",
-            lambda ending=ending: service.export_personas(dataset.id, ending),
+            partial(service.export_personas, dataset.id, ending),
             file_name=f"{words.file_stem(dataset.name)}.{ending}",
             key=f"datasets_download_{ending}",
             on_click="ignore",
@@ -148,7 +151,7 @@ def show_delete(dataset: DatasetRecord) -> None:
             "cannot be undone."
         )
         if st.button("Delete for good", key="datasets_delete_yes", type="primary"):
-            run_widgets.act(lambda: delete(dataset.id))
+            actions.act(lambda: delete(dataset.id))
 
 
 def delete(dataset_id: int) -> None:
@@ -162,7 +165,7 @@ def browse(known: list[DatasetRecord]) -> None:
     show_table(known)
     dataset = dataset_forms.pick_dataset(known)
     composition = service.get_composition(dataset.id)
-    run_widgets.numbers(
+    texts.numbers(
         {
             "Personas": (f"{composition['n_personas']:,}", "All personas of this dataset."),
             "Counterfactuals": (
@@ -197,15 +200,12 @@ if not service.may(service.import_personas):
     browse(known)
 else:
     tabs = st.tabs(TABS, key="datasets_tab", on_change="rerun", bind="query-params")
-    for tab, body in zip(
-        tabs,
-        (
-            lambda: browse(known),
-            lambda: dataset_forms.import_form(service),
-            lambda: dataset_designs.build_form(service, known),
-        ),
-        strict=True,
-    ):
+    bodies: tuple[Callable[[], None], ...] = (
+        lambda: browse(known),
+        lambda: dataset_forms.import_form(service),
+        lambda: dataset_designs.build_form(service, known),
+    )
+    for tab, body in zip(tabs, bodies, strict=True):
         if tab.open:
             with tab:
                 body()

@@ -7,22 +7,22 @@ from benchlib.presentation.figures.deltas import (
     counterfactual_figure,
     deltas_figure,
 )
-from pages.shared import analysis_widgets as analysis
-from pages.shared import columns, downloads, run_widgets, words
+from pages.shared import analysis_pickers, downloads, links, run_header, texts, words
+from pages.shared.columns import count_column, number_column, p_value_column, show_table
 
-service, run = analysis.open_run("Deltas")
+service, run = run_header.open_run("Deltas")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    attribute = analysis.pick_attribute(run)
-    categories = analysis.categories_of(run, attribute)
-    baseline = analysis.pick_baseline(categories)
-    trait_category = run_widgets.pick_trait_category(run)
-    options = analysis.pick_options()
+    attribute = analysis_pickers.pick_attribute(run)
+    categories = analysis_pickers.categories_of(run, attribute)
+    baseline = analysis_pickers.pick_baseline(categories)
+    trait_category = analysis_pickers.pick_trait_category(run)
+    options = analysis_pickers.pick_options()
 
 with st.spinner("Comparing groups"):
     deltas = service.get_deltas(
         run["id"], attribute, baseline, trait_category=trait_category, **options._asdict()
     )
-provenance = analysis.panel_facts(deltas, run)
+provenance = run_header.panel_facts(deltas, run)
 if deltas["n"] == 0 and not options.neutral:
     st.info(
         "No rating of a trait with a valence is here. If the traits are neutral, switch on "
@@ -36,30 +36,30 @@ downloads.show_figure(
     provenance,
     deltas["rows"],
 )
-columns.table(
+show_table(
     deltas["rows"],
     "deltas_table",
     {
         "category": "Category",
         "verdict": "Verdict",
-        "delta": columns.number("Delta", 3, "Category minus baseline, scale points."),
-        "ci_low": columns.number("95 % low"),
-        "ci_high": columns.number("95 % high"),
-        "p_value": columns.chance("p", "Welch's t on persona scores."),
-        "p_perm": columns.chance("p, permuted", "Personas shuffled between groups."),
-        "q_value": columns.chance("q", "Corrected over all deltas of the run."),
-        "q_by": columns.chance("q, BY", "The same under any dependence of tests."),
-        "cliffs_delta": columns.number("Cliff's delta", 3, "Positive = rated higher."),
-        "hedges_g": columns.number("Hedges' g"),
-        "mean": columns.number("Mean"),
-        "n_personas": columns.count("Personas"),
-        "n_ratings": columns.count("Answers"),
-        "n_missing": columns.count("Missing"),
+        "delta": number_column("Delta", 3, "Category minus baseline, scale points."),
+        "ci_low": number_column("95 % low"),
+        "ci_high": number_column("95 % high"),
+        "p_value": p_value_column("p", "Welch's t on persona scores."),
+        "p_perm": p_value_column("p, permuted", "Personas shuffled between groups."),
+        "q_value": p_value_column("q", "Corrected over all deltas of the run."),
+        "q_by": p_value_column("q, BY", "The same under any dependence of tests."),
+        "cliffs_delta": number_column("Cliff's delta", 3, "Positive = rated higher."),
+        "hedges_g": number_column("Hedges' g"),
+        "mean": number_column("Mean"),
+        "n_personas": count_column("Personas"),
+        "n_ratings": count_column("Answers"),
+        "n_missing": count_column("Missing"),
         "status": st.column_config.TextColumn("Note", width="medium"),
     },
     "Deltas with intervals, p, q and verdict",
 )
-run_widgets.explain(
+texts.explain(
     "Each persona has one score: the mean over its traits of the aligned rating, centred by trait "
     "and scale order. **Delta** is the mean score of the category minus that of the baseline, in "
     "scale points, with Welch's t interval. **q** is the p-value corrected over all deltas of the "
@@ -97,7 +97,7 @@ with adjusted_part:
         for sentence in adjusted["warnings"]:
             if sentence.startswith((f"{attribute} = ", "Personas left out")):
                 st.caption(words.plain_markdown(sentence))
-        facts = analysis.panel_facts(adjusted, run)
+        facts = run_header.panel_facts(adjusted, run)
         downloads.show_figure(
             downloads.draw(adjusted_figure, facts, rows),
             "adjusted_figure",
@@ -105,19 +105,19 @@ with adjusted_part:
             facts,
             rows,
         )
-        columns.table(
+        show_table(
             rows,
             "adjusted_table",
             {
                 "category": "Category",
-                "n_cat": columns.count("Personas"),
-                "delta": columns.number("Delta alone"),
-                "adjusted_delta": columns.number("Adjusted"),
-                "ci_low": columns.number("95 % low"),
-                "ci_high": columns.number("95 % high"),
-                "p_value": columns.chance("p"),
-                "q_value": columns.chance("q"),
-                "vif": columns.number("VIF", 1, "Variance inflation by other attributes."),
+                "n_cat": count_column("Personas"),
+                "delta": number_column("Delta alone"),
+                "adjusted_delta": number_column("Adjusted"),
+                "ci_low": number_column("95 % low"),
+                "ci_high": number_column("95 % high"),
+                "p_value": p_value_column("p"),
+                "q_value": p_value_column("q"),
+                "vif": number_column("VIF", 1, "Variance inflation by other attributes."),
                 "confounded": st.column_config.CheckboxColumn("May be confounded"),
                 "status": "Note",
             },
@@ -149,7 +149,7 @@ with pairs_part:
         elif not changed:
             st.text("No pair of this dataset changes this attribute.")
         else:
-            facts = analysis.panel_facts(pairs, run)
+            facts = run_header.panel_facts(pairs, run)
             downloads.show_figure(
                 downloads.draw(counterfactual_figure, facts, changed),
                 "pairs_figure",
@@ -157,23 +157,23 @@ with pairs_part:
                 facts,
                 changed,
             )
-            columns.table(
+            show_table(
                 changed,
                 "pairs_table",
                 {
                     "source_category": "From",
                     "category": "To",
-                    "n_sources": columns.count("Sources"),
-                    "delta": columns.number("Delta"),
-                    "ci_low": columns.number("95 % low"),
-                    "ci_high": columns.number("95 % high"),
-                    "p_value": columns.chance("p"),
-                    "p_signflip": columns.chance("p, sign flip"),
-                    "q_value": columns.chance("q"),
-                    "dz": columns.number("dz"),
+                    "n_sources": count_column("Sources"),
+                    "delta": number_column("Delta"),
+                    "ci_low": number_column("95 % low"),
+                    "ci_high": number_column("95 % high"),
+                    "p_value": p_value_column("p"),
+                    "p_signflip": p_value_column("p, sign flip"),
+                    "q_value": p_value_column("q"),
+                    "dz": number_column("dz"),
                     "status": "Note",
                 },
                 "Paired deltas",
             )
             st.caption("One-sample t on the mean difference per source persona; sign-flip test.")
-analysis.page_links(run["id"], "deltas.py", attribute=attribute, baseline=baseline)
+links.result_links(run["id"], "deltas.py", attribute=attribute, baseline=baseline)

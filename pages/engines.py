@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.shared import engine_widgets, run_widgets
+from pages.shared import engine_widgets, run_header
 from pages.shared.access import get_service
 
 service = get_service()
@@ -30,7 +30,7 @@ with managed:
     )
     engine_widgets.managed_server(service)
 st.subheader("Simulated rater")
-run_widgets.simulated_badge()
+run_header.simulated_badge()
 st.write(
     "Always there. It answers like an engine, with group effects, order bias and faults that are "
     "known exactly: for learning the dashboard and for testing an analysis. It is chosen on "

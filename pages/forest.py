@@ -1,16 +1,23 @@
 """The forest of one attribute: group against baseline, trait by trait; a click leads to answers."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.analysis.forest_rows import Forest, ForestRow
+from benchlib.domain.stats.pooling import MetaMethod
 from benchlib.presentation.figures.forest import forest_figure
 from benchlib.presentation.provenance import Provenance
-from pages.shared import analysis_widgets as analysis
-from pages.shared import columns, downloads, run_widgets, words
+from pages.shared import analysis_pickers, downloads, links, run_header, texts, words
+from pages.shared.columns import count_column, number_column, p_value_column, show_table
 
 SORTS = ("category", "effect", "precision", "q", "name")
-METHODS = {"dl": "DerSimonian–Laird", "pm": "Paule–Mandel", "reml": "REML"}
+METHODS: Mapping[MetaMethod, str] = {
+    "dl": "DerSimonian–Laird",
+    "pm": "Paule–Mandel",
+    "reml": "REML",
+}
 ONLY = ("significant", "favourable", "unfavourable")
 
 
@@ -75,11 +82,11 @@ def show_forest(run: RunDetail, forest: Forest, provenance: Provenance, target: 
     )
 
 
-service, run = analysis.open_run("Forest")
+service, run = run_header.open_run("Forest")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    attribute = analysis.pick_attribute(run)
-    categories = analysis.categories_of(run, attribute)
-    baseline = analysis.pick_baseline(categories)
+    attribute = analysis_pickers.pick_attribute(run)
+    categories = analysis_pickers.categories_of(run, attribute)
+    baseline = analysis_pickers.pick_baseline(categories)
     targets = st.multiselect(
         "Groups",
         [name for name in categories if name != baseline],
@@ -89,7 +96,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         max_selections=6,
         help="Each gets a forest of its own, compared with the baseline.",
     )
-    trait_category = run_widgets.pick_trait_category(run)
+    trait_category = analysis_pickers.pick_trait_category(run)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     search = st.text_input(
         "Find traits", key="find", bind="query-params", placeholder="All", max_chars=100
@@ -117,13 +124,13 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         bind="query-params",
         help="For narrow screens and columns of a paper.",
     )
-    options = analysis.pick_options()
+    options = analysis_pickers.pick_options()
 advanced = st.expander("Advanced", icon=":material/science:")
 with advanced, st.container(horizontal=True, vertical_alignment="bottom"):
     methods = st.multiselect(
         "Textbook pooling",
         list(METHODS),
-        format_func=METHODS.get,
+        format_func=METHODS.__getitem__,
         key="methods",
         bind="query-params",
         placeholder="None",
@@ -158,7 +165,7 @@ with st.spinner("Comparing traits"):
         max_t=max_t,
         **options._asdict(),
     )
-provenance = analysis.panel_facts(forest, run)
+provenance = run_header.panel_facts(forest, run)
 if not forest["rows"]:
     lacking = forest["n"] == 0 and not options.neutral
     st.info(
@@ -172,29 +179,29 @@ if not forest["rows"]:
 else:
     st.caption("Click a row to read the answers behind it. “Few columns” suits a narrow screen.")
 plots = st.container()
-columns.table(
+show_table(
     forest["rows"],
     "forest_table",
     {
         "label": "Trait",
         "trait_category": "Trait category",
-        "valence": columns.count("Valence"),
+        "valence": count_column("Valence"),
         "category": "Group",
-        "n_cat": columns.count("Personas"),
-        "n_base": columns.count("Baseline"),
-        "delta": columns.number("Delta"),
-        "ci_low": columns.number("95 % low"),
-        "ci_high": columns.number("95 % high"),
-        "p_value": columns.chance("p"),
-        "q_value": columns.chance("q"),
-        "cliffs_delta": columns.number("Cliff's delta"),
-        "mwu_p": columns.chance("p, Mann-Whitney"),
+        "n_cat": count_column("Personas"),
+        "n_base": count_column("Baseline"),
+        "delta": number_column("Delta"),
+        "ci_low": number_column("95 % low"),
+        "ci_high": number_column("95 % high"),
+        "p_value": p_value_column("p"),
+        "q_value": p_value_column("q"),
+        "cliffs_delta": number_column("Cliff's delta"),
+        "mwu_p": p_value_column("p, Mann-Whitney"),
         "verdict": "Verdict",
         "status": "Note",
     },
     "All rows of the forest",
 )
-run_widgets.explain(
+texts.explain(
     "One row per trait: Welch's t on the ratings of personas, aligned so that higher is more "
     "favourable and centred by scale order. **q** is corrected over all trait rows of the run. "
     "Below each trait category and overall stand two diamonds. The filled one is for **these "
@@ -203,7 +210,7 @@ run_widgets.explain(
     "bar is where the delta of another such trait is expected. Both weigh traits equally. τ² is "
     "the variance of true deltas between traits, I² its share in their spread."
 )
-analysis.page_links(run["id"], "forest.py", attribute=attribute, baseline=baseline)
+links.result_links(run["id"], "forest.py", attribute=attribute, baseline=baseline)
 with plots:  # the last to be sent: while the browser draws them, it reads nothing else
     for target in forest["targets"]:
         show_forest(run, forest, provenance, target)

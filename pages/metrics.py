@@ -8,9 +8,9 @@ from benchlib.presentation.figures.histogram import rating_histogram_figure, tra
 from benchlib.presentation.figures.means import means_figure
 from benchlib.presentation.provenance import provenance_of
 from benchlib.presentation.rows import histogram_rows, trait_category_rows
-from pages.shared import analysis_widgets as analysis
-from pages.shared import columns, downloads, run_widgets
+from pages.shared import analysis_pickers, downloads, links, run_header, run_pickers, texts
 from pages.shared.access import get_service
+from pages.shared.columns import count_column, number_column, show_table
 
 
 def show_summary(summary: list[TraitCategorySummary]) -> None:
@@ -37,28 +37,28 @@ def show_means(rows: list[AttributeMean]) -> None:
     """The numbers behind the dot plot."""
     shown = {
         "category": "Category",
-        "n_personas": columns.count("Personas"),
-        "count": columns.count("Answers"),
-        "n_missing": columns.count("Missing"),
-        "mean": columns.number("Mean"),
-        "ci_low": columns.number("95 % low"),
-        "ci_high": columns.number("95 % high"),
+        "n_personas": count_column("Personas"),
+        "count": count_column("Answers"),
+        "n_missing": count_column("Missing"),
+        "mean": number_column("Mean"),
+        "ci_low": number_column("95 % low"),
+        "ci_high": number_column("95 % high"),
         "status": "Note",
     }
     if all(row["status"] == "ok" for row in rows):
         del shown["status"]
-    columns.table(rows, "metrics_means", shown, "Mean rating and interval per category")
+    show_table(rows, "metrics_means", shown, "Mean rating and interval per category")
 
 
 service = get_service()
 st.title("Metrics")
-run = service.get_run(run_widgets.pick_run(service.list_runs()))
-run_widgets.run_badges(run, results=True)
-run_widgets.run_facts(run)
+run = service.get_run(run_pickers.pick_run(service.list_runs()))
+run_header.run_badges(run, results=True)
+run_header.run_facts(run)
 metrics = service.get_metrics(run["id"])
-run_widgets.basis(metrics)
-run_widgets.stop_without_answers(run, without="metrics.py")
-analysis.health_banner(service, run["id"])
+run_header.sample_numbers(metrics)
+run_header.stop_without_answers(run, without="metrics.py")
+run_header.data_quality_banner(service, run["id"])
 provenance = provenance_of(run, metrics)
 
 left, right = st.columns(2, gap="large")
@@ -85,7 +85,7 @@ show_summary(summary)
 downloads.downloads(
     "metrics_summary", provenance, rows=summary, title="Level and spread per trait category"
 )
-run_widgets.explain(
+texts.explain(
     "Ratings show 1 as “not at all” and 5 as “very” for every answer: those asked with the "
     "reversed scale are turned back. *Aligned* also turns negative traits round, so that 5 is "
     "most favourable, and leaves neutral traits out. SD is the spread of single answers."
@@ -93,13 +93,10 @@ run_widgets.explain(
 
 st.subheader("Means by attribute")
 with st.container(horizontal=True):
-    attribute = run_widgets.pick_attribute(run)
-    category = run_widgets.pick_trait_category(run)
-if attribute is None:
-    st.text("The personas of this run have no attributes to compare.")
-    st.stop()
+    attribute = analysis_pickers.pick_attribute(run)
+    category = analysis_pickers.pick_trait_category(run)
 means = service.get_means(run["id"], attribute, trait_category=category)
-provenance = analysis.panel_facts(means, run)
+provenance = run_header.panel_facts(means, run)
 figure, table = st.columns(2, gap="large")
 with figure:
     downloads.show_figure(
@@ -117,11 +114,11 @@ with figure:
     )
 with table:
     show_means(means["rows"])
-run_widgets.explain(
+texts.explain(
     "The persona is the unit: each persona gets one score, the mean over its traits after "
     "valence alignment and after taking out what is common to a trait and scale order. The dot is "
     "the grand mean plus the mean score of the category, the line its 95 % t interval. Hollow "
     "dots have fewer than five personas, or no interval. The dashed line is the category with "
     "most personas."
 )
-run_widgets.run_links(run["id"], without="metrics.py")
+links.run_links(run["id"], without="metrics.py")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from benchlib.domain.errors import BenchlibError
-from pages.shared import access, run_widgets
+from pages.shared import access, texts
 
 st.set_page_config(page_title="benchlib", page_icon=":material/balance:", layout="wide")
 
@@ -44,4 +44,4 @@ try:
         st.info("Read-only: everything can be seen, nothing changed.", icon=":material/lock:")
     page.run()
 except BenchlibError as error:
-    run_widgets.show_error(error)
+    texts.show_error(error)

@@ -1,10 +1,12 @@
 """Bias overview: which attributes matter at all, and for which traits."""
 
+from typing import Any
+
 import streamlit as st
 
 from benchlib.presentation.figures.omnibus import bias_index_figure, omnibus_heatmap
-from pages.shared import analysis_widgets as analysis
-from pages.shared import columns, downloads, run_widgets
+from pages.shared import analysis_pickers, downloads, links, run_header, texts
+from pages.shared.columns import count_column, number_column, p_value_column, show_table
 
 
 def root(variance: float | None) -> str:
@@ -12,11 +14,11 @@ def root(variance: float | None) -> str:
     return "–" if variance is None else f"{variance**0.5:.2f}"
 
 
-service, run = analysis.open_run("Bias overview")
+service, run = run_header.open_run("Bias overview")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    trait_category = run_widgets.pick_trait_category(run)
-    options = analysis.pick_options(with_sesoi=False, with_correction=False)
-chosen = {
+    trait_category = analysis_pickers.pick_trait_category(run)
+    options = analysis_pickers.pick_options(with_sesoi=False, with_correction=False)
+chosen: dict[str, Any] = {
     "alpha": options.alpha,
     "use_expected": options.use_expected,
     "neutral": options.neutral,
@@ -25,7 +27,7 @@ with st.spinner("Testing attributes"):
     overall = service.get_omnibus(run["id"], trait_category=trait_category, **chosen)
     whole = service.get_omnibus(run["id"], **chosen)
     by_category = service.get_kruskal_by_category(run["id"], **chosen)
-provenance = analysis.panel_facts(overall, run)
+provenance = run_header.panel_facts(overall, run)
 if overall["n"] == 0 and not options.neutral:
     st.info(
         "No rating of a trait with a valence is here. If the traits are neutral, switch on "
@@ -33,7 +35,7 @@ if overall["n"] == 0 and not options.neutral:
         icon=":material/info:",
     )
 significant = sum(row["welch_significant"] is True for row in overall["attributes"])
-run_widgets.numbers(
+texts.numbers(
     {
         "Attributes": (f"{len(overall['attributes']):,}", "Attributes of the personas."),
         "Significant": (f"{significant:,}", "By Welch's ANOVA after correction over the run."),
@@ -61,30 +63,30 @@ with right:
         provenance,
         rows,
     )
-columns.table(
+show_table(
     overall["attributes"],
     "omnibus_table",
     {
         "attribute": "Attribute",
-        "n_groups": columns.count("Groups"),
-        "n_total": columns.count("Personas"),
-        "n_missing": columns.count("Missing"),
-        "sd_between": columns.number("Bias index", 3, "Scale points."),
-        "welch_f": columns.number("Welch F", 2),
-        "welch_p": columns.chance("p"),
-        "welch_q": columns.chance("q"),
-        "omega_squared": columns.number("ω²"),
-        "h_stat": columns.number("Kruskal–Wallis H", 2),
-        "p_value": columns.chance("p, ranks"),
-        "q_value": columns.chance("q, ranks"),
-        "eta_squared": columns.number("η²"),
-        "epsilon_squared": columns.number("ε²"),
+        "n_groups": count_column("Groups"),
+        "n_total": count_column("Personas"),
+        "n_missing": count_column("Missing"),
+        "sd_between": number_column("Bias index", 3, "Scale points."),
+        "welch_f": number_column("Welch F", 2),
+        "welch_p": p_value_column("p"),
+        "welch_q": p_value_column("q"),
+        "omega_squared": number_column("ω²"),
+        "h_stat": number_column("Kruskal–Wallis H", 2),
+        "p_value": p_value_column("p, ranks"),
+        "q_value": p_value_column("q, ranks"),
+        "eta_squared": number_column("η²"),
+        "epsilon_squared": number_column("ε²"),
         "effect_interpretation": "Effect",
         "status": "Note",
     },
     "Omnibus tests by attribute",
 )
-run_widgets.explain(
+texts.explain(
     "The **bias index** is the standard deviation of the true group means in scale points, with "
     "what chance alone would add taken out: 0 = groups differ no more than by chance. It does not "
     "grow with the number of categories or shrink with the number of personas. Welch's ANOVA and "
@@ -107,11 +109,11 @@ with spread_part:
             use_expected=options.use_expected,
             neutral=options.neutral,
         )
-        analysis.panel_facts(spread, run)
+        run_header.panel_facts(spread, run)
         if spread["icc_persona"] is None:
             st.text("Two traits and two personas that differ are needed.")
         else:
-            run_widgets.numbers(
+            texts.numbers(
                 {
                     "Personas": (root(spread["var_persona"]), "SD between personas, scale points."),
                     "Traits": (root(spread["var_trait"]), "SD between traits, scale points."),
@@ -128,4 +130,4 @@ with spread_part:
                 }
             )
         st.caption("Two-way analysis of variance of personas × traits; below 0 is shown as 0.")
-analysis.page_links(run["id"], "omnibus.py")
+links.result_links(run["id"], "omnibus.py")

@@ -13,8 +13,8 @@ from benchlib.presentation.figures.order_effects import (
     shift_by_trait_figure,
 )
 from benchlib.presentation.rows import order_rows
-from pages.shared import analysis_widgets as analysis
-from pages.shared import columns, downloads, run_widgets, words
+from pages.shared import analysis_pickers, downloads, links, run_header, texts, words
+from pages.shared.columns import count_column, number_column, p_value_column, show_table
 
 TABS = ("Agreement", "By trait", "Response styles", "Distributions")
 STYLES = {
@@ -28,7 +28,7 @@ STYLES = {
 def show_agreement(run: RunDetail) -> None:
     """The whole run: rates, agreement against chance, digits."""
     order = service.get_order_metrics(run["id"])
-    provenance = analysis.panel_facts(order, run)
+    provenance = run_header.panel_facts(order, run)
     if not order["n_pairs"]:
         st.info(
             "Nothing was asked in both scale orders, so consistency cannot be told. Give the next "
@@ -36,7 +36,7 @@ def show_agreement(run: RunDetail) -> None:
             icon=":material/info:",
         )
     bias, rates, retest = order["obe"], order["rma"], order["test_retest"]
-    run_widgets.numbers(
+    texts.numbers(
         {
             "Pairs": (f"{order['n_pairs']:,}", "Questions asked in both scale orders."),
             "Same answer": (words.percent(rates["exact_rate"]), "Answered alike in both orders."),
@@ -58,22 +58,25 @@ def show_agreement(run: RunDetail) -> None:
             provenance,
             order_rows(order),
         )
-        columns.table(
+        show_table(
             order_rows(order),
             "order_numbers",
             {
                 "measure": "Both scale orders",
-                "value": columns.number("Value"),
-                "ci_low": columns.number("95 % low"),
-                "ci_high": columns.number("95 % high"),
+                "value": number_column("Value"),
+                "ci_low": number_column("95 % low"),
+                "ci_high": number_column("95 % high"),
             },
             "Numbers on both scale orders",
         )
         for name, test in (
-            ("Bowker, disagreements go either way equally often", "bowker"),
-            ("Stuart–Maxwell, both orders use the points equally often", "stuart_maxwell"),
+            ("Bowker, disagreements go either way equally often", order["agreement"]["bowker"]),
+            (
+                "Stuart–Maxwell, both orders use the points equally often",
+                order["agreement"]["stuart_maxwell"],
+            ),
         ):
-            st.caption(f"{name}: {chi_square(order['agreement'][test])}")
+            st.caption(f"{name}: {chi_square(test)}")
     with right:
         downloads.show_figure(
             downloads.draw(digits_figure, provenance, order["digits"]),
@@ -87,7 +90,7 @@ def show_agreement(run: RunDetail) -> None:
             "Pairs",
             provenance,
         )
-    run_widgets.explain(
+    texts.explain(
         "A consistent rater gives the same meaning in both orders: digit as is + digit reversed = "
         "6. Kappa, ICC and alpha compare agreement with chance (0) and perfection (1); "
         "correlations cannot see a constant shift. Intervals leave out one persona at a time, or "
@@ -99,9 +102,9 @@ def show_agreement(run: RunDetail) -> None:
 
 def show_by_trait(run: RunDetail) -> None:
     """Where the order matters."""
-    category = run_widgets.pick_trait_category(run)
+    category = analysis_pickers.pick_trait_category(run)
     order = service.get_order_metrics(run["id"], trait_category=category)
-    provenance = analysis.panel_facts(order, run)
+    provenance = run_header.panel_facts(order, run)
     downloads.show_figure(
         downloads.draw(shift_by_category_figure, provenance, order["by_trait_category"]),
         "shift_category",
@@ -116,24 +119,24 @@ def show_by_trait(run: RunDetail) -> None:
         provenance,
         order["by_case"],
     )
-    columns.table(
+    show_table(
         order["by_case"],
         "order_table",
         {
             "label": "Trait",
             "trait_category": "Trait category",
-            "n": columns.count("Pairs"),
-            "mean_in": columns.number("Mean digit, as is", 2),
-            "mean_rev": columns.number("Mean digit, reversed", 2),
-            "mean_diff": columns.number("Difference"),
-            "ci_low": columns.number("95 % low"),
-            "ci_high": columns.number("95 % high"),
-            "abs_diff": columns.number("Mean distance"),
+            "n": count_column("Pairs"),
+            "mean_in": number_column("Mean digit, as is", 2),
+            "mean_rev": number_column("Mean digit, reversed", 2),
+            "mean_diff": number_column("Difference"),
+            "ci_low": number_column("95 % low"),
+            "ci_high": number_column("95 % high"),
+            "abs_diff": number_column("Mean distance"),
             "rma": st.column_config.NumberColumn("Same answer", format="percent"),
         },
         "Order effects by trait",
     )
-    run_widgets.explain(
+    texts.explain(
         "Per question asked in both orders: the digit as is minus the reversed one turned back, "
         "so that 0 = no order effect. **Mean distance** is the mean of its absolute value. A trait "
         "has one pair per persona, so its interval is Student's t; a trait category has several, "
@@ -144,46 +147,46 @@ def show_by_trait(run: RunDetail) -> None:
 def show_styles(run: RunDetail) -> None:
     """How the model answers whatever the content, and whether groups differ in it."""
     styles = service.get_styles(run["id"])
-    provenance = analysis.panel_facts(styles, run)
+    provenance = run_header.panel_facts(styles, run)
     levels = [*styles["levels"], *styles["missing_rates"]["levels"]]
-    columns.table(
+    show_table(
         [{**level, "style": STYLES[level["style"]]} for level in levels],
         "style_levels",
         {
             "style": "Style",
-            "n_personas": columns.count("Personas"),
-            "level": columns.number("Level"),
-            "ci_low": columns.number("95 % low"),
-            "ci_high": columns.number("95 % high"),
+            "n_personas": count_column("Personas"),
+            "level": number_column("Level"),
+            "ci_low": number_column("95 % low"),
+            "ci_high": number_column("95 % high"),
             "status": "Note",
         },
         "Levels of response styles",
     )
-    attribute = analysis.pick_attribute(run)
+    attribute = analysis_pickers.pick_attribute(run)
     rows = [
         {**row, "style": STYLES[row["style"]]}
         for source in (styles, styles["missing_rates"])
         for row in source["attributes"][attribute]["rows"]
     ]
-    columns.table(
+    show_table(
         rows,
         "style_groups",
         {
             "style": "Style",
             "category": "Category",
-            "n_personas": columns.count("Personas"),
-            "level": columns.number("Level"),
-            "delta": columns.number("Delta", 3, "Category minus baseline."),
-            "ci_low": columns.number("95 % low"),
-            "ci_high": columns.number("95 % high"),
-            "p_value": columns.chance("p"),
-            "q_value": columns.chance("q"),
+            "n_personas": count_column("Personas"),
+            "level": number_column("Level"),
+            "delta": number_column("Delta", 3, "Category minus baseline."),
+            "ci_low": number_column("95 % low"),
+            "ci_high": number_column("95 % high"),
+            "p_value": p_value_column("p"),
+            "q_value": p_value_column("q"),
             "status": "Note",
         },
         "Response styles by group",
     )
     downloads.downloads("styles", provenance, rows=rows, title="Response styles by group")
-    run_widgets.explain(
+    texts.explain(
         "**Acquiescence** is the pull towards “very” whatever is asked: the mean of favourable and "
         "unfavourable traits minus 3; it needs traits of both valences. Its level depends on the "
         "list of traits, differences between groups do not. **Extreme** and **midpoint** are "
@@ -202,10 +205,10 @@ def show_distributions(run: RunDetail) -> None:
             icon=":material/info:",
         )
         return
-    provenance = analysis.panel_facts(found, run)
+    provenance = run_header.panel_facts(found, run)
     whole, gain = found["overall"], found["precision"]
     ratio = gain["variance_ratio"]
-    run_widgets.numbers(
+    texts.numbers(
         {
             "Expected rating": (points(whole["expected"]), "Mean over the answers."),
             "Entropy": (
@@ -251,21 +254,21 @@ def show_distributions(run: RunDetail) -> None:
             provenance,
             found["by_trait_category"],
         )
-    columns.table(
+    show_table(
         found["by_trait"],
         "distribution_table",
         {
             "label": "Trait",
             "trait_category": "Trait category",
-            "n": columns.count("Answers"),
-            "expected": columns.number("Expected", 2),
+            "n": count_column("Answers"),
+            "expected": number_column("Expected", 2),
             "entropy_norm": st.column_config.NumberColumn("Entropy", format="percent"),
             "mass": st.column_config.NumberColumn("Valid mass", format="percent"),
             "low_mass_share": st.column_config.NumberColumn("Low mass", format="percent"),
         },
         "Distributions by trait",
     )
-    run_widgets.explain(
+    texts.explain(
         "The engine gave the probability of each digit. The **expected rating** is their mean, "
         "which has no noise of drawing a digit; deltas and forests use it unless switched off. The "
         "**gain** is the variance of persona scores from digits divided by that from expected "
@@ -291,11 +294,11 @@ def reach(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}."
 
 
-service, run = analysis.open_run("Order effects")
+service, run = run_header.open_run("Order effects")
 st.caption("A health check of the whole run: what depends on the scale order is not about people.")
 SHOW = (show_agreement, show_by_trait, show_styles, show_distributions)
 for tab, show in zip(st.tabs(TABS, key="tab", bind="query-params"), SHOW, strict=True):
     with tab:
         if tab.open:
             show(run)
-analysis.page_links(run["id"], "order_effects.py")
+links.result_links(run["id"], "order_effects.py")

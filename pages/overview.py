@@ -6,7 +6,7 @@ from benchlib.application.payloads import RunSummary
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.presentation.figures.histogram import tally_figure
-from pages.shared import run_widgets, words
+from pages.shared import links, run_header, words
 from pages.shared.access import get_dataset_service, get_service
 
 FINISHED = (RunStatus.DONE, RunStatus.PARTIAL)
@@ -22,11 +22,11 @@ troubled = [run for run in runs if run["status"] in NEEDS_ATTENTION]
 
 def show_line(run: RunSummary) -> None:
     """One run: badges, what it is, where to look."""
-    run_widgets.run_badges(run)
-    run_widgets.run_facts(run)
+    run_header.run_badges(run)
+    run_header.run_facts(run)
     if run["error"]:
         st.text(run["error"])
-    run_widgets.run_links(run["id"])
+    links.run_links(run["id"])
 
 
 @st.fragment(run_every=1.0 if active else None)

@@ -8,12 +8,12 @@ from benchlib.domain.errors import BenchlibError
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.presentation.figures.histogram import tally_figure
-from pages.shared import run_widgets, words
+from pages.shared import actions, links, run_header, run_pickers, texts, words
 from pages.shared.access import get_service
 
 service = get_service()
 st.title("Progress")
-run_id = run_widgets.pick_run(service.list_runs())
+run_id = run_pickers.pick_run(service.list_runs())
 run = service.get_run(run_id)
 is_active = run["status"] in ACTIVE
 
@@ -24,7 +24,7 @@ def show_progress() -> None:
     try:
         now, seen = service.bench_status(run_id), service.get_run(run_id)
     except BenchlibError as error:  # deleted meanwhile
-        run_widgets.show_error(error)
+        texts.show_error(error)
         return
     if now["status"] != run["status"]:
         st.rerun()
@@ -33,7 +33,7 @@ def show_progress() -> None:
         st.info("Cancelling: what is in flight may still land.", icon=":material/hourglass_top:")
     elif now["activity"]:
         st.text(now["activity"])
-    run_widgets.numbers(
+    texts.numbers(
         {
             "Rated": (f"{now['done']:,}", "Answers with a valid rating, all stored."),
             "Failed": (f"{now['failed']:,}", "Questions given up after all attempts."),
@@ -56,7 +56,7 @@ def show_progress() -> None:
         _show_latest(seen["tally"].get("latest", []))
         if failures := seen["tally"].get("failures"):
             st.markdown("**Failed attempts**")
-            run_widgets.failures_table(failures)
+            texts.failures_table(failures)
 
 
 def _show_engines(engines: list[EngineStats]) -> None:
@@ -113,19 +113,19 @@ def _show_latest(latest: list[dict[str, object]]) -> None:
     )
 
 
-run_widgets.run_badges(run)
-run_widgets.run_facts(run)
+run_header.run_badges(run)
+run_header.run_facts(run)
 with st.container(horizontal=True):
     if is_active and service.may(service.cancel_benchmark):
         if st.button("Cancel run", key="progress_cancel", icon=":material/cancel:"):
-            run_widgets.act(lambda: service.cancel_benchmark(run_id))
+            actions.act(lambda: service.cancel_benchmark(run_id))
     elif run["resumable"] and service.may(service.start_benchmark):
-        run_widgets.resume_button(service, run)
+        actions.resume_button(service, run)
 if not is_active:
     look = words.STATUS[RunStatus(run["status"])]
     notice = st.success if run["status"] == RunStatus.DONE else st.warning
     notice(look.sentence, icon=look.icon)
 if run["error"]:
-    run_widgets.foreign_text(run["error"])
+    texts.untrusted_text(run["error"])
 show_progress()
-run_widgets.run_links(run_id, without="progress.py")
+links.run_links(run_id, without="progress.py")

@@ -7,7 +7,7 @@ from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
-from pages.shared import run_widgets, words
+from pages.shared import actions, links, run_header, run_pickers, texts, words
 from pages.shared.access import get_service
 
 SORTS = {
@@ -81,7 +81,7 @@ def open_selected(ids: list[int]) -> None:
     """Show the run of the row that alone is selected."""
     chosen = selected(ids)
     if len(chosen) == 1:
-        run_widgets.remember_run(chosen[0])
+        run_pickers.remember_run(chosen[0])
 
 
 def offer_comparison(chosen: list[int]) -> None:
@@ -100,14 +100,14 @@ def offer_comparison(chosen: list[int]) -> None:
 @st.dialog("Delete this run?", icon=":material/delete:")
 def ask_to_delete(run: RunDetail) -> None:
     """Deleting cannot be undone, so ask."""
-    run_widgets.run_facts(run)
+    run_header.run_facts(run)
     st.write(
         f"Run {run['id']} goes with {words.counted(run['n_results'], 'answer')}, its failures, "
         "tags and note. This cannot be undone."
     )
     with st.container(horizontal=True):
         if st.button("Delete for good", key="runs_delete_yes", type="primary"):
-            run_widgets.act(lambda: delete(run["id"]))
+            actions.act(lambda: delete(run["id"]))
         if st.button("Keep it", key="runs_delete_no"):
             st.rerun()
 
@@ -115,7 +115,7 @@ def ask_to_delete(run: RunDetail) -> None:
 def delete(run_id: int) -> None:
     """Delete a run; the next one in the list takes its place."""
     service.delete_run(run_id)
-    run_widgets.forget_run(run_id)
+    run_pickers.forget_run(run_id)
 
 
 def show_actions(run: RunDetail) -> None:
@@ -125,10 +125,10 @@ def show_actions(run: RunDetail) -> None:
             if service.may(service.cancel_benchmark) and st.button(
                 "Cancel run", key="runs_cancel", icon=":material/cancel:"
             ):
-                run_widgets.act(lambda: service.cancel_benchmark(run["id"]))
+                actions.act(lambda: service.cancel_benchmark(run["id"]))
             return
         if run["resumable"] and service.may(service.start_benchmark):
-            run_widgets.resume_button(service, run)
+            actions.resume_button(service, run)
         if service.may(service.delete_run) and st.button(
             "Delete run", key="runs_delete", icon=":material/delete:"
         ):
@@ -158,7 +158,7 @@ def show_notes(run: RunDetail, known_tags: list[str]) -> None:
     if may_write and st.button(
         "Save tags and note", key="runs_save", icon=":material/save:", disabled=not changed
     ):
-        run_widgets.act(lambda: service.annotate_run(run["id"], note=note, tags=tags))
+        actions.act(lambda: service.annotate_run(run["id"], note=note, tags=tags))
 
 
 st.title("Runs")
@@ -191,7 +191,7 @@ shown = sorted(
     (
         run
         for run in runs
-        if words.matches(search, [run_widgets.run_label(run), run["note"]])
+        if words.matches(search, [run_pickers.run_label(run), run["note"]])
         and (not statuses or run["status"] in statuses)
     ),
     key=SORTS[sort],
@@ -200,12 +200,12 @@ if runs:
     show_table(shown)
     st.caption(f"{len(shown)} of {words.counted(len(runs), 'run')}; select several to compare them")
     offer_comparison(selected([run["id"] for run in shown]))
-run = service.get_run(run_widgets.pick_run(runs))
-run_widgets.run_badges(run)
-run_widgets.run_facts(run)
+run = service.get_run(run_pickers.pick_run(runs))
+run_header.run_badges(run)
+run_header.run_facts(run)
 if run["error"]:
-    run_widgets.foreign_text(run["error"])
-run_widgets.run_links(run["id"], without="runs.py")
+    texts.untrusted_text(run["error"])
+links.run_links(run["id"], without="runs.py")
 show_actions(run)
 notes, files = st.columns(2, gap="large")
 with notes:

@@ -11,7 +11,7 @@ from benchlib.application.commands import StartBenchmark, start_benchmark
 from benchlib.application.engines import EngineChoice
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord, TraitRecord
-from pages.shared import engine_widgets, run_widgets, words
+from pages.shared import engine_widgets, run_header, texts, words
 from pages.shared.access import get_dataset_service, get_service
 
 # What is typed survives a look at another page.
@@ -85,7 +85,7 @@ def pick_engine(choice: EngineChoice) -> tuple[dict[str, Any], str | None]:
 
 def pick_simulated() -> dict[str, Any]:
     """Speed and faults of the simulated rater."""
-    run_widgets.simulated_badge()
+    run_header.simulated_badge()
     speed = st.number_input(
         "Answers per second",
         min_value=0.1,
@@ -298,7 +298,7 @@ def show_preflight(command: StartBenchmark, obstacle: str | None) -> None:
             "A guess from the length of the prompts; tokenizers differ. A server with a prefix "
             "cache, such as vLLM, reads far fewer: what the prompts of a persona share only once.",
         )
-    run_widgets.numbers(numbers)
+    texts.numbers(numbers)
     if seconds is None:
         st.caption("The time is unknown until the first answers come in.")
     if obstacle:
@@ -366,9 +366,9 @@ def show_preview(command: StartBenchmark) -> None:
     prompts = service.preview_prompts(command)
     as_is, turned = st.tabs(list(words.SCALE_ORDERS.values()), key="start_preview")
     with as_is:
-        run_widgets.show_question(prompts["in"])
+        texts.show_question(prompts["in"])
     with turned:
-        run_widgets.show_question(prompts["rev"])
+        texts.show_question(prompts["rev"])
 
 
 st.title("Start run")
@@ -402,4 +402,4 @@ with ready:
         show_detectable(command)
         show_preview(command)
     except BenchlibError as error:
-        run_widgets.show_error(words.with_labels(str(error)))
+        texts.show_error(words.with_labels(str(error)))

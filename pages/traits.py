@@ -1,11 +1,14 @@
 """Browse, edit, import and export the trait catalogue."""
 
+from functools import partial
+
 import streamlit as st
 
 from benchlib.application.dataset_service import TraitPreview
 from benchlib.domain.material.traits import DEFAULT_QUESTIONS, TraitDraft
 from benchlib.domain.records import TraitRecord
-from pages.shared import dataset_forms, run_widgets, words
+from benchlib.domain.vocabulary import Language
+from pages.shared import actions, dataset_forms, words
 from pages.shared.access import get_dataset_service
 
 TABS = ["Catalogue", "Add", "Import"]
@@ -47,11 +50,11 @@ def show_switches(chosen: list[TraitRecord]) -> None:
     """Buttons for the rows selected in the table."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Activate", key="traits_on", icon=":material/toggle_on:", disabled=not chosen):
-            run_widgets.act(lambda: switch(chosen, True))
+            actions.act(lambda: switch(chosen, True))
         if st.button(
             "Deactivate", key="traits_off", icon=":material/toggle_off:", disabled=not chosen
         ):
-            run_widgets.act(lambda: switch(chosen, False))
+            actions.act(lambda: switch(chosen, False))
         st.caption(
             f"{words.counted(len(chosen), 'row')} selected. New runs are offered active traits; "
             "old runs keep theirs."
@@ -76,7 +79,8 @@ def trait_fields(prefix: str, trait: TraitRecord | None, case_id: str) -> TraitD
     """The fields of a trait; their keys change with the version, so that they show it."""
     suffix = f"{prefix}_{trait.id}" if trait else prefix
     known = service.trait_categories()
-    adjective, question = {}, {}
+    adjective: dict[Language, str] = {}
+    question: dict[Language, str] = {}
     for place, (language, name) in zip(st.columns(2), words.LANGUAGES.items(), strict=True):
         adjective[language] = place.text_input(
             f"{name} adjective",
@@ -115,7 +119,7 @@ def edit_form(trait: TraitRecord) -> None:
     st.text(f"{trait.case_id}, version {trait.version}")
     draft = trait_fields("traits_edit", trait, trait.case_id)
     if st.button("Save as new version", key="traits_save", icon=":material/save:"):
-        run_widgets.act(lambda: service.edit_trait(trait.id, draft))
+        actions.act(lambda: service.edit_trait(trait.id, draft))
 
 
 def add_form() -> None:
@@ -125,7 +129,7 @@ def add_form() -> None:
     )
     draft = trait_fields("traits_add", None, case_id)
     if st.button("Add trait", key="traits_add", type="primary", icon=":material/add:"):
-        run_widgets.act(lambda: service.add_trait(draft))
+        actions.act(lambda: service.add_trait(draft))
 
 
 def import_form() -> None:
@@ -148,7 +152,7 @@ def import_form() -> None:
         return
     show_preview(preview)
     if st.button("Import", key="traits_import", type="primary", icon=":material/upload:"):
-        run_widgets.act(lambda: import_traits(file.getvalue(), encoding))
+        actions.act(lambda: import_traits(file.getvalue(), encoding))
 
 
 def import_traits(content: bytes, encoding: str | None) -> None:
@@ -171,10 +175,10 @@ def show_preview(preview: TraitPreview) -> None:
 def show_downloads() -> None:
     """The catalogue as a file."""
     with st.container(horizontal=True):
-        for label, ending in (("CSV", "csv"), ("Parquet", "parquet")):
+        for ending, label in words.MATERIAL_FORMATS.items():
             st.download_button(
                 f"Download {label}",
-                lambda ending=ending: service.export_traits(ending),
+                partial(service.export_traits, ending),
                 file_name=f"traits.{ending}",
                 key=f"traits_download_{ending}",
                 on_click="ignore",

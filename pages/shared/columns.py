@@ -23,7 +23,7 @@ VERDICTS = {
 }
 
 
-def table(
+def show_table(
     rows: Sequence[Mapping[str, Any]], key: str, columns: Mapping[str, Any], alt: str
 ) -> None:
     """Rows as a table with chosen columns; status and verdict in words."""
@@ -36,16 +36,16 @@ def table(
     )
 
 
-def number(label: str, digits: int = 3, explanation: str | None = None) -> Any:
+def number_column(label: str, digits: int = 3, explanation: str | None = None) -> Any:
     """A column of numbers with fixed digits."""
     return st.column_config.NumberColumn(label, format=f"%.{digits}f", help=explanation)
 
 
-def chance(label: str, explanation: str | None = None) -> Any:
+def p_value_column(label: str, explanation: str | None = None) -> Any:
     """A column of p or q."""
     return st.column_config.NumberColumn(label, format="%.3g", help=explanation)
 
 
-def count(label: str, explanation: str | None = None) -> Any:
+def count_column(label: str, explanation: str | None = None) -> Any:
     """A column of whole numbers."""
     return st.column_config.NumberColumn(label, format="localized", help=explanation)

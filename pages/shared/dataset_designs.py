@@ -18,7 +18,7 @@ from benchlib.application.dataset_service import DatasetService
 from benchlib.application.sample_data import SAMPLE_FACTORS
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord
-from pages.shared import run_widgets
+from pages.shared import texts
 from pages.shared.dataset_forms import make
 
 _KINDS = {
@@ -42,7 +42,7 @@ def build_form(service: DatasetService, known: Sequence[DatasetRecord]) -> None:
     try:
         design = _FIELDS[kind](service, known)
     except BenchlibError as error:
-        run_widgets.show_error(error)
+        texts.show_error(error)
         return
     name = st.text_input("Name of the new dataset", max_chars=100, key="datasets_build_name")
     note = st.text_area("Note", key="datasets_build_note", help="What the dataset is for.")

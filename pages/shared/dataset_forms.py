@@ -9,7 +9,7 @@ import streamlit as st
 from benchlib.application.dataset_service import DatasetService, PersonaPreview
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord
-from pages.shared import run_widgets, words
+from pages.shared import texts, words
 
 _DATASET = "dataset"
 
@@ -75,7 +75,7 @@ def make(action: Callable[[], int]) -> None:
         with st.spinner("Storing personas…"):
             st.session_state["datasets_made"] = action()
     except BenchlibError as error:
-        run_widgets.show_error(error)
+        texts.show_error(error)
     else:
         st.rerun()
 
@@ -106,7 +106,7 @@ def previewed(
             found = error
         known = st.session_state[key] = ((file.file_id, encoding), found)
     if isinstance(known[1], BenchlibError):
-        run_widgets.show_error(known[1])
+        texts.show_error(known[1])
         return None
     return known[1]
 
@@ -152,7 +152,7 @@ def show_preview(preview: PersonaPreview) -> None:
     """What will be stored."""
     composition = preview.composition
     st.caption(f"Read as {preview.form}. Nothing is stored yet.")
-    run_widgets.numbers(
+    texts.numbers(
         {
             "Personas": (f"{composition['n_personas']:,}", "Rows that will be stored."),
             "Counterfactuals": (f"{composition['n_counterfactuals']:,}", "With a source."),

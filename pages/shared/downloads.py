@@ -1,6 +1,7 @@
 """Figures of a page, and their files."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -83,8 +84,13 @@ def downloads(
                 for one in FIGURE_FORMATS.values():
                     st.download_button(
                         one.label,
-                        data=lambda name=one.name: files.export_figure(
-                            figure, name, provenance, theme=theme, width=width
+                        data=partial(
+                            files.export_figure,
+                            figure,
+                            one.name,
+                            provenance,
+                            theme=theme,
+                            width=width,
                         ),
                         file_name=files.file_name(provenance, key, one.extension),
                         mime=one.media_type,
@@ -97,9 +103,7 @@ def downloads(
                 for table in TABLE_FORMATS.values():
                     st.download_button(
                         table.label,
-                        data=lambda name=table.name: files.export_table(
-                            rows, name, provenance, title=title
-                        ),
+                        data=partial(files.export_table, rows, table.name, provenance, title=title),
                         file_name=files.file_name(provenance, key, table.extension),
                         mime=table.media_type,
                         key=f"{key}_{table.name}",

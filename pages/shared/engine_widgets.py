@@ -6,7 +6,7 @@ import streamlit as st
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.engines import EngineConnection
-from pages.shared import run_widgets, words
+from pages.shared import actions, texts, words
 
 
 def address_and_key(prefix: str) -> tuple[str | None, str | None]:
@@ -86,7 +86,7 @@ def managed_server(service: BenchmarkService) -> None:
         disabled=runs or not model.strip() or not service.may(service.start_server),
         width="stretch",
     ):
-        run_widgets.act(lambda: service.start_server(model.strip()))
+        actions.act(lambda: service.start_server(model.strip()))
     if stop.button(
         "Stop server",
         key="server_stop",
@@ -94,7 +94,7 @@ def managed_server(service: BenchmarkService) -> None:
         disabled=not runs or not service.may(service.stop_server),
         width="stretch",
     ):
-        run_widgets.act(service.stop_server)
+        actions.act(service.stop_server)
     if state is not None:
         st.fragment(_server_log, run_every=1.0 if runs else None)(service, state["state"])
 
@@ -103,7 +103,7 @@ def _server_log(service: BenchmarkService, known_state: str) -> None:
     state = service.server_state()
     if state is None or state["state"] != known_state:
         st.rerun()
-    looks = {
+    looks: dict[str, tuple[str, str, words.Colour]] = {
         "starting": ("loading the model", ":material/hourglass_top:", "blue"),
         "ready": ("ready", ":material/check_circle:", "green"),
         "stopped": ("stopped", ":material/power_off:", "gray"),
@@ -114,8 +114,8 @@ def _server_log(service: BenchmarkService, known_state: str) -> None:
         st.badge(label, icon=icon, color=colour)
         st.text(f"{state['model']} at {state['base_url']}")
     if state["error"]:
-        run_widgets.foreign_text(state["error"])
+        texts.untrusted_text(state["error"])
     if state["log"]:
         st.caption("End of the server's log")
         with st.container(height=220, border=False, autoscroll=True):
-            run_widgets.foreign_text(state["log"])
+            texts.untrusted_text(state["log"])

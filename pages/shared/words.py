@@ -4,16 +4,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandas as pd
 
 from benchlib.application.dataset_service import Composition
-from benchlib.domain.asking import answer_modes
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import PersonaRecord, TraitRecord
-from benchlib.domain.vocabulary import RunStatus
+from benchlib.domain.vocabulary import Language, RunStatus, Valence
+
+Colour = Literal["gray", "blue", "green", "orange", "red"]
 
 
 class StatusWords(NamedTuple):
@@ -21,7 +22,7 @@ class StatusWords(NamedTuple):
 
     label: str
     icon: str
-    colour: str
+    colour: Colour
     sentence: str
 
 
@@ -67,9 +68,14 @@ ENGINES: Final = {
     "simulated": "Simulated rater",
 }
 
-ANSWER_MODES: Final = {mode: spec.label for mode, spec in answer_modes.ANSWER_MODES.items()}
+ANSWER_MODES: Final = {
+    "distribution": "Probability of each digit",
+    "rating": "Rating as JSON",
+    "rationale": "Rationale and rating as JSON",
+    "text": "Plain text",
+}
 
-LANGUAGES: Final = {"en": "English", "de": "German"}
+LANGUAGES: Final[Mapping[Language, str]] = {"en": "English", "de": "German"}
 
 SCALE_MODES: Final = {
     "random50": "Half of the pairs each way",
@@ -261,7 +267,13 @@ ENCODINGS: Final[Mapping[str, str | None]] = {
 }
 
 
-VALENCES: Final = {1: "favourable", -1: "unfavourable", 0: "neutral"}
+MATERIAL_FORMATS: Final[Mapping[Literal["csv", "parquet"], str]] = {
+    "csv": "CSV",
+    "parquet": "Parquet",
+}
+"""Formats of datasets and traits as files that can be imported again."""
+
+VALENCES: Final[Mapping[Valence, str]] = {1: "favourable", -1: "unfavourable", 0: "neutral"}
 
 
 _CATEGORIES_SHOWN: Final = 12

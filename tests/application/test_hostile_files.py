@@ -17,6 +17,7 @@ from benchlib.application.dataset_service import DatasetService
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.material.text_tables import clean_text
 from benchlib.infrastructure.storage import datasets
+from benchlib.infrastructure.storage.database import open_store
 from benchlib.infrastructure.table_files import unguard_formula
 from tests.domain.frames import law
 
@@ -78,8 +79,8 @@ def damaged(content, how, data):
 
 
 @pytest.fixture(scope="module")
-def service(new_store, tmp_path_factory):
-    store = new_store(tmp_path_factory.mktemp("files"))
+def service(tmp_path_factory):
+    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('files') / 'store.db'}")
     yield DatasetService(store)
     store.close()
 

@@ -62,7 +62,7 @@ def test_the_address_restores_a_comparison(two_runs, open_page):
     assert "simulated data" in captions(at)
     labels = [found.label for found in at.expander]
     assert "How is this computed?" in labels
-    assert sum(label.startswith(f"Run {first} ") for label in labels) == 1
+    assert sum(label.startswith(f"Data quality of run {first}: ") for label in labels) == 1
 
 
 def test_a_category_and_the_correction_are_taken(two_runs, open_page):

@@ -63,7 +63,7 @@ def test_a_run_without_answers_says_that_there_is_nothing_to_measure(house, open
 
 
 @pytest.mark.parametrize("page", ["metrics", "answers"])
-def test_results_come_with_the_health_of_their_run(house, open_page, page):
+def test_results_come_with_the_data_quality_of_their_run(house, open_page, page):
     run_id = house.finished()
     health = house.service.get_health_check(run_id)
     at = open_page(page, run=run_id)

@@ -32,7 +32,7 @@ from benchlib.domain.analysis.metrics import (
     summarise_rating_by,
 )
 from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
-from benchlib.domain.analysis.trait_sets import count_sample
+from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.stats.welch import DEFAULT_ALPHA
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
@@ -136,13 +136,14 @@ class AnswerPanels(KeptPanels):
         category = category_of(trait_category)
 
         def compute(loaded: LoadedRun) -> AllMeans:
-            cells = loaded.cells(use_expected=use_expected)
+            trait_set = select_trait_set(loaded.cells(use_expected=use_expected), category)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                **count_sample(cells, category),
+                "n": trait_set.cells.n_ratings,
+                "n_personas": int(trait_set.scores.enters.sum()),
                 "trait_category": category,
                 "data": {
-                    name: compute_means_by_attribute(cells, name, trait_category=category)
+                    name: compute_means_by_attribute(trait_set.cells, name)
                     for name in loaded.attributes
                 },
             }

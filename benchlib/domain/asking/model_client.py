@@ -13,15 +13,15 @@ class ModelClient(Protocol):
     """What was found before the run; fixed for its whole length."""
 
     @property
-    def max_batch_size(self) -> int:
+    def most_items(self) -> int:
         """How many questions a request holds at most."""
 
     @property
-    def batch_size(self) -> int:
+    def batch_items(self) -> int:
         """How many questions the next request carries best."""
 
     @property
-    def concurrency(self) -> int:
+    def capacity(self) -> int:
         """How many requests in flight keep the engine busy, as known now."""
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer | AnswerFailure]:

@@ -2,30 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final
 
-from benchlib.domain.vocabulary import Language
-
-
-class Instructions(TypedDict):
-    """How to answer in each answer mode; mypy reports a mode that is missing here."""
-
-    distribution: str
-    rating: str
-    rationale: str
-    text: str
+from benchlib.domain.vocabulary import AnswerMode, Language
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """All texts of one language; `stricter` is added from the second attempt on."""
+    """All texts of one language."""
 
     system: str
     persona_heading: str
     default_question: str
     degrees: tuple[str, str, str, str, str]
-    instructions: Instructions
-    stricter: Instructions
+    instructions: Mapping[AnswerMode, str]
+    stricter: Mapping[AnswerMode, str]
     digit_cue: str
     labels: Mapping[str, str]
     values: Mapping[str, str]

@@ -1,15 +1,13 @@
 """First contact: which of the addresses can serve a run, and how they are asked."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchlib.domain.errors import EngineFault, EngineNotReachable
 from benchlib.domain.records import Answer, EngineReport
 from benchlib.domain.vocabulary import AnswerMode
-from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import REFUSED, AskPlan
-from benchlib.infrastructure.engines.endpoints import Endpoint, absent_endpoint
+from benchlib.infrastructure.engines.endpoints import Slot, absent_slot
 from benchlib.infrastructure.engines.http import EngineHttp, Reply
 from benchlib.infrastructure.engines.identity import (
     EngineIdentity,
@@ -28,23 +26,23 @@ from benchlib.infrastructure.engines.probe import (
 
 
 @dataclass(frozen=True, slots=True)
-class Handshake:
+class Contact:
     """What a client needs to start.
 
     Attributes:
-        endpoints: The addresses in use, also those that do not answer yet.
+        slots: The addresses in use, also those that do not answer yet.
         plan: How they are asked.
         report: For the run's manifest.
         model_answered: How replies name the model, if they do.
     """
 
-    endpoints: tuple[Endpoint, ...]
+    slots: tuple[Slot, ...]
     plan: AskPlan
     report: EngineReport
     model_answered: str | None
 
 
-async def handshake(
+async def make_contact(
     engines: list[EngineHttp],
     model_name: str | None,
     answer_mode: AnswerMode,
@@ -52,57 +50,55 @@ async def handshake(
     temperature: float,
     max_new_tokens: int,
     has_key: bool,
-    backoff: Backoff,
-    clock: Callable[[], float],
-) -> Handshake:
+) -> Contact:
     """Meet all addresses, probe the first that serves, see that the others are like it.
 
     Raises:
         EngineNotReachable: None can serve; the text has a line for each.
     """
-    candidates = await asyncio.gather(*(_meet(http, model_name, has_key) for http in engines))
-    first: _Candidate | None = None
+    met = await asyncio.gather(*(_meet(http, model_name, has_key) for http in engines))
+    first: _Meeting | None = None
     found: Capabilities | None = None
-    for candidate in candidates:
-        if candidate.problem is not None:
+    for meeting in met:
+        if meeting.problem is not None:
             continue
         try:
             if first is None or found is None:
                 found = await probe(
-                    candidate.http,
-                    candidate.model,
+                    meeting.http,
+                    meeting.model,
                     answer_mode,
-                    is_vllm=candidate.identity.kind == "vllm",
+                    is_vllm=meeting.identity.kind == "vllm",
                     temperature=temperature,
                     max_new_tokens=max_new_tokens,
                 )
-                first = candidate
+                first = meeting
             else:
-                await _match(candidate, first, found)
+                await _match(meeting, first, found)
         except EngineRefusal as refusal:
-            candidate.problem = str(refusal)
+            meeting.problem = str(refusal)
         except EngineFault as fault:
-            candidate.note(fault)
+            meeting.note(fault)
     if first is None or found is None:
-        raise _not_reachable(candidates)
+        raise _not_reachable(met)
     notes = list(found.notes)
     if model_name is None and len(first.identity.models) > 1:
         notes.append(f"No model was named; the first one served is {first.model}.")
-    endpoints = []
-    for candidate in candidates:
-        served = candidate.served
-        if candidate.problem is None:
-            revision = served.revision if served else None
-            endpoints.append(Endpoint(candidate.http, revision, backoff))
-        elif candidate.may_return:
-            endpoints.append(absent_endpoint(candidate.http, candidate.sentence, clock(), backoff))
-            notes.append(f"{candidate.sentence} It is used once it answers.")
+    slots = []
+    for meeting in met:
+        served = meeting.served
+        if meeting.problem is None:
+            slots.append(Slot(meeting.http, served.revision if served else None))
+        elif meeting.may_return:
+            now = asyncio.get_running_loop().time()
+            slots.append(absent_slot(meeting.http, meeting.sentence, now))
+            notes.append(f"{meeting.sentence} It is used once it answers.")
         else:
-            notes.append(f"{candidate.sentence} It is left out of this run.")
+            notes.append(f"{meeting.sentence} It is left out of this run.")
     served = first.served
     report = EngineReport(
         kind=first.identity.kind,
-        addresses=tuple(endpoint.http.address for endpoint in endpoints),
+        addresses=tuple(slot.http.address for slot in slots),
         model_name=first.model,
         model_revision=served.revision if served else None,
         engine_version=first.identity.version,
@@ -113,15 +109,15 @@ async def handshake(
         max_model_len=served.max_model_len if served else None,
         notes=tuple(notes),
     )
-    return Handshake(tuple(endpoints), found.plan, report, found.model_answered)
+    return Contact(tuple(slots), found.plan, report, found.model_answered)
 
 
 _UNKNOWN = EngineIdentity("openai-compatible", None, ())
 
 
 @dataclass(slots=True)
-class _Candidate:
-    """What an address answered at first; `problem` does not name the address."""
+class _Meeting:
+    """What came of meeting one address; `problem` is said without the address."""
 
     http: EngineHttp
     identity: EngineIdentity = _UNKNOWN
@@ -142,32 +138,32 @@ class _Candidate:
         self.may_return = True
 
 
-async def _meet(http: EngineHttp, model_name: str | None, has_key: bool) -> _Candidate:
-    candidate = _Candidate(http)
+async def _meet(http: EngineHttp, model_name: str | None, has_key: bool) -> _Meeting:
+    meeting = _Meeting(http)
     try:
-        candidate.identity = await identify(http, has_key=has_key)
-        candidate.model = choose_model(candidate.identity, model_name)
+        meeting.identity = await identify(http, has_key=has_key)
+        meeting.model = choose_model(meeting.identity, model_name)
     except EngineRefusal as refusal:
-        candidate.problem = str(refusal)
+        meeting.problem = str(refusal)
     except EngineFault as fault:
-        candidate.note(fault)
-    return candidate
+        meeting.note(fault)
+    return meeting
 
 
-async def _match(candidate: _Candidate, first: _Candidate, found: Capabilities) -> None:
+async def _match(meeting: _Meeting, first: _Meeting, found: Capabilities) -> None:
     """See that another address serves the same model in the same way.
 
     Raises:
         EngineRefusal: It does not.
         EngineFault: It stopped answering.
     """
-    if candidate.model != first.model:
-        raise EngineRefusal(f"serves {candidate.model}, not {first.model}")
+    if meeting.model != first.model:
+        raise EngineRefusal(f"serves {meeting.model}, not {first.model}")
     sample = sample_questions(found.plan.mode)[:1]
-    reply = await ask_once(candidate.http, found.plan, candidate.model, sample)
+    reply = await ask_once(meeting.http, found.plan, meeting.model, sample)
     if isinstance(reply, Reply):
         if reply.status not in REFUSED and reply.status != 404:
-            raise fault_of(candidate.http.address, reply)
+            raise fault_of(meeting.http.address, reply)
         raise EngineRefusal(f"cannot be asked like {first.http.address} ({reply.status})")
     needs_answer = found.plan.logprobs_source is not None or found.plan.enforced
     if needs_answer and not isinstance(reply.outcomes[0], Answer):
@@ -176,11 +172,8 @@ async def _match(candidate: _Candidate, first: _Candidate, found: Capabilities) 
         raise EngineRefusal(f"answers as {reply.model}, not as {found.model_answered}")
 
 
-def _not_reachable(candidates: list[_Candidate]) -> EngineNotReachable:
-    lines = (
-        "\n".join(f"- {candidate.sentence}" for candidate in candidates)
-        or "- no address was given."
-    )
+def _not_reachable(met: list[_Meeting]) -> EngineNotReachable:
+    lines = "\n".join(f"- {meeting.sentence}" for meeting in met) or "- no address was given."
     return EngineNotReachable(
         "No engine can serve this run; start a server or correct address, key or model. "
         f"Tried:\n{lines}"

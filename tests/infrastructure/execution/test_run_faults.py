@@ -6,6 +6,7 @@ is found out.
 
 import asyncio
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -15,21 +16,12 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import AnswerFilter
 from benchlib.domain.run_state import RESUMABLE
-from benchlib.infrastructure.engines.backoff import Backoff
+from benchlib.infrastructure.execution import executor
 from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run
-from benchlib.infrastructure.execution.timing import Timing
 from benchlib.infrastructure.storage import datasets, runs
 from benchlib.settings import Settings
 from tests.fake_vllm import FakeVllm, Fault, rating_for
-from tests.samples import (
-    HANGS_SECONDS,
-    Clock,
-    WaitingSeen,
-    add_run,
-    claim,
-    get_run,
-    worker_context,
-)
+from tests.samples import Clock, add_run, claim, get_run, worksite
 from tests.scripted_client import ScriptedClient
 
 PLANNED = 36  # 6 personas x 4 traits, half of the 24 pairs in both orders
@@ -73,8 +65,10 @@ def serve():
         served.close()
 
 
-SHORT = Timing(request_backoff=Backoff(0.01, 0.02))
-OUTAGE = Timing(request_backoff=Backoff(0.5, 15.0))
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(executor, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(executor, "_LONGEST_PAUSE_SECONDS", 0.02)
 
 
 class Watched:
@@ -95,19 +89,15 @@ class Watched:
         return await self._client.ask(questions)
 
 
-def execute(store, run_id, *, at=1, act=lambda: None, clock=None, context=None, **settings):
-    """Claim and execute; `act` happens before the request number `at`, after the probe.
-
-    `context` replaces parts of the WorkerContext.
-    """
+def execute(store, run_id, *, at=1, act=lambda: None, clock=None, **settings):
+    """Claim and execute; `act` happens before the request number `at`, after the probe."""
 
     async def make_client(config, api_key, chosen):
         return Watched(await create_client(config, api_key, chosen), at, act)
 
     assert claim(store) == run_id
-    parts = {"make_client": make_client, "timing": SHORT, **(context or {})}
-    usual = worker_context(store, ScriptedClient(), clock=clock, **settings)
-    return execute_benchmark_run(replace(usual, **parts), run_id)
+    site = worksite(store, ScriptedClient(), clock=clock, **settings)
+    return execute_benchmark_run(replace(site, make_client=make_client), run_id)
 
 
 def queue(store, *served, **changes):
@@ -133,20 +123,18 @@ def check_answers(store, run_id, tmp_path):
     return run
 
 
-def outage(clock, meanwhile=lambda _seconds: None):
-    """Parts of a WorkerContext whose waiting moves the clock instead.
+@contextmanager
+def no_pauses(monkeypatch, clock, then):
+    """Waiting moves the clock instead; `then(seconds)` is told how long it has been."""
 
-    The first wait lasts until the store says that the run waits for the engine. Each calls
-    `meanwhile` with the seconds waited so far.
-    """
-    monitor, began = WaitingSeen(), clock.seconds
-
-    async def wait(_stopping, seconds):
-        await asyncio.to_thread(monitor.stored.wait, HANGS_SECONDS)
+    async def pause(_self, seconds):
         clock.seconds += seconds
-        meanwhile(clock.seconds - began)
+        then(clock.seconds - began)
+        await asyncio.sleep(0.01)
 
-    return {"monitor": monitor, "timing": OUTAGE, "wait": wait}
+    began = clock.seconds
+    monkeypatch.setattr(executor._Execution, "_pause", pause)
+    yield
 
 
 FAULTS = {
@@ -173,7 +161,7 @@ def test_a_run_outlives_a_fault(store, tmp_path, serve, name):
     fault, kind = FAULTS[name]
     served = serve()
     run_id = queue(store, served)
-    patience = 2 if fault.kind == "hang" else 30
+    patience = 0.5 if fault.kind == "hang" else 30
     status = execute(
         store, run_id, at=2, act=lambda: served.fake.script(fault), request_timeout_seconds=patience
     )
@@ -228,7 +216,7 @@ def test_a_server_replaced_by_another_model_stops_the_run(store, tmp_path, serve
     assert check_answers(store, run_id, tmp_path).done == PLANNED
 
 
-def test_another_revision_under_the_same_name_stops_the_run(store, tmp_path, serve):
+def test_another_revision_under_the_same_name_stops_the_run(store, tmp_path, serve, monkeypatch):
     served = serve()
     run_id = queue(store, served)
     clock = Clock()
@@ -243,50 +231,47 @@ def test_another_revision_under_the_same_name_stops_the_run(store, tmp_path, ser
         served.stop()
         served.fake.address_is_open = False
 
-    waiting = outage(clock, come_back)
-    assert execute(store, run_id, at=4, act=go_away, clock=clock, context=waiting) == "failed"
+    with no_pauses(monkeypatch, clock, come_back):
+        assert execute(store, run_id, at=4, act=go_away, clock=clock) == "failed"
     run = get_run(store, run_id)
     assert "/models/another" in run.error
     assert run.status in RESUMABLE
     check_answers(store, run_id, tmp_path)
 
 
-def test_a_server_down_for_five_minutes_is_waited_for_in_sight(store, tmp_path, serve):
+def test_a_server_away_for_five_minutes_is_waited_for_in_sight(store, tmp_path, serve, monkeypatch):
     served = serve()
     run_id = queue(store, served)
     clock = Clock()
-    shown, back = [], []
+    told, back = [], []
 
     def come_back(seconds):
-        shown.append(get_run(store, run_id).activity)
+        told.append(get_run(store, run_id).activity)
         if seconds > 300 and not back:
             back.append(seconds)
             served.fake.settings.latency_seconds = 0.05  # and it is slower now
             served.start()
 
-    waiting = outage(clock, come_back)
-    assert execute(store, run_id, at=4, act=served.stop, clock=clock, context=waiting) == "done"
+    monkeypatch.setattr(executor, "_LONGEST_PAUSE_SECONDS", 15)
+    with no_pauses(monkeypatch, clock, come_back):
+        assert execute(store, run_id, at=4, act=served.stop, clock=clock) == "done"
     assert back
-    assert shown[0].startswith("Waiting for the engine")
+    assert any(text and text.startswith("Waiting for the engine") for text in told)
     run = check_answers(store, run_id, tmp_path)
     assert run.done == PLANNED
     assert run.activity is None
     assert run.tally["failures"]["unreachable"] > 3
 
 
-def test_a_server_that_stays_down_ends_the_run_resumable(store, tmp_path, serve):
+def test_a_server_that_stays_away_ends_the_run_resumable(store, tmp_path, serve, monkeypatch):
     served = serve()
     run_id = queue(store, served)
     clock = Clock()
-    status = execute(
-        store,
-        run_id,
-        at=4,
-        act=served.stop,
-        clock=clock,
-        context=outage(clock),
-        engine_patience_seconds=60,
-    )
+    monkeypatch.setattr(executor, "_LONGEST_PAUSE_SECONDS", 15)
+    with no_pauses(monkeypatch, clock, lambda _: None):
+        status = execute(
+            store, run_id, at=4, act=served.stop, clock=clock, engine_patience_seconds=60
+        )
     assert status == "failed"
     run = get_run(store, run_id)
     assert "resume the run" in run.error

@@ -1,0 +1,51 @@
+"""Buttons that change something, and what shows when that is refused."""
+
+from typing import Any
+
+import streamlit as st
+
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.application.commands import start_benchmark
+from benchlib.application.payloads import RunDetail
+from benchlib.domain.errors import BenchlibError
+from pages.shared import texts
+
+
+def act(action: Any) -> None:
+    """Do something that may be refused, then show the page anew, or say why not."""
+    try:
+        action()
+    except BenchlibError as error:
+        texts.show_error(error)
+    else:
+        st.rerun()
+
+
+def resume_button(service: BenchmarkService, run: RunDetail) -> None:
+    """Resume a run; a run of a server may get another address and, for this time, a key."""
+    fields: dict[str, Any] = {"resume_run_id": run["id"]}
+    clicked = st.button(
+        "Resume run",
+        key=f"resume_{run['id']}",
+        type="primary",
+        icon=":material/replay:",
+        help="Asks only what is missing.",
+    )
+    if run["config"]["llm"] == "vllm":
+        with st.popover("Address and key", icon=":material/key:"):
+            fields["vllm_base_url"] = st.text_input(
+                "Address",
+                key=f"resume_address_{run['id']}",
+                placeholder=run["config"]["vllm_base_url"] or "as before",
+                help="Only if the server has moved; it must serve the same model.",
+            )
+            fields["vllm_api_key"] = st.text_input(
+                "API key",
+                key=f"resume_key_{run['id']}",
+                type="password",
+                autocomplete="off",
+                help="Used for this run only, kept in memory, never stored.",
+            )
+    if clicked:
+        given = {name: value for name, value in fields.items() if value}
+        act(lambda: service.start_benchmark(start_benchmark(**given)))

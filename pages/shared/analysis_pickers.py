@@ -1,0 +1,140 @@
+"""Choices of an analysis, all kept in the URL: attribute, baseline, trait category, options."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import streamlit as st
+
+from benchlib.application.payloads import RunDetail
+from benchlib.domain.analysis.metrics import ALL_TRAIT_CATEGORIES
+from benchlib.domain.stats.welch import FdrMethod
+from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
+from pages.shared import access, links
+
+CORRECTIONS: Final[Mapping[FdrMethod, str]] = {
+    "bh": "Benjamini–Hochberg",
+    "by": "Benjamini–Yekutieli",
+}
+
+
+class Options(NamedTuple):
+    """Constants of the analysis, kept in the URL."""
+
+    alpha: float
+    sesoi: float
+    by: FdrMethod
+    use_expected: bool
+    neutral: bool
+
+
+def pick_options(
+    *, with_sesoi: bool = True, with_correction: bool = True, with_neutral: bool = True
+) -> Options:
+    """Constants of the analysis, in a popover; all have defaults and live in the URL."""
+    with st.popover("Options", icon=":material/tune:"):
+        alpha = st.number_input(
+            "Significance level",
+            0.001,
+            0.2,
+            0.05,
+            0.005,
+            format="%.3f",
+            key="alpha",
+            bind="query-params",
+            help="Corrected p below this is called significant.",
+        )
+        sesoi = 0.1
+        if with_sesoi:
+            sesoi = st.number_input(
+                "Smallest effect of interest",
+                0.01,
+                2.0,
+                0.1,
+                0.01,
+                key="sesoi",
+                bind="query-params",
+                help="In scale points. Differences proven to be below it are called equivalent.",
+            )
+        by: FdrMethod = "bh"
+        if with_correction:
+            by = st.selectbox(
+                "Correction",
+                list(CORRECTIONS),
+                format_func=CORRECTIONS.__getitem__,
+                key="by",
+                bind="query-params",
+                help="Both hold the share of false discoveries over the whole run; the second "
+                "under any dependence of tests, at the price of power.",
+            )
+        use_expected = st.toggle(
+            "Expected ratings",
+            value=True,
+            key="expected",
+            bind="query-params",
+            help="Where the engine gave the probability of each digit, use the expected rating "
+            "instead of the digit: the same mean with less noise.",
+        )
+        neutral = False
+        if with_neutral:
+            neutral = st.toggle(
+                "Neutral traits",
+                key="neutral",
+                bind="query-params",
+                help="Show the traits without a valence instead, un-aligned; a family of their "
+                "own.",
+            )
+    return Options(alpha, sesoi, by, use_expected, neutral)
+
+
+def pick_attribute(run: RunDetail) -> str:
+    """One attribute of the run's personas, kept in the URL; stops the page without any."""
+    if not run["attributes"]:
+        st.info(
+            "The personas of this run have no attributes, so there are no groups to compare.",
+            icon=":material/info:",
+        )
+        links.run_links(run["id"])
+        st.stop()
+    return st.selectbox(
+        "Attribute",
+        run["attributes"],
+        key="attribute",
+        bind="query-params",
+        help="Personas are grouped by it.",
+    )
+
+
+def pick_trait_category(run: RunDetail) -> str:
+    """One trait category of the run or all, kept in the URL."""
+    return st.selectbox(
+        "Trait category",
+        [ALL_TRAIT_CATEGORIES, *run["trait_categories"]],
+        key="trait_category",
+        bind="query-params",
+        help="Which answers count: those to the traits of one category, or all.",
+    )
+
+
+def categories_of(run: RunDetail, attribute: str) -> list[str]:
+    """The categories of an attribute in the run's dataset that can be compared."""
+    composition = access.get_service().get_composition(run["id"])
+    return [
+        value["category"]
+        for found in composition["attributes"]
+        if found["attribute"] == attribute
+        for value in found["categories"]
+        if value["category"] != UNKNOWN_CATEGORY
+    ]
+
+
+def pick_baseline(categories: Sequence[str]) -> str | None:
+    """The category to compare against; None = the one with most personas."""
+    return st.selectbox(
+        "Baseline",
+        list(categories),
+        index=None,
+        key="baseline",
+        bind="query-params",
+        placeholder="Largest group",
+        help="The category that others are compared with. A delta is group minus baseline.",
+    )

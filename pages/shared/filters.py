@@ -1,0 +1,55 @@
+"""Long lists: filters on personas, and pages of rows."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import streamlit as st
+
+from benchlib.application.dataset_service import Composition
+
+_Row = TypeVar("_Row")
+
+
+def pick_persona_values(composition: Composition, on_change: Callable[[], None]) -> dict[str, str]:
+    """Attribute values that personas must have, kept in the URL as "gender = female"."""
+    options = {
+        f"{attribute['attribute']} = {value['category']}": (
+            attribute["attribute"],
+            value["category"],
+        )
+        for attribute in composition["attributes"]
+        for value in attribute["categories"]
+    }
+    chosen = st.multiselect(
+        "Persona is",
+        list(options),
+        key="personas",
+        bind="query-params",
+        on_change=on_change,
+        placeholder="Anyone",
+        help="Personas that have all the values chosen; one value per attribute.",
+    )
+    wanted = dict(options[label] for label in chosen)
+    if len(wanted) < len(chosen):
+        st.caption("Of several values of one attribute, the last one counts.")
+    return wanted
+
+
+def paged(
+    key: str, most: int, size: int, fetch: Callable[..., Sequence[_Row]]
+) -> tuple[int, Sequence[_Row]]:
+    """One page of rows from the server, its number in the URL.
+
+    Args:
+        most: Rows there are without a filter.
+        fetch: Takes `limit` and `offset`.
+    """
+    place = st.empty()
+    with place:
+        page = st.pagination(
+            max(1, -(-most // size)), key=key, bind="query-params", max_visible_pages=5
+        )
+    rows = fetch(limit=size, offset=(page - 1) * size)
+    if page == 1 and len(rows) < size:
+        place.empty()  # all fits on one page
+    return page, rows
