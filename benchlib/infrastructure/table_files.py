@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.material.text_tables import guard_formula, unguard_formula
 
 MAX_FILE_BYTES: Final = 400 * 2**20
 MAX_ROWS: Final = 1_000_000
@@ -28,14 +29,11 @@ MAX_UNPACKED_BYTES: Final = 2**30
 """What a compressed file may unpack to."""
 
 ENCODINGS: Final = (
-    *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "ascii", "latin-1"),
-    *(f"iso8859-{part}" for part in (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16)),
-    *(f"cp{page}" for page in (1250, 1251, 1252, 1253, 1254, 1255, 1256, 1257, 1258)),
-    *("cp437", "cp850", "cp852", "cp866", "cp874", "cp932", "cp949", "cp950"),
-    *("mac-roman", "koi8-r", "koi8-u", "gb2312", "gbk", "gb18030", "big5"),
-    *("shift_jis", "euc_jp", "euc_kr", "iso2022_jp"),
+    *("utf-8", "utf-16", "utf-16-le", "utf-16-be"),
+    *("latin-1", "iso8859-2", "iso8859-15", "cp1250", "cp1251", "cp1252", "cp1254", "mac-roman"),
+    *("gb18030", "shift_jis", "euc_kr"),
 )
-"""Encodings a user may name; anything else Python decodes is no encoding of text files."""
+"""Encodings a user may name; the import form offers most of them."""
 
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -50,8 +48,6 @@ _MAX_CELL: Final = 131_072  # csv's own limit, in characters; it is a setting of
 _CHUNK: Final = 20_000
 _CELL_BYTES: Final = 8
 """What a cell takes at least, whatever it holds: the place where its text begins."""
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
-_GUARDED: Final = re.compile(r"'+[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?", re.ASCII)
 _FOREIGN: Final = (
     (b"PK\x03\x04", "is a spreadsheet or ZIP archive; save the table as CSV"),
@@ -105,7 +101,7 @@ def write_csv(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     buffer = io.StringIO()
     # With all names quoted, the delimiter is found again whatever the names hold.
     csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow(names)
-    guard = lru_cache(_CHUNK)(guard_formula)
+    guard = lru_cache(_CHUNK)(_csv_cell)
     csv.writer(buffer, lineterminator="\r\n").writerows(map(guard, row) for row in rows)
     return codecs.BOM_UTF8 + buffer.getvalue().encode()
 
@@ -122,16 +118,9 @@ def write_parquet(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
     return buffer.getvalue()
 
 
-def guard_formula(text: str) -> str:
-    """The text so that no spreadsheet takes it for a formula; `unguard_formula` undoes it."""
-    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
-
-
-def unguard_formula(text: str) -> str:
-    """The text as it was before `guard_formula`."""
-    return text[1:] if _GUARDED.match(text) else text
+def _csv_cell(text: str) -> str:
+    """The text, guarded unless it is a number: those stay numbers in other programs."""
+    return text if _NUMBER.fullmatch(text) else guard_formula(text)
 
 
 def _read_csv(content: bytes, encoding: str | None) -> TableFile:
@@ -164,8 +153,7 @@ def _choose_encoding(content: bytes, encoding: str | None) -> str:
         wanted = ""
     if wanted not in {codecs.lookup(name).name for name in ENCODINGS} | {"utf-8-sig"}:
         raise InvalidInput(
-            f"{encoding[:40]!r} is no known encoding; write for instance utf-8, cp1252, latin-1 "
-            "or utf-16."
+            f"{encoding[:40]!r} is no known encoding; use one of {', '.join(ENCODINGS)}."
         )
     return wanted
 

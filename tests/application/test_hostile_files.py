@@ -15,10 +15,9 @@ from sqlalchemy import inspect, text
 
 from benchlib.application.dataset_service import DatasetService
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.material.text_tables import clean_text
+from benchlib.domain.material.text_tables import clean_text, unguard_formula
 from benchlib.infrastructure.storage import datasets
 from benchlib.infrastructure.storage.database import open_store
-from benchlib.infrastructure.table_files import unguard_formula
 from tests.domain.frames import law
 
 cells = st.text(st.characters(exclude_categories=("Cs",)), max_size=4) | st.sampled_from(

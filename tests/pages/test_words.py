@@ -3,6 +3,7 @@
 import pytest
 
 from benchlib.domain.vocabulary import FailureKind, RunStatus
+from benchlib.infrastructure.table_files import read_table
 from pages.shared import words
 
 
@@ -95,3 +96,9 @@ def test_a_search_needs_all_its_words():
 )
 def test_foreign_text_stays_literal_in_markdown(text, shown):
     assert words.plain_markdown(text) == shown
+
+
+@pytest.mark.parametrize("encoding", words.ENCODINGS.values(), ids=words.ENCODINGS)
+def test_every_encoding_of_the_form_can_be_read(encoding):
+    content = "name;n\nx;1\n".encode(encoding or "utf-8")
+    assert read_table(content, encoding).frame.to_numpy().tolist() == [["x", "1"]]

@@ -15,6 +15,8 @@ from benchlib.domain.errors import InvalidInput
 MAX_PROBLEMS_SHOWN: Final = 20
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _LINE_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_GUARDED: Final = re.compile("'" + _FORMULA.pattern)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,6 +194,20 @@ def check_headers(
         else:
             seen[name.casefold()] = place
     return cleaned
+
+
+def guard_formula(text: str) -> str:
+    """The text with a quote in front where a spreadsheet might run it as a formula.
+
+    That is where it begins with = + - @ (also full-width), a tab or a line end, after any number
+    of quotes; the quotes count so that `unguard_formula` restores every text.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguard_formula(text: str) -> str:
+    """The text as it was before `guard_formula`."""
+    return text[1:] if _GUARDED.match(text) else text
 
 
 def list_words(words: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchlib.domain.material.text_tables import guard_formula
 from benchlib.presentation.provenance import Provenance
 
 PAPER_COLUMNS: Final = (
@@ -27,7 +28,6 @@ _FEWEST_PAPER_COLUMNS: Final = 4
 _SMALLEST_P: Final = 0.001
 """A smaller p is printed as "< this"."""
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _LATEX: Final = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -75,20 +75,15 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
-def neutral(text: str) -> str:
-    """An untrusted text that no spreadsheet takes for a formula."""
-    return "'" + text if text.startswith(_FORMULA) else text
-
-
 def write_csv(table: Table) -> bytes:
     """All rows with the provenance as further columns; None is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text)
     source = {f"benchlib_{name}": value for name, value in table.provenance.fields().items()}
-    writer.writerow([*map(neutral, table.columns), *source])
+    writer.writerow([*map(guard_formula, table.columns), *source])
     for row in table.rows:
         values = [_cell(row[name]) for name in table.columns]
-        writer.writerow([*values, *map(neutral, source.values())])
+        writer.writerow([*values, *map(guard_formula, source.values())])
     return text.getvalue().encode()
 
 
@@ -97,7 +92,7 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, int | float) else neutral(_text(value))
+    return value if isinstance(value, int | float) else guard_formula(_text(value))
 
 
 def _text(value: Any) -> str:
