@@ -18,8 +18,8 @@ from benchlib.application.dataset_service import DatasetService
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER
 from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
-from benchlib.infrastructure.execution.executor import Worksite
-from benchlib.infrastructure.execution.run_monitor import RunWatch
+from benchlib.infrastructure.execution.executor import WorkerContext
+from benchlib.infrastructure.execution.run_monitor import RunMonitor
 from benchlib.infrastructure.execution.worker import Worker, process_name
 from benchlib.infrastructure.logs import set_up_logs
 from benchlib.infrastructure.notifications import Notifier
@@ -102,7 +102,7 @@ def build(settings: Settings) -> Parts:
     if not settings.read_only:
         datasets.acting_as(DASHBOARD).load_sample_data()
         worker = Worker(
-            Worksite(
+            WorkerContext(
                 store=store,
                 settings=settings,
                 owner=process_name(),
@@ -110,7 +110,7 @@ def build(settings: Settings) -> Parts:
                 now=lambda: datetime.now(UTC),
                 monotonic=monotonic,
                 git_commit=_git_commit(),
-                watch=RunWatch(notifier.tell, settings.stall_seconds),
+                monitor=RunMonitor(notifier.notify, settings.stall_seconds),
             ),
             auto_resume=settings.auto_resume,
         )

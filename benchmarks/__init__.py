@@ -1,1 +1,1 @@
-"""What is fast, and how to measure it."""
+"""How fast benchlib is, and how to measure it."""

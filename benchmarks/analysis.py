@@ -1,8 +1,8 @@
-"""How long the analysis of a run takes: `python -m benchmarks.analysis`.
+"""How long the analysis of a run takes: `python3 -m benchmarks.analysis`.
 
-Builds stores of 30 thousand to 3 million answers (in the temporary folder, once), measures each in
-a process of its own, and prints a table. Both the time on the clock and the processor's are given:
-on a machine that has other things to do only the second says something.
+Builds stores of 30 thousand to 3 million answers (in the temporary directory, once), measures each
+in a process of its own, and prints a table with both clock and processor time: on a machine that
+has other work to do, only the second means something.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What asking costs beside the model: `python -m benchmarks.asking [PART ...]`.
+"""What asking costs in addition to the model: `python3 -m benchmarks.asking [PART ...]`.
 
 Runs of the real executor against `tests/fake_vllm.py` in processes of their own, so that the
-figures are those of benchlib and not of a model. Every part prints a table with its ratios and
+measurements are those of benchlib and not of a model. Every part prints a table with its ratios and
 goals; without a name all parts run, in about five minutes.
 """
 
@@ -33,7 +33,7 @@ from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.engines.chat_protocol import PATHS, read_reply, request_body
 from benchlib.infrastructure.engines.vllm_client import VllmClient
 from benchlib.infrastructure.execution.executor import (
-    Worksite,
+    WorkerContext,
     create_client,
     execute_benchmark_run,
 )
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def rate() -> None:
-    """Items per second and processor time per item, beside a bare loop."""
+    """Items per second and processor time per item, compared with a bare loop."""
     with fake_vllm_process() as address:
         bare_rate, bare_cpu = in_own_process(bare_loop, address, 60_000)
     rows = [("bare loop, nothing stored", bare_rate, bare_cpu)]
@@ -152,8 +152,8 @@ def resume() -> None:
 
 
 def addresses() -> None:
-    """Two servers of equal speed beside one."""
-    limits = ("--latency", "0.2", "--set", "slots=4")
+    """Two servers of equal speed compared with one."""
+    limits = ("--latency", "0.2", "--set", "endpoints=4")
     rates = []
     for count in (1, 2):
         with ExitStack() as stack, store_file() as url:
@@ -167,12 +167,12 @@ def addresses() -> None:
 
 
 def workers() -> None:
-    """Two worker processes on one PostgreSQL store beside one, each run at a server of its own."""
+    """Two worker processes on one PostgreSQL store against one; each run has its own server."""
     initdb = find_initdb()
     if initdb is None:
         print("\nworkers: PostgreSQL is missing")
         return
-    limits = ("--latency", "0.2", "--set", "slots=4")
+    limits = ("--latency", "0.2", "--set", "endpoints=4")
     rates = []
     with postgres_cluster(initdb, fsync=True) as server, ExitStack() as stack:
         fakes = [stack.enter_context(fake_vllm_process(*limits)) for _ in range(2)]
@@ -286,7 +286,7 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
         client.ask = watched
         return client
 
-    site = Worksite(
+    context = WorkerContext(
         store=store,
         settings=Settings(),
         owner=process_name(),
@@ -298,8 +298,8 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
     idle = _resident()
     began, cpu = perf_counter(), process_time()
     with store.write() as session:
-        assert runs.claim_next(session, site.owner, site.now()) == run_id
-    status = execute_benchmark_run(site, run_id)
+        assert runs.claim_next(session, context.owner, context.now()) == run_id
+    status = execute_benchmark_run(context, run_id)
     seconds, cpu = perf_counter() - began, process_time() - cpu
     assert status == ("done" if stop_after is None else "interrupted"), status
     with store.read() as session:
@@ -320,7 +320,7 @@ def execute(url: str, run_id: int, stop_after: int | None, with_app: bool) -> Me
 
 
 def measure_resume(url: str, run_id: int, missing: int) -> tuple[float, float, float]:
-    """Seconds to read the keys, to plan the first missing item, and to tell the status."""
+    """Seconds to read the keys, to plan the first missing item, and to read the status."""
     from benchlib.application.benchmark_service import BenchmarkService
 
     store = open_store(url)
@@ -371,10 +371,10 @@ def working(url: str, count: int) -> Iterator[None]:
 
 
 def work(url: str, ready: Any, stop: Any) -> None:
-    """What a dashboard does beside its pages: take runs from the queue."""
+    """What a dashboard does besides serving pages: take runs from the queue."""
     store = open_store(url)
     worker = Worker(
-        Worksite(
+        WorkerContext(
             store=store,
             settings=Settings(),
             owner=process_name(),

@@ -1,9 +1,9 @@
-"""Fifty people and two runs at once: `python -m benchmarks.load [--minutes 30] [--sessions 50]`.
+"""Fifty people and two runs at once: `python3 -m benchmarks.load [--minutes 30] [--sessions 50]`.
 
 Two dashboards on one store of a million answers each execute a run of the simulated rater at a
 settled speed, while sessions of Streamlit's own WebSocket protocol click through the pages of the
 first: as browsers do, fragments that refresh themselves included, but without drawing. Prints the
-time of a page and the speed of the runs, loaded beside unloaded, and the memory of the dashboard
+time of a page and the speed of the runs, loaded and unloaded, and the memory of the dashboard
 minute by minute; ends non-zero after any error, lost answer or memory that keeps growing.
 """
 
@@ -55,7 +55,7 @@ GROWTH = 1.25
 """Memory at the end over memory after a third of the time: more is a leak."""
 
 SETTLED_SECONDS = 120
-"""How long a measurement must be for its growth to tell anything: at first, caches fill."""
+"""How long a measurement must be for growth to mean anything: at first, caches fill."""
 
 MOST_MIB = 2_000
 """What a dashboard may take at any time."""
@@ -114,7 +114,7 @@ def put_load(
         folder: Empty; stores and logs go there.
         personas: Of the finished run, with 33 answers each.
         sessions: That click at once.
-        seconds: For how long they do, and the runs beside them take.
+        seconds: For how long they click, and how long the runs last meanwhile.
         think: Mean seconds between two clicks of a session.
         quiet_seconds: Length of the runs that have the dashboards to themselves.
         rounds: Through all pages, of the session that has the dashboards to itself.

@@ -1,14 +1,14 @@
-"""How long pages of a finished run of a million answers take: `python -m benchmarks.pages`.
+"""How long pages of a finished run of a million answers take: `python3 -m benchmarks.pages`.
 
 Every page is run by Streamlit's AppTest, each in a process of its own, and shown by the real app in
 Chromium. Cold is the first run of the page's script in a process; warm are further runs of it;
 change is another attribute picked on the open page. The run's panels were warmed, as the dashboard
-does at the end of every run; bare is a cold run without them: no panel and no snapshot is kept, so
-the page reads the answers from the store and computes. Beside the time on the clock stands that of
-the processor: on a machine that has other things to do only the second says something. In the
-browser, script is the run itself, in the server; told goes from the browser's request until it
-reads that the script has ended, which it does when it has drawn what came before; drawn goes from
-the click until all stands on the screen.
+does at the end of every run; bare is a cold run without them: no panel and no snapshot is
+stored, so the page reads the answers from the store and computes. Both clock and processor time
+are given: on a machine that has other work to do, only the second means something. In the browser,
+script is the run itself, in the server; reported lasts from the browser's request until it reads
+that the script has ended, which it does when it has drawn what came before; drawn lasts from the
+click until everything is on the screen.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def main() -> None:
     for page in pages:
         in_apptest[page] |= in_child(page, chosen, bare=True)
     show("script run by AppTest", in_apptest, ("clock", "processor"))
-    show("in Chromium", clicked, ("script", "told", "drawn"))
+    show("in Chromium", clicked, ("script", "reported", "drawn"))
     in_child("prepare", chosen)  # as it was found
 
 
@@ -136,7 +136,7 @@ Timing = tuple[float, ...]
 
 
 def run_bare(name: str, visits: int) -> dict[str, list[Timing]]:
-    """The first run of a page's script when nothing is kept of the run."""
+    """The first run of a page's script when nothing of the run is cached."""
     from benchlib import bootstrap
 
     bootstrap.get_service().clear_cache(1)

@@ -1,13 +1,13 @@
-"""Real vLLM, asked in three ways: `python -m benchmarks.real_engine [--model FOLDER]`.
+"""Real vLLM, asked in three ways: `python3 -m benchmarks.real_engine [--model FOLDER]`.
 
 The same prompts go (a) through the dashboard's own service to a vLLM server, (b) through vLLM's
-own offline `LLM.chat`, all at once: the most this engine gives on this machine, and (c) as the
-predecessor asked: text completion, 192 tokens, JSON wished for, 20 threads. Two models: the
+own offline `LLM.chat`, all at once: the most this engine can do on this machine, and (c) as the
+predecessor asked: text completion, 192 tokens, JSON requested for, 20 threads. Two models: the
 one named (SmolLM2-135M-Instruct as `.ci/vllm-env` makes it), and one of two layers with random
 weights and the same tokenizer, where what surrounds the model shows. (a) and (b) take turns, each
 with an empty prefix cache. Prints items per second and the ratios.
 
-Needs the environment that `.ci/vllm-env` makes; `BENCHLIB_CACHE` says where it lies.
+Needs the environment that `.ci/vllm-env` makes; `BENCHLIB_CACHE` says where it is.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """The same panels the usual way: a frame with a row per answer, grouped by pandas, tested by scipy.
 
-Only for comparison: beside being slow, such tests take 33 answers of one persona for 33 personas.
+Only for comparison: apart from being slow, such tests treat 33 answers of one persona as 33
+personas.
 """
 
 from collections.abc import Callable, Iterator

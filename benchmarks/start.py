@@ -1,8 +1,8 @@
-"""From the command to the first page: `python -m benchmarks.start [--rounds 3]`.
+"""From the command to the first page: `python3 -m benchmarks.start [--rounds 3]`.
 
 Starts the real dashboard on an empty store and again on the same one, and opens it in Chromium:
 seconds until /api/health answers, until the overview can be used, and the processor time of the
-dashboard until then. Also the time of `import benchlib` and of its wiring beside that of pandas.
+dashboard until then. Also the time of `import benchlib` and of its wiring, next to that of pandas.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What storing results costs: `python -m benchmarks.store [--results 1000000]`.
+"""What storing results costs: `python3 -m benchmarks.store [--results 1000000]`.
 
-Writes results as a run does (a transaction per commit, with the proof that the run is still ours)
-and, beside it, the same rows by a bare `executemany` into the same table; then answers with texts.
-Also makes the stores that other benchmarks read: a run of any size with a planted bias, by raw
-inserts, kept in a temporary folder.
+Writes results as a run does (a transaction per commit, with proof that the run is still its
+owner's) and, for comparison, the same rows by a bare `executemany` into the same table; then
+answers with texts. Also makes the stores that other benchmarks read: a run of any size with a
+planted bias, by raw inserts, in the temporary directory.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ", end="")
     print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, ", end="")
     print(f"{chosen.results:,} results in commits of {chosen.commit:,}")
-    titles = ("clock s", "processor s", "bytes a result", "ratio to bare")
+    titles = ("clock s", "processor s", "bytes per result", "ratio to bare")
     print(f"\n{'':34}" + "".join(f"{title:>16}" for title in titles))
     with tempfile.TemporaryDirectory() as folder:
         ours = insert(Path(folder) / "ours.db", chosen.results, chosen.commit)
@@ -77,7 +77,7 @@ def main() -> None:
     sample = [text.encode() for text in islice(prose(), 2_000)]
     plain, packed = (sum(map(len, each)) for each in (sample, map(zlib.compress, sample)))
     print(f"\ntexts of {plain / len(sample):.0f} bytes; zlib makes {packed / plain:.0%} of them")
-    print(f"goals: {GOAL_SECONDS:g} s a million, {GOAL_BYTES} bytes a result without text")
+    print(f"goals: {GOAL_SECONDS:g} s a million, {GOAL_BYTES} bytes per result without text")
 
 
 def insert(
@@ -197,7 +197,7 @@ def _print_insert(
 
 
 def open_benchmark_store(n_personas: int, *, distributions: bool = True) -> tuple[Store, int]:
-    """The store with one finished run of n_personas x 33 traits, built if it is not there yet."""
+    """The store with one finished run of n_personas x 33 traits, built if it does not exist yet."""
     folder = Path(tempfile.gettempdir()) / "benchlib-benchmark"
     folder.mkdir(exist_ok=True)
     kind = "p" if distributions else "d"

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,25 @@ def pytest_collection_modifyitems(items):
     items.sort(key=turn)
 
 
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory):
+    """Gives `new_store(folder) -> Store`: empty, on a file `store.db` that is there; to be closed.
+
+    The file is a copy of one that was migrated: tests of the store itself migrate, all others would
+    only wait for it.
+    """
+    migrated = tmp_path_factory.mktemp("migrated") / "store.db"
+    open_store(f"sqlite:///{migrated}").close()
+
+    def new_store(folder):
+        return open_store(f"sqlite:///{shutil.copy(migrated, folder)}")
+
+    return new_store
+
+
 @pytest.fixture
-def store(tmp_path):
-    opened = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+def store(new_store, tmp_path):
+    opened = new_store(tmp_path)
     yield opened
     opened.close()
 
@@ -42,15 +59,23 @@ def postgres_url(postgres_server):
     return fresh_database(postgres_server)
 
 
+@pytest.fixture(scope="session")
+def migrated_database(postgres_server):
+    """The name of a PostgreSQL database that was migrated, to be copied."""
+    open_store(fresh_database(postgres_server, "migrated")).close()
+    return "migrated"
+
+
 @pytest.fixture(
     params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)],
 )
-def any_store(request, tmp_path):
+def any_store(request, tmp_path, new_store):
     """The same store twice: SQLite, then PostgreSQL."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'store.db'}"
+        opened = new_store(tmp_path)
     else:
-        url = request.getfixturevalue("postgres_url")
-    opened = open_store(url)
+        server = request.getfixturevalue("postgres_server")
+        template = request.getfixturevalue("migrated_database")
+        opened = open_store(fresh_database(server, template=template))
     yield opened
     opened.close()

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -68,7 +68,8 @@ class FakeSettings:
     A capability that is off behaves as in servers without it: routes answer 404, unknown fields are
     ignored without a word. `prefix_token` gives a tokenizer that puts a token before every text and
     has a second token that looks like "1". `slots` is how many requests are worked on at once; the
-    others wait their turn, so that a latency limits the rate as a real engine's steps do.
+    others wait their turn, so that a latency limits the rate as a real engine's steps do. While
+    `holds` returns True, no chat request is answered.
     """
 
     model: str = "fake-model"
@@ -101,6 +102,7 @@ class FakeSettings:
     longest_prompt: int = 30_000
     record: bool = False
     queue_full_above: int | None = None
+    holds: Callable[[], bool] | None = None
 
 
 def logprobs_for(prompt: str, valid_mass: float = 0.9) -> list[float]:
@@ -304,6 +306,8 @@ class FakeVllm:
                 early = await self._break(fault)
                 if early is not None:
                     return early
+            while settings.holds is not None and settings.holds():
+                await asyncio.sleep(0.01)
             if settings.latency_seconds:
                 await self._work(settings)
             order = orjson.loads(body)

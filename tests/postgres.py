@@ -39,11 +39,11 @@ def postgres_cluster(initdb: str, *, fsync: bool = False) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def fresh_database(server: str) -> str:
-    """The URL of an empty database named `fresh`; one that was there is dropped."""
+def fresh_database(server: str, name: str = "fresh", *, template: str = "template1") -> str:
+    """The URL of a copy of database `template`, by default empty; one of that name is dropped."""
     import psycopg
 
     with psycopg.connect(server.format(database="postgres"), autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS fresh WITH (FORCE)")
-        admin.execute("CREATE DATABASE fresh")
-    return server.format(database="fresh")
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return server.format(database=name)

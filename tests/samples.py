@@ -7,7 +7,8 @@ from benchlib.domain.asking.work_plan import count_items
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.records import RunConfig
-from benchlib.infrastructure.execution.executor import Worksite
+from benchlib.infrastructure.execution.executor import WorkerContext
+from benchlib.infrastructure.execution.run_monitor import RunMonitor
 from benchlib.infrastructure.storage import datasets, runs, traits
 from benchlib.settings import Settings
 
@@ -24,6 +25,10 @@ LOGIN = {
 """A section [auth], of a provider that is never asked."""
 
 
+HANGS_SECONDS = 120
+"""No test passes or fails by it: it ends one that would wait for ever."""
+
+
 class Clock:
     """Time that moves only when a test says so."""
 
@@ -35,6 +40,19 @@ class Clock:
 
     def now(self):
         return NOW + timedelta(seconds=self.seconds)
+
+
+class WaitingSeen(RunMonitor):
+    """Sets `stored` once the store says that a run waits for its engine."""
+
+    def __init__(self):
+        super().__init__()
+        self.stored = threading.Event()
+
+    def committed(self, run):
+        super().committed(run)
+        if run.activity is not None and run.activity.startswith("Waiting for the engine"):
+            self.stored.set()
 
 
 def add_dataset(store, n_personas=6, name="six"):
@@ -93,9 +111,9 @@ def get_run(store, run_id):
         return runs.get_run(session, run_id)
 
 
-def worksite(store, client, *, owner="me", clock=None, **settings):
+def worker_context(store, client, *, owner="me", clock=None, **settings):
     clock = clock or Clock()
-    return Worksite(
+    return WorkerContext(
         store=store,
         settings=Settings(**settings),
         owner=owner,

@@ -27,10 +27,10 @@ def rate(question):
 class ScriptedClient:
     """Answers by `script(question)`: an Answer, an AnswerFailure, or an exception to raise."""
 
-    def __init__(self, script: Callable | None = None, *, batch_items=4, report=REPORT):
+    def __init__(self, script: Callable | None = None, *, batch_size=4, report=REPORT):
         self.report = report
-        self.batch_items = self.most_items = batch_items
-        self.capacity = 1_000  # the run's own limit counts
+        self.batch_size = self.max_batch_size = batch_size
+        self.concurrency = 1_000  # the run's own limit counts
         self.script = script or (lambda question: Answer(rate(question)))
         self.asked = []
         self.in_flight = 0

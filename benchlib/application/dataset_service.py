@@ -1,15 +1,11 @@
 """Datasets, personas and traits: import, build, look at, export."""
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from benchlib.application.composition import Composition as Composition
-from benchlib.application.composition import dataset_composition, table_composition
 from benchlib.application.dataset_designs import (
     Design,
     design_kind,
@@ -19,6 +15,8 @@ from benchlib.application.dataset_designs import (
 from benchlib.application.permissions import ActingService, needs
 from benchlib.application.sample_data import load_sample_data
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.material.composition import Composition as Composition
+from benchlib.domain.material.composition import dataset_composition, table_composition
 from benchlib.domain.material.personas import (
     PersonaDraft,
     check_personas,
@@ -37,6 +35,7 @@ from benchlib.domain.material.traits import (
 from benchlib.domain.records import DatasetRecord, PersonaRecord, TraitRecord
 from benchlib.domain.users import OWNER, Role, User
 from benchlib.infrastructure.loading import data_loader
+from benchlib.infrastructure.lru import Lru
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.infrastructure.storage.database import Store
 from benchlib.infrastructure.table_files import read_table, write_csv, write_parquet
@@ -47,7 +46,7 @@ _MAX_NAME: Final = 100
 _MAX_NOTE: Final = 2_000
 _MAX_PAGE: Final = 1_000
 _PREVIEW_ROWS: Final = 20
-_KEPT_COMPOSITIONS: Final = 64
+_MAX_COMPOSITIONS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +108,7 @@ class DatasetService(ActingService):
         super().__init__(user, read_only)
         self._store = store
         self._now = now
-        self._compositions: OrderedDict[tuple[int, str], Composition] = OrderedDict()
-        self._lock = threading.Lock()  # compositions and their order of use change together
+        self._compositions: Lru[tuple[int, str], Composition] = Lru(_MAX_COMPOSITIONS)
 
     @needs(Role.ADMIN, "load sample data")
     def load_sample_data(self) -> None:
@@ -139,15 +137,14 @@ class DatasetService(ActingService):
         """
         record = self.get_dataset(dataset_id)
         key = (dataset_id, record.content_hash)
-        with self._lock:
-            if key in self._compositions:
-                self._compositions.move_to_end(key)
-                return self._compositions[key]
+        known = self._compositions.get(key)
+        if known is not None:
+            return known
         personas = data_loader.load_personas_cached(self._store, dataset_id)
         with self._store.read() as session:
             n_copies = len(datasets.load_links(session, dataset_id))
         composition = dataset_composition(personas, n_copies)
-        self._remember(record, composition)
+        self._compositions.put(key, composition)
         return composition
 
     def list_personas(
@@ -245,7 +242,8 @@ class DatasetService(ActingService):
         }
         kind = "counterfactual" if table.has_links else "imported"
         dataset_id = self._add("imported", name, kind, table.drafts(), parameters, note)
-        self._remember(self.get_dataset(dataset_id), table_composition(table))
+        key = (dataset_id, self.get_dataset(dataset_id).content_hash)
+        self._compositions.put(key, table_composition(table))
         return dataset_id
 
     @needs(Role.RESEARCHER, "build datasets")
@@ -386,12 +384,6 @@ class DatasetService(ActingService):
     def export_traits(self, file_format: FileFormat = "csv") -> bytes:
         """The catalogue as a file that `import_traits` reads back."""
         return _write(file_format, TRAIT_COLUMNS, map(trait_row, self.list_traits()))
-
-    def _remember(self, record: DatasetRecord, composition: Composition) -> None:
-        with self._lock:
-            self._compositions[record.id, record.content_hash] = composition
-            while len(self._compositions) > _KEPT_COMPOSITIONS:
-                self._compositions.popitem(last=False)
 
     def _add(
         self,

@@ -86,7 +86,7 @@ class ProcessMonitor:
         worker = self._worker
         return {
             "version": benchlib.__version__,
-            "commit": worker.site.git_commit if worker else None,
+            "commit": worker.context.git_commit if worker else None,
             "executor_alive": worker.alive if worker else None,
             "store": None if counters is None else self._store_metrics(counters),
             "addresses": [
@@ -96,7 +96,7 @@ class ProcessMonitor:
                     "requests": state.requests_in_flight,
                     "items": state.items_in_flight,
                 }
-                for state in (worker.site.watch.addresses if worker else ())
+                for state in (worker.context.monitor.addresses if worker else ())
             ],
             "write_counts": cumulated,
             "write_seconds": seconds,
@@ -141,6 +141,6 @@ class ProcessMonitor:
             ages = {run_id: now - since for run_id, (_, since) in self._seen.items()}
         if self._worker is not None:
             for run_id in ages:
-                own = self._worker.site.watch.seconds_since_commit(run_id)
+                own = self._worker.context.monitor.seconds_since_commit(run_id)
                 ages[run_id] = ages[run_id] if own is None else own
         return ages

@@ -1,13 +1,14 @@
-"""Computing a run's default panels ahead of the reader, one job per run, with visible steps."""
+"""Computes a run's default panels before anyone asks for them: one job per run, step by step."""
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
 from typing import Final, TypedDict
+
+from benchlib.infrastructure.lru import Lru
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class WarmJob(TypedDict):
 
 @dataclass
 class _Job:
+    key: tuple[str, int]
     snapshot: WarmJob
     began: float
     now: Callable[[], datetime]
@@ -49,9 +51,10 @@ class _Job:
     thread: threading.Thread | None = None
 
 
-_KEPT_JOBS: Final = 100
+_WARM_CACHE_JOBS: Final[dict[tuple[str, int], _Job]] = {}
+"""Jobs that are running."""
 
-_WARM_CACHE_JOBS: OrderedDict[tuple[str, int], _Job] = OrderedDict()
+_ENDED_JOBS: Final[Lru[tuple[str, int], WarmJob]] = Lru(100)
 _LOCK = threading.Lock()  # a run has at most one job running; snapshots are read whole
 _STEP = threading.Lock()  # one step at a time in a process: two big runs need twice the memory
 
@@ -69,7 +72,7 @@ def start_warm_cache_job(
     """
     with _LOCK:
         job = _WARM_CACHE_JOBS.get((store, run_id))
-        if job is not None and job.snapshot["status"] == "running":
+        if job is not None:
             return _copy(job.snapshot)
         moment = now().isoformat()
         snapshot: WarmJob = {
@@ -79,12 +82,11 @@ def start_warm_cache_job(
             "started_at": moment,
             "updated_at": moment,
         }
-        job = _Job(snapshot, monotonic(), now)
+        job = _Job((store, run_id), snapshot, monotonic(), now)
         job.thread = threading.Thread(
             target=_warm_cache_worker, args=(job, steps), name=f"warm-cache-{run_id}", daemon=True
         )
-        _WARM_CACHE_JOBS[store, run_id] = job
-        _forget_ended_jobs()
+        _WARM_CACHE_JOBS[job.key] = job
         job.thread.start()
         return _copy(snapshot)
 
@@ -93,14 +95,16 @@ def warm_job_snapshot(run_id: int, *, store: str = "") -> WarmJob:
     """Where the run's newest job of this process stands."""
     with _LOCK:
         job = _WARM_CACHE_JOBS.get((store, run_id))
-        return _idle(run_id) if job is None else _copy(job.snapshot)
+        ended = _ENDED_JOBS.get((store, run_id))
+        return _copy(job.snapshot if job is not None else ended or _idle(run_id))
 
 
 def stop_warm_cache_jobs(timeout: float = 10.0) -> None:
-    """Let every job end after its present step; for the end of the process."""
+    """Let every job end after the step it is in; called when the process ends."""
     with _LOCK:
         jobs = list(_WARM_CACHE_JOBS.values())
         _WARM_CACHE_JOBS.clear()
+        _ENDED_JOBS.clear()
     for job in jobs:
         job.stop.set()
     for job in jobs:
@@ -134,7 +138,9 @@ def _warm_cache_worker(job: _Job, steps: Sequence[Step]) -> None:
             "updated_at": job.now().isoformat(),
             "duration_ms": round(1000 * (monotonic() - job.began)),
         }
-        job.snapshot = ended
+        if _WARM_CACHE_JOBS.get(job.key) is job:
+            del _WARM_CACHE_JOBS[job.key]
+            _ENDED_JOBS.put(job.key, ended)
 
 
 def _run_warm_step(name: str, compute: Callable[[], object]) -> WarmStep:
@@ -152,13 +158,6 @@ def _run_warm_step(name: str, compute: Callable[[], object]) -> WarmStep:
         "duration_ms": round(1000 * (monotonic() - began)),
         "error": error,
     }
-
-
-def _forget_ended_jobs() -> None:
-    """Keep memory bounded; the oldest jobs that ended go first."""
-    ended = [key for key, job in _WARM_CACHE_JOBS.items() if job.snapshot["status"] != "running"]
-    for key in ended[: max(0, len(_WARM_CACHE_JOBS) - _KEPT_JOBS)]:
-        del _WARM_CACHE_JOBS[key]
 
 
 def _waiting(name: str) -> WarmStep:

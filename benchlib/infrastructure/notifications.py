@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchlib.domain.errors import InvalidSetting
 from benchlib.domain.vocabulary import RunStatus
-from benchlib.infrastructure.execution.run_monitor import RunNews
+from benchlib.infrastructure.execution.run_monitor import RunEvent
 from benchlib.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class Notifier:
         self._lock = threading.Lock()  # the threads that are counted are those that send
         self._sending: set[threading.Thread] = set()
 
-    def tell(self, news: RunNews) -> None:
-        """Send news of a run; returns at once."""
-        title, text = describe(news, self._public_url)
+    def notify(self, event: RunEvent) -> None:
+        """Send event of a run; returns at once."""
+        title, text = describe(event, self._public_url)
         for number, receiver in enumerate(self._receivers, 1):
-            self._start(receiver, number, news, title, text)
+            self._start(receiver, number, event, title, text)
 
     def close(self, seconds: float) -> None:
         """Wait for messages under way, but no longer than this."""
@@ -52,9 +52,9 @@ class Notifier:
             thread.join(max(0.0, last - monotonic()))
 
     def _start(
-        self, receiver: "Apprise", number: int, news: RunNews, title: str, text: str
+        self, receiver: "Apprise", number: int, event: RunEvent, title: str, text: str
     ) -> None:
-        extra = {"run_id": news.run.id, "what": news.what, "receiver": number}
+        extra = {"run_id": event.run.id, "what": event.what, "receiver": number}
 
         def send() -> None:
             try:
@@ -81,13 +81,13 @@ class Notifier:
                 _log.warning("notification let go: no thread for it", extra=extra)
 
 
-def describe(news: RunNews, public_url: str | None) -> tuple[str, str]:
+def describe(event: RunEvent, public_url: str | None) -> tuple[str, str]:
     """Title and text of a message."""
-    run = news.run
-    word = run.status.value if news.what == "ended" else news.what
+    run = event.run
+    word = run.status.value if event.what == "ended" else event.what
     made_up = ", simulated" if run.simulated else ""
     lines = [
-        f"{_sentence(news)}",
+        f"{_sentence(event)}",
         f"Model: {' '.join(run.model_name.split())[:200]}{made_up}",
         f"Rated: {run.done:,} of {run.total:,}",
         f"Failed: {run.failed:,}",
@@ -107,11 +107,11 @@ _ENDS: Final = {
 }
 
 
-def _sentence(news: RunNews) -> str:
-    if news.what == "ended":
-        return _ENDS[news.run.status]
-    quiet = _minutes(news.quiet_seconds)
-    if news.what == "stalled":
+def _sentence(event: RunEvent) -> str:
+    if event.what == "ended":
+        return _ENDS[event.run.status]
+    quiet = _minutes(event.quiet_seconds)
+    if event.what == "stalled":
         return f"No answer for {quiet}; the run waits and goes on by itself when answers come."
     return f"Answers come again, after {quiet}."
 

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import pandas as pd
 
 from benchlib.application.dataset_service import Composition
+from benchlib.domain.asking import answer_modes
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import PersonaRecord, TraitRecord
 from benchlib.domain.vocabulary import Language, RunStatus, Valence
@@ -68,12 +69,7 @@ ENGINES: Final = {
     "simulated": "Simulated rater",
 }
 
-ANSWER_MODES: Final = {
-    "distribution": "Probability of each digit",
-    "rating": "Rating as JSON",
-    "rationale": "Rationale and rating as JSON",
-    "text": "Plain text",
-}
+ANSWER_MODES: Final = {mode: spec.label for mode, spec in answer_modes.ANSWER_MODES.items()}
 
 LANGUAGES: Final[Mapping[Language, str]] = {"en": "English", "de": "German"}
 

@@ -3,7 +3,7 @@ import pytest
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.settings import Settings
-from tests.samples import add_run, claim, worksite
+from tests.samples import add_run, claim, worker_context
 from tests.scripted_client import ScriptedClient
 
 
@@ -19,7 +19,7 @@ def make_finished_run(store):
     def make(script=None, **changes):
         run_id = add_run(store, **changes)
         claim(store)
-        execute_benchmark_run(worksite(store, ScriptedClient(script)), run_id)
+        execute_benchmark_run(worker_context(store, ScriptedClient(script)), run_id)
         return run_id
 
     return make

@@ -14,7 +14,7 @@ from tests.scripted_client import rate, unusable
 
 def test_a_service_without_arguments_reads_the_store_of_the_settings(tmp_path, monkeypatch):
     from benchlib.infrastructure.execution.executor import execute_benchmark_run
-    from tests.samples import worksite
+    from tests.samples import worker_context
     from tests.scripted_client import ScriptedClient
 
     monkeypatch.setenv("BENCHLIB_DATA_DIR", str(tmp_path))
@@ -22,7 +22,7 @@ def test_a_service_without_arguments_reads_the_store_of_the_settings(tmp_path, m
     store = open_store(get_settings().store_url)
     assert add_run(store) == 1
     claim(store)
-    execute_benchmark_run(worksite(store, ScriptedClient()), 1)
+    execute_benchmark_run(worker_context(store, ScriptedClient()), 1)
     store.close()
     service = BenchmarkService()
     assert service.get_metrics(run_id=1)["ok"]

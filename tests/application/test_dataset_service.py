@@ -361,8 +361,8 @@ def test_read_only_refuses_every_write_and_shows_everything(store, write):
 
 
 @pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory):
-    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('fuzz') / 'store.db'}")
+def fuzzed(new_store, tmp_path_factory):
+    store = new_store(tmp_path_factory.mktemp("fuzz"))
     yield DatasetService(store)
     store.close()
 

@@ -17,7 +17,6 @@ from benchlib.application.dataset_service import DatasetService
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.material.text_tables import clean_text, unguard_formula
 from benchlib.infrastructure.storage import datasets
-from benchlib.infrastructure.storage.database import open_store
 from tests.domain.frames import law
 
 cells = st.text(st.characters(exclude_categories=("Cs",)), max_size=4) | st.sampled_from(
@@ -78,8 +77,8 @@ def damaged(content, how, data):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('files') / 'store.db'}")
+def service(new_store, tmp_path_factory):
+    store = new_store(tmp_path_factory.mktemp("files"))
     yield DatasetService(store)
     store.close()
 

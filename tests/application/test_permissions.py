@@ -12,9 +12,9 @@ from benchlib.application.permissions import ActingService
 from benchlib.domain.errors import EngineNotReachable, InvalidInput, NotAllowed, ReadOnly
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER, Role, User
+from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
 from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.infrastructure.storage import audit
-from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.samples import add_dataset, add_traits
 
@@ -93,9 +93,8 @@ class Services:
         return service.acting_as(user) if user.role is not None else service
 
 
-def furnished(folder):
+def furnished(store, folder):
     """Services over a store of their own."""
-    store = open_store(f"sqlite:///{folder / 'store.db'}")
     add_dataset(store)
     add_dataset(store, 2, name="spare")
     add_traits(store)
@@ -107,16 +106,16 @@ def furnished(folder):
 
 
 @pytest.fixture
-def services(tmp_path):
-    found = furnished(tmp_path)
-    yield found
-    found.store.close()
+def services(store, tmp_path):
+    yield furnished(store, tmp_path)
+    stop_warm_cache_jobs()  # a job that outlives the store would open it again
 
 
 @pytest.fixture(scope="module")
-def refusing(tmp_path_factory):
+def refusing(new_store, tmp_path_factory):
     """The same, shared by tests in which everything is refused."""
-    found = furnished(tmp_path_factory.mktemp("refusing"))
+    folder = tmp_path_factory.mktemp("refusing")
+    found = furnished(new_store(folder), folder)
     yield found
     found.store.close()
 
@@ -290,11 +289,13 @@ def test_acting_for_one_leaves_the_other_as_it_was(services):
 
 def test_the_dashboard_records_runs_it_resumes_by_itself(services, tmp_path):
     from benchlib.infrastructure.execution.worker import Worker
-    from tests.samples import claim, worksite
+    from tests.samples import claim, worker_context
     from tests.scripted_client import ScriptedClient
 
     assert claim(services.store, "gone") == 1
-    worker = Worker(worksite(services.store, ScriptedClient(), owner="gone"), auto_resume=True)
+    worker = Worker(
+        worker_context(services.store, ScriptedClient(), owner="gone"), auto_resume=True
+    )
     worker.sweep()
     entry = services.of("BenchmarkService.list_activity", ADMIN).list_activity(limit=1)[0]
     assert (entry.user_name, entry.action, entry.object_id) == ("dashboard", "resumed", 1)

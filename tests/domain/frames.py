@@ -15,8 +15,8 @@ from benchlib.domain.analysis.cells import (
     reverse_scale,
 )
 
-law = settings(max_examples=40, deadline=None)
-"""Enough examples for a law; no deadline, because a busy machine is no failure."""
+law = settings(max_examples=40)
+"""Enough examples for a law."""
 
 
 def long_frame(rows: Sequence[tuple[int, int, str, float | None, int]]) -> pd.DataFrame:

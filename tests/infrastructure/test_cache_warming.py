@@ -9,6 +9,7 @@ from benchlib.infrastructure.cache_warming import (
     stop_warm_cache_jobs,
     warm_job_snapshot,
 )
+from benchlib.infrastructure.lru import Lru
 from tests.samples import NOW
 
 
@@ -118,8 +119,8 @@ def test_runs_of_different_stores_are_told_apart():
     assert warm_job_snapshot(1, store="two")["status"] == "idle"
 
 
-def test_ended_jobs_are_forgotten_in_time(monkeypatch):
-    monkeypatch.setattr(cache_warming, "_KEPT_JOBS", 2)
+def test_only_so_many_ended_jobs_are_remembered(monkeypatch):
+    monkeypatch.setattr(cache_warming, "_ENDED_JOBS", Lru(2))
     for run_id in range(1, 6):
         start_warm_cache_job(run_id, [("a", lambda: None)], now)
         ended(run_id)

@@ -15,12 +15,12 @@ from benchlib import bootstrap
 from benchlib.domain.errors import EngineNotReachable, InvalidSetting
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
-from benchlib.infrastructure.execution.run_monitor import RunNews, RunWatch
+from benchlib.infrastructure.execution.run_monitor import RunEvent, RunMonitor
 from benchlib.infrastructure.logs import LogFormatter
 from benchlib.infrastructure.notifications import Notifier, describe
 from benchlib.settings import Settings
 from tests.receiver import Receiver
-from tests.samples import add_run, claim, get_run, worksite
+from tests.samples import add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient
 
 # apprise imports all that it knows, also a module that Python 3.11 and 3.12 call deprecated
@@ -50,8 +50,8 @@ def notifier(*addresses, **settings):
 
 def execute(store, run_id, told, client=None):
     claim(store)
-    site = worksite(store, client or ScriptedClient())
-    return execute_benchmark_run(replace(site, watch=RunWatch(told.tell)), run_id)
+    context = worker_context(store, client or ScriptedClient())
+    return execute_benchmark_run(replace(context, monitor=RunMonitor(told.notify)), run_id)
 
 
 def test_the_end_of_a_run_is_told_with_its_figures(store):
@@ -104,13 +104,15 @@ def test_a_run_without_answers_is_told_while_it_waits_and_when_it_goes_on(store)
     with Receiver() as receiver:
         told = notifier(receiver.address)
 
-        def tell(news):
-            told.tell(news)
+        def notify(event):
+            told.notify(event)
             stalled.set()
 
-        site = worksite(store, Silent(), lease_seconds=1)
-        site = replace(site, monotonic=monotonic, watch=RunWatch(tell, stall_seconds=0.3))
-        assert execute_benchmark_run(site, run_id) == "done"
+        context = worker_context(store, Silent(), lease_seconds=1)
+        context = replace(
+            context, monotonic=monotonic, monitor=RunMonitor(notify, stall_seconds=0.3)
+        )
+        assert execute_benchmark_run(context, run_id) == "done"
         titles = [receiver.next()[0] for _ in range(3)]
         told.close(10)
         assert receiver.messages.empty()
@@ -121,12 +123,12 @@ def test_a_run_without_answers_is_told_while_it_waits_and_when_it_goes_on(store)
 def test_a_stall_and_its_end_are_told_in_words(store):
     add_run(store, llm="simulated")
     run = get_run(store, 1)
-    title, text = describe(RunNews("stalled", run, 600), None)
+    title, text = describe(RunEvent("stalled", run, 600), None)
     assert title == "benchlib: run 1 stalled"
     assert text.startswith("No answer for 10 min; the run waits and goes on by itself")
     assert "Model: scripted, simulated" in text
     assert "http" not in text
-    title, text = describe(RunNews("recovered", run, 7_260), None)
+    title, text = describe(RunEvent("recovered", run, 7_260), None)
     assert title == "benchlib: run 1 recovered"
     assert text.startswith("Answers come again, after 2 h 1 min.")
 
@@ -158,7 +160,7 @@ def test_messages_to_a_receiver_that_hangs_are_bounded(store, log):
     with Receiver("hangs") as receiver:
         told = notifier(receiver.address)
         for _ in range(40):
-            told.tell(RunNews("ended", replace(run, status=RunStatus.DONE)))
+            told.notify(RunEvent("ended", replace(run, status=RunStatus.DONE)))
         under_way = [t for t in threading.enumerate() if t.name == "benchlib-notify"]
         assert len(under_way) == 16
     told.close(10)
@@ -174,7 +176,7 @@ def test_a_process_without_threads_to_spare_lets_a_message_go(store, log, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", start)
-        told.tell(RunNews("ended", replace(get_run(store, run_id), status=RunStatus.DONE)))
+        told.notify(RunEvent("ended", replace(get_run(store, run_id), status=RunStatus.DONE)))
     told.close(10)
     assert [line["message"] for line in log()] == ["notification let go: no thread for it"]
 

@@ -10,7 +10,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
-from benchlib.infrastructure.execution.executor import Worksite
+from benchlib.infrastructure.execution.executor import WorkerContext
 from benchlib.infrastructure.execution.worker import Worker, process_name
 from benchlib.infrastructure.logs import set_up_logs
 from benchlib.infrastructure.storage.database import open_store
@@ -28,7 +28,7 @@ def main() -> None:
     ahead = timedelta(minutes=given.minutes)
     store = open_store(given.url)
     worker = Worker(
-        Worksite(
+        WorkerContext(
             store=store,
             settings=Settings(),
             owner="/".join((host, given.boot or boot, *process)),

@@ -15,7 +15,7 @@ from benchlib import bootstrap
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import start_benchmark
 from benchlib.application.dataset_service import DatasetService
-from benchlib.infrastructure.execution.executor import Worksite, execute_benchmark_run
+from benchlib.infrastructure.execution.executor import WorkerContext, execute_benchmark_run
 from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings
 from pages.shared import access
@@ -49,7 +49,7 @@ class House:
     def execute(self, run_id, **changes):
         """Execute a queued run to its end, in this thread."""
         assert claim(self.store, "test") == run_id
-        site = Worksite(
+        context = WorkerContext(
             store=self.store,
             settings=self.settings,
             owner="test",
@@ -58,7 +58,7 @@ class House:
             monotonic=monotonic,
             **changes,
         )
-        execute_benchmark_run(site, run_id)
+        execute_benchmark_run(context, run_id)
         return run_id
 
     def finished(self, **fields):

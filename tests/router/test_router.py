@@ -16,7 +16,7 @@ from benchlib.infrastructure.execution.executor import create_client, execute_be
 from benchlib.infrastructure.storage import results
 from tests.fake_vllm import fake_vllm_process
 from tests.requirements import require
-from tests.samples import add_run, claim, get_run, worksite
+from tests.samples import add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient
 
 pytestmark = pytest.mark.router
@@ -94,8 +94,8 @@ def execute(store, run_id, *, at=0, act=lambda: None):
         return client
 
     assert claim(store) == run_id
-    site = worksite(store, ScriptedClient())
-    return execute_benchmark_run(replace(site, make_client=make_client), run_id)
+    context = worker_context(store, ScriptedClient())
+    return execute_benchmark_run(replace(context, make_client=make_client), run_id)
 
 
 def add_routed_run(store, address):

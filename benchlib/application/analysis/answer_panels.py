@@ -32,7 +32,7 @@ from benchlib.domain.analysis.metrics import (
     summarise_rating_by,
 )
 from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
-from benchlib.domain.analysis.trait_sets import select_trait_set
+from benchlib.domain.analysis.trait_sets import count_sample
 from benchlib.domain.stats.welch import DEFAULT_ALPHA
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
@@ -136,14 +136,13 @@ class AnswerPanels(KeptPanels):
         category = category_of(trait_category)
 
         def compute(loaded: LoadedRun) -> AllMeans:
-            trait_set = select_trait_set(loaded.cells(use_expected=use_expected), category)
+            cells = loaded.cells(use_expected=use_expected)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                "n": trait_set.cells.n_ratings,
-                "n_personas": int(trait_set.scores.enters.sum()),
+                **count_sample(cells, category),
                 "trait_category": category,
                 "data": {
-                    name: compute_means_by_attribute(trait_set.cells, name)
+                    name: compute_means_by_attribute(cells, name, trait_category=category)
                     for name in loaded.attributes
                 },
             }

@@ -1,34 +1,28 @@
 """Pieces that panels share: what they rest on, their correction, distributions by trait."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final, TypeVar
 from zlib import crc32
 
 import numpy as np
 
 from benchlib.application.analysis.panel_payloads import (
-    CategoryDistribution,
     Correction,
     DistributionsPanel,
-    Precision,
     RunBasis,
-    TraitDistribution,
 )
 from benchlib.domain.analysis.distributions import (
-    DistributionSummary,
-    compute_distribution_summary,
+    compute_precision,
+    describe_distributions_by_trait,
 )
 from benchlib.domain.analysis.metrics import ALL_TRAIT_CATEGORIES
-from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.records import RunRecord, TraitRecord
+from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.welch import (
     DEFAULT_SESOI,
     FdrMethod,
-    moments_of,
-    none_if_nan,
 )
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
@@ -77,53 +71,19 @@ def describe_run_distributions(loaded: LoadedRun, trait_category: str | None) ->
         for trait in loaded.asked
         if trait_category is None or trait.category == trait_category
     ]
-
-    sums = loaded.distributions
-
-    def summary(chosen: Sequence[TraitRecord]) -> DistributionSummary:
-        groups = np.isin(loaded.grid.trait_ids, [trait.id for trait in chosen])
-        return compute_distribution_summary(sums.take(groups))
-
-    by_trait: list[TraitDistribution] = [
-        {
-            **summary([trait]),
-            "case_id": trait.case_id,
-            "label": trait.adjective.get(loaded.run.config.language, trait.case_id),
-            "trait_category": trait.category,
-        }
-        for trait in asked
-    ]
-    by_category: list[CategoryDistribution] = [
-        {**summary([trait for trait in asked if trait.category == name]), "trait_category": name}
-        for name in sorted({trait.category for trait in asked})
-    ]
-    overall = summary(asked)
+    tables = describe_distributions_by_trait(
+        loaded.distributions, loaded.grid.trait_ids, asked, loaded.run.config.language
+    )
     return {
         **run_basis(loaded, use_expected=True, copies=True),
-        "n": overall["n"],
+        **tables,
+        "n": tables["overall"]["n"],
         "n_personas": loaded.grid.take_category(trait_category).n_expected_personas,
-        "available": bool(sums.n.any()),
+        "available": bool(loaded.distributions.n.any()),
         "trait_category": trait_category,
-        "overall": overall,
-        "by_trait_category": by_category,
-        "by_trait": by_trait,
-        "precision": _precision(loaded, trait_category),
-    }
-
-
-def _precision(loaded: LoadedRun, trait_category: str | None) -> Precision:
-    """Compare the spread of persona scores from digits and from expected ratings."""
-    expected = select_trait_set(loaded.cells(use_expected=True), trait_category)
-    if expected.cells.n_expected == 0:
-        return {"n_expected": 0, "sd_digits": None, "sd_expected": None, "variance_ratio": None}
-    digits = select_trait_set(loaded.cells(use_expected=False), trait_category)
-    of_digits, of_expected = moments_of(digits.scores.z), moments_of(expected.scores.z)
-    ratio = float(of_digits.var / of_expected.var) if of_expected.var > 0 else np.nan
-    return {
-        "n_expected": expected.cells.n_expected,
-        "sd_digits": none_if_nan(of_digits.sd),
-        "sd_expected": none_if_nan(of_expected.sd),
-        "variance_ratio": none_if_nan(ratio),
+        "precision": compute_precision(
+            loaded.cells(use_expected=False), loaded.cells(use_expected=True), trait_category
+        ),
     }
 
 

@@ -27,7 +27,7 @@ from benchlib.domain.analysis.deltas import compute_all_deltas, compute_deltas
 from benchlib.domain.analysis.forest import compute_all_forests, compute_forest
 from benchlib.domain.analysis.omnibus import compute_omnibus, compute_omnibus_by_category
 from benchlib.domain.analysis.trait_comparisons import ForestOptions
-from benchlib.domain.analysis.trait_sets import select_trait_set
+from benchlib.domain.analysis.trait_sets import count_sample
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.pooling import MetaMethod
@@ -140,12 +140,10 @@ class GroupPanels(KeptPanels):
                 sesoi=sesoi,
                 method=by,
             )
-            trait_set = select_trait_set(cells, category, neutral=neutral)
             size = max((deltas["family_size"] for deltas in data.values()), default=0)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                "n": trait_set.cells.n_ratings,
-                "n_personas": int(trait_set.scores.enters.sum()),
+                **count_sample(cells, category, neutral=neutral),
                 "trait_category": category,
                 "correction": correction_of(DELTA_FAMILY, by, size, alpha),
                 "data": data,
@@ -220,11 +218,10 @@ class GroupPanels(KeptPanels):
                 ),
                 rng=draws_of(loaded.run, attribute),
             )
-            trait_set = select_trait_set(cells, category, neutral=neutral)
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **forest,
-                "n_personas": int(trait_set.scores.enters.sum()),
+                **count_sample(cells, category, neutral=neutral),
                 "correction": correction_of(FOREST_FAMILY, by, forest["family_size"], alpha),
             }
 
@@ -268,12 +265,10 @@ class GroupPanels(KeptPanels):
                 neutral=neutral,
                 options=ForestOptions(alpha=alpha, sesoi=sesoi, method=by),
             )
-            trait_set = select_trait_set(cells, category, neutral=neutral)
             size = max((forest["family_size"] for forest in data.values()), default=0)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                "n": trait_set.cells.n_ratings,
-                "n_personas": int(trait_set.scores.enters.sum()),
+                **count_sample(cells, category, neutral=neutral),
                 "trait_category": category,
                 "correction": correction_of(FOREST_FAMILY, by, size, alpha),
                 "data": data,
@@ -305,12 +300,10 @@ class GroupPanels(KeptPanels):
         def compute(loaded: LoadedRun) -> OmnibusPanel:
             cells = loaded.cells(use_expected=use_expected)
             omnibus = compute_omnibus(cells, trait_category=category, neutral=neutral, alpha=alpha)
-            trait_set = select_trait_set(cells, category, neutral=neutral)
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **omnibus,
-                "n": trait_set.cells.n_ratings,
-                "n_personas": int(trait_set.scores.enters.sum()),
+                **count_sample(cells, category, neutral=neutral),
                 "correction": correction_of(OMNIBUS_FAMILY, "bh", omnibus["family_size"], alpha),
             }
 
@@ -342,12 +335,10 @@ class GroupPanels(KeptPanels):
         def compute(loaded: LoadedRun) -> OmnibusByCategoryPanel:
             cells = loaded.cells(use_expected=use_expected)
             tables = compute_omnibus_by_category(cells, neutral=neutral, alpha=alpha)["categories"]
-            trait_set = select_trait_set(cells, neutral=neutral)
             size = max((table["family_size"] for table in tables.values()), default=0)
             return {
                 **run_basis(loaded, use_expected=use_expected),
-                "n": trait_set.cells.n_ratings,
-                "n_personas": int(trait_set.scores.enters.sum()),
+                **count_sample(cells, neutral=neutral),
                 "correction": correction_of(OMNIBUS_FAMILY, "bh", size, alpha),
                 "categories": tables,
             }

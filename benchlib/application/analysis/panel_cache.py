@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 from benchlib.application.analysis.panel_payloads import (
     CacheCleared,
 )
-from benchlib.application.composition import Composition, dataset_composition
 from benchlib.application.permissions import ActingService, needs
+from benchlib.domain.material.composition import Composition, dataset_composition
 from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER, Role, User

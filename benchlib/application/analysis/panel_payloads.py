@@ -7,7 +7,7 @@ from benchlib.domain.analysis.adjusted_deltas import AdjustedDeltas
 from benchlib.domain.analysis.counterfactual import Counterfactuals
 from benchlib.domain.analysis.data_quality import QualityItem, QualityStatus
 from benchlib.domain.analysis.deltas import Deltas
-from benchlib.domain.analysis.distributions import DistributionSummary
+from benchlib.domain.analysis.distributions import DistributionTables, Precision
 from benchlib.domain.analysis.forest_rows import Forest
 from benchlib.domain.analysis.metrics import AttributeMean
 from benchlib.domain.analysis.omnibus import Omnibus
@@ -156,43 +156,13 @@ class StylesPanel(RunBasis, Styles):
     missing_rates: Styles
 
 
-class TraitDistribution(DistributionSummary):
-    """Distributions of one trait."""
-
-    case_id: str
-    label: str
-    trait_category: str
-
-
-class CategoryDistribution(DistributionSummary):
-    """Distributions of one trait category."""
-
-    trait_category: str
-
-
-class Precision(TypedDict):
-    """What expected ratings gain over the digits: standard deviations of persona scores.
-
-    `variance_ratio` is digits over expected: 1.3 means that digits would need 1.3 times as many
-    personas for the same intervals. None without distributions or without variance.
-    """
-
-    n_expected: int
-    sd_digits: float | None
-    sd_expected: float | None
-    variance_ratio: float | None
-
-
-class DistributionsPanel(RunBasis):
+class DistributionsPanel(RunBasis, DistributionTables):
     """The distributions behind the answers; `available` is False where a run has none."""
 
     n: int
     n_personas: int
     available: bool
     trait_category: str | None
-    overall: DistributionSummary
-    by_trait_category: list[CategoryDistribution]
-    by_trait: list[TraitDistribution]
     precision: Precision
 
 
@@ -210,14 +180,12 @@ class CounterfactualPanel(RunBasis, Counterfactuals):
 class AdjustedPanel(RunBasis, AdjustedDeltas):
     """Deltas of all attributes beside each other."""
 
-    n: int
     correction: Correction
 
 
 class ComponentsPanel(RunBasis, VarianceComponents):
     """Where the variance sits."""
 
-    n: int
     attribute: str | None
     trait_category: str | None
 

@@ -25,7 +25,7 @@ from benchlib.application.analysis.power_plan import RunDesign, plan_run
 from benchlib.application.permissions import needs
 from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
 from benchlib.domain.analysis.counterfactual import compute_counterfactuals
-from benchlib.domain.analysis.trait_sets import select_trait_set
+from benchlib.domain.analysis.trait_sets import count_sample
 from benchlib.domain.analysis.variance_components import compute_variance_components
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.records import RunRecord, TraitRecord
@@ -68,12 +68,11 @@ class RunAnalysis(RunComparison, GroupPanels):
         def compute(loaded: LoadedRun) -> CounterfactualPanel:
             with self._store.read() as session:
                 links = datasets.load_links(session, loaded.run.dataset_id)
-            trait_set = select_trait_set(
-                loaded.cells(use_expected=use_expected, copies=True), category
-            )
+            cells = loaded.cells(use_expected=use_expected, copies=True)
             found = compute_counterfactuals(
-                trait_set.cells,
+                cells,
                 links,
+                trait_category=category,
                 rng=draws_of(loaded.run, category),
                 n_flips=n_flips,
                 alpha=alpha,
@@ -82,8 +81,7 @@ class RunAnalysis(RunComparison, GroupPanels):
             return {
                 **run_basis(loaded, use_expected=use_expected, copies=True),
                 **found,
-                "n": trait_set.cells.n_ratings,
-                "n_personas": int(trait_set.scores.enters.sum()),
+                **count_sample(cells, category),
                 "n_linked": len(links),
                 "available": len(links) > 0,
                 "trait_category": category,
@@ -122,7 +120,6 @@ class RunAnalysis(RunComparison, GroupPanels):
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **adjusted,
-                "n": select_trait_set(cells, category, neutral=neutral).cells.n_ratings,
                 "correction": correction_of("all rows of this table", "bh", size, alpha),
             }
 
@@ -155,7 +152,6 @@ class RunAnalysis(RunComparison, GroupPanels):
             return {
                 **run_basis(loaded, use_expected=use_expected),
                 **components,
-                "n": select_trait_set(cells, category, neutral=neutral).cells.n_ratings,
                 "attribute": attribute,
                 "trait_category": category,
             }

@@ -75,10 +75,12 @@ class AdjustedRow(TypedDict):
 class AdjustedDeltas(TypedDict):
     """All attributes in one regression on one trait set.
 
-    `n_personas` entered the regression, `n_dropped` did not: too few traits rated, or nobody
-    shares their combination of categories. `warnings` are sentences for the user.
+    `n` counts the ratings of these traits. `n_personas` entered the regression, `n_dropped` did
+    not: too few traits rated, or nobody shares their combination of categories. `warnings` are
+    sentences for the user.
     """
 
+    n: int
     trait_category: str | None
     n_personas: int
     n_dropped: int
@@ -139,6 +141,7 @@ def compute_adjusted_deltas(
         row["q_value"] = none_if_nan(q)
         row["significant"] = is_significant(row["q_value"], alpha)
     return {
+        "n": trait_set.cells.n_ratings,
         "trait_category": trait_category,
         "n_personas": int(design.used.sum()),
         "n_dropped": int((~design.used).sum()),

@@ -13,6 +13,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells
+from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.arrays import FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.one_sample import OneSample, compute_one_sample
@@ -178,6 +179,7 @@ def compute_counterfactuals(
     cells: Cells,
     pairs: pd.DataFrame,
     *,
+    trait_category: str | None = None,
     rng: np.random.Generator | None = None,
     n_flips: int = DEFAULT_N_PERM,
     alpha: float = DEFAULT_ALPHA,
@@ -185,9 +187,10 @@ def compute_counterfactuals(
     """Compare personas with their counterfactuals, for every change of every attribute.
 
     Args:
-        cells: Cells of the trait set; neutral traits take no part.
+        cells: Cells of the run; neutral traits take no part.
         pairs: One row per counterfactual: `persona_id`, `source_persona_id`, `changed_attribute`.
             Pairs with a persona that has no answer are left out.
+        trait_category: A trait category, or None for all traits.
         rng: Source of random sign flips; None leaves out those that are not exact.
         n_flips: Draws.
         alpha: Level of `significant`, against `q_value`.
@@ -198,11 +201,13 @@ def compute_counterfactuals(
         averaged first. q is Benjamini-Hochberg over all rows; over all of `by_trait` there.
 
     Raises:
-        InvalidInput: A column is missing, or an attribute that was changed is not in the cells.
+        InvalidInput: A column is missing, an attribute that was changed is not in the cells, or
+            there is no such trait category.
     """
     lacking = sorted(set(PAIR_COLUMNS) - set(pairs.columns))
     if lacking:
         raise InvalidInput(f"The counterfactual pairs lack the columns {lacking}.")
+    cells = select_trait_set(cells, trait_category).cells
     links = _Links.find(cells, pairs)
     used = cells.has_valence & ~np.isnan(cells.trait_means)
     values = cells.centred[:, used]

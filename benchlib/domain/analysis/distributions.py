@@ -8,8 +8,12 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.arrays import FloatArray, IntArray
-from benchlib.domain.vocabulary import N_POINTS
+from benchlib.domain.records import TraitRecord
+from benchlib.domain.stats.welch import moments_of, none_if_nan
+from benchlib.domain.vocabulary import N_POINTS, Language
 
 LOW_MASS: Final = 0.9
 """Below this probability of answering with a digit at all, a distribution is flagged."""
@@ -115,6 +119,41 @@ class DistributionSummary(TypedDict):
     mass: float | None
     low_mass_share: float | None
     mode_share: float | None
+
+
+class TraitDistribution(DistributionSummary):
+    """Distributions of one trait."""
+
+    case_id: str
+    label: str
+    trait_category: str
+
+
+class CategoryDistribution(DistributionSummary):
+    """Distributions of one trait category."""
+
+    trait_category: str
+
+
+class DistributionTables(TypedDict):
+    """Distributions together, by trait category (lexicographic) and by trait (in given order)."""
+
+    overall: DistributionSummary
+    by_trait_category: list[CategoryDistribution]
+    by_trait: list[TraitDistribution]
+
+
+class Precision(TypedDict):
+    """What expected ratings gain over the digits: standard deviations of persona scores.
+
+    `variance_ratio` is digits over expected: 1.3 means that digits would need 1.3 times as many
+    personas for the same intervals. None without distributions or without variance.
+    """
+
+    n_expected: int
+    sd_digits: float | None
+    sd_expected: float | None
+    variance_ratio: float | None
 
 
 def compute_rating_distributions(
@@ -242,6 +281,73 @@ def compute_distribution_summary(
         "mass": float(sums.mass[0]) / n_mass if n_mass else None,
         "low_mass_share": float(sums.n_low_mass[0]) / n_mass if n_mass else None,
         "mode_share": float(sums.mode[0]) / n,
+    }
+
+
+def describe_distributions_by_trait(
+    sums: DistributionSums, trait_ids: IntArray, asked: Sequence[TraitRecord], language: Language
+) -> DistributionTables:
+    """Average distributions over all traits, by trait category and by trait.
+
+    Args:
+        sums: Sums of the distributions of T traits, a group each.
+        trait_ids: (T,) trait of each group.
+        asked: The traits to describe, in the order of `by_trait`.
+        language: Language of the labels; a trait without an adjective in it shows its case id.
+    """
+
+    def summary(chosen: Sequence[TraitRecord]) -> DistributionSummary:
+        groups = np.isin(trait_ids, [trait.id for trait in chosen])
+        return compute_distribution_summary(sums.take(groups))
+
+    return {
+        "overall": summary(asked),
+        "by_trait_category": [
+            {
+                **summary([trait for trait in asked if trait.category == name]),
+                "trait_category": name,
+            }
+            for name in sorted({trait.category for trait in asked})
+        ],
+        "by_trait": [
+            {
+                **summary([trait]),
+                "case_id": trait.case_id,
+                "label": trait.adjective.get(language, trait.case_id),
+                "trait_category": trait.category,
+            }
+            for trait in asked
+        ],
+    }
+
+
+def compute_precision(
+    from_digits: Cells, from_expected: Cells, trait_category: str | None = None
+) -> Precision:
+    """Compare the spread of persona scores from digits and from expected ratings.
+
+    Args:
+        from_digits: Cells of the run with `use_expected` False.
+        from_expected: Cells of the same answers with `use_expected` True.
+        trait_category: A trait category, or None for all traits; neutral traits take no part.
+
+    Returns:
+        Standard deviations in rating points; None if no answer has a distribution, or for fewer
+        than two personas.
+
+    Raises:
+        InvalidInput: The run has traits, but none of this category.
+    """
+    expected = select_trait_set(from_expected, trait_category)
+    if expected.cells.n_expected == 0:
+        return {"n_expected": 0, "sd_digits": None, "sd_expected": None, "variance_ratio": None}
+    digits = moments_of(select_trait_set(from_digits, trait_category).scores.z)
+    spread = moments_of(expected.scores.z)
+    return {
+        "n_expected": expected.cells.n_expected,
+        "sd_digits": none_if_nan(digits.sd),
+        "sd_expected": none_if_nan(spread.sd),
+        "variance_ratio": none_if_nan(digits.var / spread.var) if spread.var > 0 else None,
     }
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from benchlib.domain.analysis.answer_grid import AnswerGrid
-from benchlib.domain.analysis.cells import Cells, compute_cells, select_traits
+from benchlib.domain.analysis.cells import Cells, compute_cells
 from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
 from benchlib.domain.analysis.persona_scores import (
     choose_baseline,
     compute_grouping,
-    compute_persona_scores,
 )
 from benchlib.domain.analysis.rating_counts import asked_column, points_on_scale, tables_by_category
+from benchlib.domain.analysis.trait_sets import TraitSet, select_trait_set
 from benchlib.domain.arrays import IntArray
 from benchlib.domain.stats.one_sample import compute_one_sample
 from benchlib.domain.stats.welch import Status
@@ -223,7 +223,11 @@ def compute_trait_category_summary(
 
 
 def compute_means_by_attribute(
-    answers: pd.DataFrame | Cells, attribute: str, top_n: int | None = None
+    answers: pd.DataFrame | Cells,
+    attribute: str,
+    top_n: int | None = None,
+    *,
+    trait_category: str | None = None,
 ) -> list[AttributeMean]:
     """Mean aligned rating of each category of a persona attribute, with a t interval.
 
@@ -232,9 +236,10 @@ def compute_means_by_attribute(
 
     Args:
         answers: Long frame (see `compute_cells`), or its cells, which saves time when several
-            attributes are asked for; already reduced to the trait set.
+            attributes are asked for.
         attribute: Name of the attribute column.
         top_n: Keep the categories with most personas; None keeps all.
+        trait_category: A trait category, or None for all traits.
 
     Returns:
         One row per category, most personas first, ties by name, `Unknown` last. `count` is the
@@ -243,10 +248,9 @@ def compute_means_by_attribute(
         why: ok, low_n (fewer than 5), n_lt_2, zero_variance, no_data.
 
     Raises:
-        InvalidInput: The attribute or another column is missing.
+        InvalidInput: The attribute or another column is missing, or the trait category.
     """
-    cells = _valenced(answers, attribute)
-    rows = _attribute_means(cells, attribute)
+    rows = _attribute_means(_trait_set(answers, attribute, trait_category), attribute)
     return rows if top_n is None else rows[: max(top_n, 0)]
 
 
@@ -266,12 +270,11 @@ def summarise_rating_by(
     Raises:
         InvalidInput: The attribute is missing, or the wanted baseline cannot be one.
     """
-    cells = _valenced(answers, attribute)
-    scores = compute_persona_scores(cells)
-    grouping = compute_grouping(cells, attribute)
+    trait_set = _trait_set(answers, attribute)
+    grouping = compute_grouping(trait_set.cells, attribute)
     return {
-        "baseline": choose_baseline(grouping, scores.enters, baseline),
-        "categories": _attribute_means(cells, attribute),
+        "baseline": choose_baseline(grouping, trait_set.scores.enters, baseline),
+        "categories": _attribute_means(trait_set, attribute),
     }
 
 
@@ -294,13 +297,15 @@ def _mean_and_sd(counts: IntArray) -> tuple[float | None, float | None]:
     return total / n, float(np.sqrt(variance))
 
 
-def _valenced(answers: pd.DataFrame | Cells, attribute: str) -> Cells:
+def _trait_set(
+    answers: pd.DataFrame | Cells, attribute: str, trait_category: str | None = None
+) -> TraitSet:
     cells = answers if isinstance(answers, Cells) else compute_cells(answers, [attribute])
-    return select_traits(cells)
+    return select_trait_set(cells, trait_category)
 
 
-def _attribute_means(cells: Cells, attribute: str) -> list[AttributeMean]:
-    scores = compute_persona_scores(cells)
+def _attribute_means(trait_set: TraitSet, attribute: str) -> list[AttributeMean]:
+    cells, scores = trait_set.cells, trait_set.scores
     grouping = compute_grouping(cells, attribute)
     grand = cells.aligned_mean
     answers_of = cells.n_answers.sum(axis=1)

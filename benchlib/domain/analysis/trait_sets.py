@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -37,6 +38,13 @@ class TraitSet:
         """Mean rating 1..5, every rated trait counting once; NaN without ratings."""
         means = self.cells.trait_means[~np.isnan(self.cells.trait_means)]
         return float(means.mean()) if len(means) else float("nan")
+
+
+class SampleCounts(TypedDict):
+    """What an analysis is based on: ratings of the traits, and personas that enter."""
+
+    n: int
+    n_personas: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +102,23 @@ def select_trait_set(
         raise _no_such_category(trait_category, known)
     chosen = select_traits(cells, trait_category, neutral=neutral)
     return TraitSet(trait_category, chosen, compute_persona_scores(chosen, neutral=neutral))
+
+
+def count_sample(
+    cells: Cells, trait_category: str | None = None, *, neutral: bool = False
+) -> SampleCounts:
+    """Count what an analysis of these traits is based on.
+
+    Args:
+        cells: Cells of the run.
+        trait_category: A trait category, or None for all traits.
+        neutral: True for the neutral traits.
+
+    Raises:
+        InvalidInput: The run has traits, but none of this category.
+    """
+    chosen = select_trait_set(cells, trait_category, neutral=neutral)
+    return {"n": chosen.cells.n_ratings, "n_personas": int(chosen.scores.enters.sum())}
 
 
 def select_trait_sets(cells: Cells, *, neutral: bool = False) -> list[TraitSet]:

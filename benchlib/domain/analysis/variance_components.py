@@ -16,10 +16,12 @@ class VarianceComponents(TypedDict):
 
     `var_` fields are cut at 0, `_raw` fields are not. `icc_persona` is the correlation of two
     traits of one persona within a category; `design_effect` is by how much treating ratings as
-    independent under-states a variance. `n_missing` counts cells of these personas and traits
-    without a rating.
+    independent under-states a variance. `n` counts the ratings of the traits
+    asked for, `n_ratings` those of the personas and traits that enter, and `n_missing` the cells of
+    these without a rating.
     """
 
+    n: int
     status: Status
     n_personas: int
     n_ratings: int
@@ -61,6 +63,7 @@ def compute_variance_components(
         InvalidInput: There is no such attribute or trait category.
     """
     trait_set = select_trait_set(cells, trait_category, neutral=neutral)
+    n = trait_set.cells.n_ratings
     enters, rated_traits = trait_set.scores.enters, (trait_set.cells.n_answers > 0).any(axis=0)
     if attribute is None:
         codes, n_groups = np.zeros(cells.n_personas, dtype=np.int64), 1
@@ -73,9 +76,9 @@ def compute_variance_components(
     n_used = len(np.unique(codes))
     n_personas, n_traits = centred.shape
     if n_personas == 0 or n_traits == 0:
-        return _no_components("no_data", answers)
+        return _no_components("no_data", n, answers)
     if n_traits < 2 or n_personas - n_used < 1:
-        return _no_components("n_lt_2", answers)
+        return _no_components("n_lt_2", n, answers)
     _, residuals = compute_moments_and_residuals(centred, codes, n_groups)
     rated = (~np.isnan(centred)).astype(np.float64)
     both = rated.T @ rated
@@ -84,7 +87,7 @@ def compute_variance_components(
         covariance = np.where(df > 0, residuals.T @ residuals / df, np.nan)
     diagonal = np.eye(n_traits, dtype=bool)
     if np.isnan(covariance[diagonal]).all() or np.isnan(covariance[~diagonal]).all():
-        return _no_components("n_lt_2", answers)
+        return _no_components("n_lt_2", n, answers)
     var_persona = float(np.nanmean(covariance[~diagonal]))
     var_resid = float(np.nanmean(covariance[diagonal])) - var_persona
     n_raters = float(n_traits / (1 / np.diag(both)).sum())
@@ -93,6 +96,7 @@ def compute_variance_components(
     persona, total = max(0.0, var_persona), max(0.0, var_persona) + max(0.0, var_resid)
     icc = persona / total if total > 1e-20 else None
     return {
+        "n": n,
         "status": "ok" if icc is not None else "zero_variance",
         "n_personas": n_personas,
         "n_ratings": int(answers.sum()),
@@ -111,9 +115,10 @@ def compute_variance_components(
     }
 
 
-def _no_components(status: Status, answers: NDArray[np.int16]) -> VarianceComponents:
+def _no_components(status: Status, n: int, answers: NDArray[np.int16]) -> VarianceComponents:
     n_personas, n_traits = answers.shape
     return {
+        "n": n,
         "status": status,
         "n_personas": n_personas,
         "n_ratings": int(answers.sum()),

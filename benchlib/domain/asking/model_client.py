@@ -13,15 +13,15 @@ class ModelClient(Protocol):
     """What was found before the run; fixed for its whole length."""
 
     @property
-    def most_items(self) -> int:
+    def max_batch_size(self) -> int:
         """How many questions a request holds at most."""
 
     @property
-    def batch_items(self) -> int:
+    def batch_size(self) -> int:
         """How many questions the next request carries best."""
 
     @property
-    def capacity(self) -> int:
+    def concurrency(self) -> int:
         """How many requests in flight keep the engine busy, as known now."""
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer | AnswerFailure]:

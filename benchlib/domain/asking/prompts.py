@@ -11,7 +11,8 @@ import unicodedata
 from hashlib import sha256
 from typing import Final
 
-from benchlib.domain.asking.wording import ENGLISH, WORDINGS
+from benchlib.domain.asking.answer_modes import ANSWER_MODES
+from benchlib.domain.asking.wording import WORDINGS
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.records import PersonaRecord, Question, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import (
@@ -26,10 +27,6 @@ PROMPT_VERSION: Final = "1"
 """Changes whenever a rendered prompt changes; runs of different versions do not compare."""
 
 _MEMO_ENTRIES: Final = 4096
-
-_DIGIT_MODES: Final[frozenset[AnswerMode]] = frozenset({"distribution", "text"})
-"""Modes that end on a cue; with it SmolLM2 puts 0.60 of its probability on digits, else 0.48."""
-
 
 _DIRECTION_MARKS: Final = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _CONTROL_TOKEN: Final = re.compile(r"<(?=[|｜/\w])|(?<=[|｜])>|\[(?=/?[A-Z_]{2,}\])")
@@ -101,7 +98,7 @@ def render_question(
     lines += ["", wording.instructions[answer_mode]]
     if attempt > 1:
         lines.append(wording.stricter[answer_mode])
-    if answer_mode in _DIGIT_MODES:
+    if ANSWER_MODES[answer_mode].ends_on_cue:
         lines.append(wording.digit_cue)
     return "\n".join(lines)
 
@@ -205,7 +202,7 @@ def prompt_template_hash() -> str:
             WorkItem(persona, trait, order), language=language, answer_mode=mode, attempt=attempt
         )[1:3]
         for language in WORDINGS
-        for mode in ENGLISH.instructions
+        for mode in ANSWER_MODES
         for order in SCALE_ORDERS
         for attempt in (1, 2)
     ]

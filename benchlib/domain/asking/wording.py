@@ -2,21 +2,30 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
-from benchlib.domain.vocabulary import AnswerMode, Language
+from benchlib.domain.vocabulary import Language
+
+
+class Instructions(TypedDict):
+    """How to answer in each answer mode; mypy reports a mode that is missing here."""
+
+    distribution: str
+    rating: str
+    rationale: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """All texts of one language."""
+    """All texts of one language; `stricter` is added from the second attempt on."""
 
     system: str
     persona_heading: str
     default_question: str
     degrees: tuple[str, str, str, str, str]
-    instructions: Mapping[AnswerMode, str]
-    stricter: Mapping[AnswerMode, str]
+    instructions: Instructions
+    stricter: Instructions
     digit_cue: str
     labels: Mapping[str, str]
     values: Mapping[str, str]

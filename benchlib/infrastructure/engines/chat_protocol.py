@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from benchlib.domain.asking.answers import answer_from_logprobs, parse_rating_text, parse_structured
+from benchlib.domain.asking.answer_modes import ANSWER_MODES
+from benchlib.domain.asking.answers import answer_from_logprobs, parse_structured
 from benchlib.domain.records import Answer, AnswerFailure, Question
 from benchlib.domain.vocabulary import AnswerMode, FailureKind
 
@@ -185,7 +186,8 @@ def _read_text(
     plan: AskPlan, choice: dict[str, Any], reason: object, latency_ms: int
 ) -> Answer | AnswerFailure:
     content = choice["message"].get("content") or ""
-    outcome = parse_structured(content) if plan.enforced else parse_rating_text(content)
+    parse = parse_structured if plan.enforced else ANSWER_MODES[plan.mode].parse
+    outcome = parse(content)
     if isinstance(outcome, Answer):
         return outcome._replace(latency_ms=latency_ms)
     if reason == "length":

@@ -10,7 +10,7 @@ from typing import Final
 FIRST_REQUESTS: Final = 4
 """In flight at an address that nothing is known of yet."""
 
-_FIRST_ITEMS: Final = 8
+_FIRST_BATCH_SIZE: Final = 8
 _SHORT_REQUEST_SECONDS: Final = 1.0
 _LONG_REQUEST_SECONDS: Final = 8.0
 _WINDOW_SECONDS: Final = 0.25
@@ -24,24 +24,24 @@ _HELD_WINDOWS: Final = 10
 _SHRINK_SECONDS: Final = 1.0
 
 
-class Pace:
+class ConcurrencyLimiter:
     """Of one address. Used inside one event loop.
 
     Args:
-        most_requests: Never more than this in flight.
-        most_items: Never more than this in a request.
+        max_concurrency: Never more than this in flight.
+        max_batch_size: Never more than this in a request.
 
     Attributes:
-        requests: How many to keep in flight.
-        items: How many questions a request is to hold.
+        concurrency: How many requests to keep in flight.
+        batch_size: How many questions to put into a request.
     """
 
-    def __init__(self, most_requests: int, most_items: int) -> None:
-        self.most_requests: Final = most_requests
-        self.most_items: Final = most_items
-        self.requests = min(FIRST_REQUESTS, most_requests)
-        self.items = min(_FIRST_ITEMS, most_items)
-        self._smaller = self.requests
+    def __init__(self, max_concurrency: int, max_batch_size: int) -> None:
+        self.max_concurrency: Final = max_concurrency
+        self.max_batch_size: Final = max_batch_size
+        self.concurrency = min(FIRST_REQUESTS, max_concurrency)
+        self.batch_size = min(_FIRST_BATCH_SIZE, max_batch_size)
+        self._smaller = self.concurrency
         self._rate_before: float | None = None
         self._held = 0
         self._shrunk_at = float("-inf")
@@ -57,49 +57,49 @@ class Pace:
             in_flight: Requests at the address then, itself included.
             now: On the loop's clock.
         """
-        if seconds < _SHORT_REQUEST_SECONDS and n_items >= self.items:
-            self.items = min(self.items * 2, self.most_items)
-        elif seconds > _LONG_REQUEST_SECONDS and n_items <= self.items:
-            self.items = max(1, self.items // 2)
+        if seconds < _SHORT_REQUEST_SECONDS and n_items >= self.batch_size:
+            self.batch_size = min(self.batch_size * 2, self.max_batch_size)
+        elif seconds > _LONG_REQUEST_SECONDS and n_items <= self.batch_size:
+            self.batch_size = max(1, self.batch_size // 2)
         if self._began is None:
             self._begin_window(now)
             return
         self._n_requests += 1
         self._n_items += n_items
         self._most_in_flight = max(self._most_in_flight, in_flight)
-        if self._n_requests >= 2 * self.requests and now - self._began >= _WINDOW_SECONDS:
-            busy = self._most_in_flight >= self.requests
+        if self._n_requests >= 2 * self.concurrency and now - self._began >= _WINDOW_SECONDS:
+            busy = self._most_in_flight >= self.concurrency
             rate = self._n_items / (now - self._began)
             self._begin_window(now)
             if busy:  # else not their number was the limit, and nothing can be learned of it
                 self._step(rate)
 
-    def refused(self, now: float) -> None:
+    def overloaded(self, now: float) -> None:
         """Note that the address was given too much: halve it, once for all that was in flight."""
         if now - self._shrunk_at >= _SHRINK_SECONDS:
             self._shrunk_at = now
-            self._shrink(self.requests // 2)
+            self._shrink(self.concurrency // 2)
 
-    def queued(self, running: float, waiting: float) -> None:
+    def queue_seen(self, running: float, waiting: float) -> None:
         """Note what the address says of its queue; one that is half as long as its work is long."""
         if waiting > running / 2:
-            self._shrink(self.requests * 3 // 4)
+            self._shrink(self.concurrency * 3 // 4)
 
-    def lost(self) -> None:
+    def connection_lost(self) -> None:
         """Note that the address went away; it begins anew, for it may come back slower."""
-        self._shrink(min(self.requests, FIRST_REQUESTS))
+        self._shrink(min(self.concurrency, FIRST_REQUESTS))
 
     def _step(self, rate: float) -> None:
         if self._held:
             self._held -= 1
         elif self._rate_before is None or rate > _WORTHWHILE * self._rate_before:
-            self._smaller, self._rate_before = self.requests, rate
-            self.requests = min(self.requests * 2, self.most_requests)
+            self._smaller, self._rate_before = self.concurrency, rate
+            self.concurrency = min(self.concurrency * 2, self.max_concurrency)
         else:
             self._shrink(self._smaller)
 
-    def _shrink(self, requests: int) -> None:
-        self.requests = self._smaller = max(1, requests)
+    def _shrink(self, concurrency: int) -> None:
+        self.concurrency = self._smaller = max(1, concurrency)
         self._rate_before = None
         self._held = _HELD_WINDOWS
         self._begin_window(None)

@@ -8,12 +8,14 @@ from typing import Final
 
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.vocabulary import FailureKind
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import ChatReply
-from benchlib.infrastructure.engines.concurrency import Pace
+from benchlib.infrastructure.engines.concurrency import ConcurrencyLimiter
 from benchlib.infrastructure.engines.http import EngineHttp
 
-_FIRST_REST_SECONDS: Final = 1.0
-_LONGEST_REST_SECONDS: Final = 60.0
+ENDPOINT_BACKOFF: Final = Backoff(1.0, 60.0)
+"""How long an address that failed is left alone."""
+
 _MEMORY_OF_SPEED: Final = 0.8
 
 
@@ -23,12 +25,12 @@ class AddressState:
 
     Attributes:
         address: Base URL.
-        usable: Not resting after a fault.
+        usable: Not backing off after a fault.
         requests_in_flight: Sent and not answered.
         items_in_flight: Questions in them.
         items_answered: Since the client was made.
         faults: Since the client was made.
-        rests_seconds: Until it is asked again; 0 if usable.
+        backoff_seconds: Until it is asked again; 0 if usable.
         seconds_per_request: Running mean; None before the first answer.
         prompt_tokens: As the server counted since the client was made.
         completion_tokens: As the server counted since the client was made.
@@ -41,116 +43,126 @@ class AddressState:
     items_in_flight: int
     items_answered: int
     faults: int
-    rests_seconds: float
+    backoff_seconds: float
     seconds_per_request: float | None
     prompt_tokens: int
     completion_tokens: int
     last_problem: str | None
 
 
-class Slot:
+class Endpoint:
     """One address with what is known of it. Used inside one event loop.
 
     Attributes:
-        pace: How much it is given.
+        limiter: How much is sent to it at a time.
         revision: Of the model it serves, once known.
-        row: Rests without an answer in between.
-        rests_until: On the loop's clock.
+        failures_in_a_row: Back-offs without an answer in between.
+        backoff_until: It is not asked before; on the loop's clock.
         fingerprints: Of its replies so far.
-        suspect: To be checked before it is asked again.
-        unproven: It has not answered the test question yet.
-        look_at: When to look at its queue again, on the loop's clock.
+        needs_check: To be checked before it is asked again.
+        unverified: It has not answered the test question yet.
+        next_queue_check: When to look at its queue again, on the loop's clock.
     """
 
-    def __init__(self, http: EngineHttp, revision: str | None = None) -> None:
+    def __init__(
+        self, http: EngineHttp, revision: str | None = None, backoff: Backoff = ENDPOINT_BACKOFF
+    ) -> None:
         self.http = http
-        self.pace = Pace(1, 1)
+        self.backoff = backoff
+        self.limiter = ConcurrencyLimiter(1, 1)
         self.revision = revision
-        self.requests = 0
-        self.items = 0
-        self.answered = 0
+        self.requests_in_flight = 0
+        self.items_in_flight = 0
+        self.items_answered = 0
         self.faults = 0
-        self.row = 0
-        self.rests_until = -math.inf
-        self.seconds: float | None = None
+        self.failures_in_a_row = 0
+        self.backoff_until = -math.inf
+        self.seconds_per_request: float | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
-        self.problem: str | None = None
+        self.last_problem: str | None = None
         self.fingerprints: set[str | None] = set()
-        self.suspect = False
-        self.unproven = False
-        self.look_at = -math.inf
-        # Whoever finds the address suspect checks it; nobody asks it before that is done.
-        self.checking = asyncio.Lock()
+        self.needs_check = False
+        self.unverified = False
+        self.next_queue_check = -math.inf
+        # While one request checks the address, all others to it wait.
+        self.check_lock = asyncio.Lock()
 
     def succeeded(self, reply: ChatReply, n_items: int, seconds: float) -> None:
         """Note an answered request."""
-        self.row = 0
-        self.problem = None
-        self.rests_until = -math.inf
-        self.answered += n_items
+        self.failures_in_a_row = 0
+        self.last_problem = None
+        self.backoff_until = -math.inf
+        self.items_answered += n_items
         self.prompt_tokens += reply.prompt_tokens
         self.completion_tokens += reply.completion_tokens
-        old = seconds if self.seconds is None else self.seconds
-        self.seconds = _MEMORY_OF_SPEED * old + (1 - _MEMORY_OF_SPEED) * seconds
+        old = seconds if self.seconds_per_request is None else self.seconds_per_request
+        self.seconds_per_request = _MEMORY_OF_SPEED * old + (1 - _MEMORY_OF_SPEED) * seconds
 
     def failed(self, fault: EngineFault, now: float) -> None:
-        """Note a fault, and rest."""
+        """Note a fault, and back off."""
         self.faults += 1
-        self.problem = str(fault)
+        self.last_problem = str(fault)
         if fault.kind in (FailureKind.OVERLOADED, FailureKind.TIMEOUT):
-            self.pace.refused(now)
+            self.limiter.overloaded(now)
         else:
-            self.pace.lost()
+            self.limiter.connection_lost()
         if fault.kind is not FailureKind.OVERLOADED:
-            self.suspect = True
-        if now < self.rests_until:
-            return  # several requests were in flight: one loss, one rest
-        rest = min(_FIRST_REST_SECONDS * 2**self.row, _LONGEST_REST_SECONDS)
-        self.row = min(self.row + 1, 16)
-        if fault.retry_after_seconds is not None:
-            rest = fault.retry_after_seconds
-        self.rests_until = now + rest
+            self.needs_check = True
+        if now < self.backoff_until:
+            return  # several requests were in flight: one loss, one back-off
+        self.failures_in_a_row += 1
+        self.backoff_until = now + self.backoff.seconds(
+            self.failures_in_a_row, fault.retry_after_seconds
+        )
 
     def state(self, now: float) -> AddressState:
-        """What the slot is like now."""
+        """What the endpoint is like now."""
         return AddressState(
             address=self.http.address,
-            usable=self.rests_until <= now,
-            requests_in_flight=self.requests,
-            items_in_flight=self.items,
-            items_answered=self.answered,
+            usable=self.backoff_until <= now,
+            requests_in_flight=self.requests_in_flight,
+            items_in_flight=self.items_in_flight,
+            items_answered=self.items_answered,
             faults=self.faults,
-            rests_seconds=max(0.0, self.rests_until - now),
-            seconds_per_request=self.seconds,
+            backoff_seconds=max(0.0, self.backoff_until - now),
+            seconds_per_request=self.seconds_per_request,
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
-            last_problem=self.problem,
+            last_problem=self.last_problem,
         )
 
 
-def absent_slot(http: EngineHttp, problem: str, now: float) -> Slot:
-    """The slot of an address that did not answer yet; it is checked before it is used."""
-    slot = Slot(http)
-    slot.suspect = slot.unproven = True
-    slot.problem = problem
-    slot.row = 1
-    slot.rests_until = now + _FIRST_REST_SECONDS
-    return slot
+def absent_endpoint(http: EngineHttp, problem: str, now: float, backoff: Backoff) -> Endpoint:
+    """The endpoint of an address that did not answer yet; it is checked before it is used."""
+    endpoint = Endpoint(http, backoff=backoff)
+    endpoint.needs_check = endpoint.unverified = True
+    endpoint.last_problem = problem
+    endpoint.failures_in_a_row = 1
+    endpoint.backoff_until = now + backoff.seconds(1)
+    return endpoint
 
 
-def pick_slot(slots: Sequence[Slot], tried: set[int], now: float) -> int | None:
-    """The usable slot with most room; if all rest and none was tried, the first to wake."""
+def pick_endpoint(endpoints: Sequence[Endpoint], tried: set[int], now: float) -> int | None:
+    """Choose the usable endpoint with most room.
+
+    If all are backing off and none was tried, it is the one whose back-off ends first.
+    """
     left = [
-        (slot.rests_until > now, slot.requests / slot.pace.requests, slot.seconds or 0.0, index)
-        for index, slot in enumerate(slots)
+        (
+            endpoint.backoff_until > now,
+            endpoint.requests_in_flight / endpoint.limiter.concurrency,
+            endpoint.seconds_per_request or 0.0,
+            index,
+        )
+        for index, endpoint in enumerate(endpoints)
         if index not in tried
     ]
     if not left:
         return None
-    resting, _, _, index = min(left)
-    if not resting:
+    backing_off, _, _, index = min(left)
+    if not backing_off:
         return index
     if tried:
         return None
-    return min(range(len(slots)), key=lambda index: slots[index].rests_until)
+    return min(range(len(endpoints)), key=lambda index: endpoints[index].backoff_until)

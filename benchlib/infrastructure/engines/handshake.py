@@ -1,13 +1,15 @@
 """First contact: which of the addresses can serve a run, and how they are asked."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchlib.domain.errors import EngineFault, EngineNotReachable
 from benchlib.domain.records import Answer, EngineReport
 from benchlib.domain.vocabulary import AnswerMode
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import REFUSED, AskPlan
-from benchlib.infrastructure.engines.endpoints import Slot, absent_slot
+from benchlib.infrastructure.engines.endpoints import Endpoint, absent_endpoint
 from benchlib.infrastructure.engines.http import EngineHttp, Reply
 from benchlib.infrastructure.engines.identity import (
     EngineIdentity,
@@ -26,23 +28,23 @@ from benchlib.infrastructure.engines.probe import (
 
 
 @dataclass(frozen=True, slots=True)
-class Contact:
+class Handshake:
     """What a client needs to start.
 
     Attributes:
-        slots: The addresses in use, also those that do not answer yet.
+        endpoints: The addresses in use, also those that do not answer yet.
         plan: How they are asked.
         report: For the run's manifest.
         model_answered: How replies name the model, if they do.
     """
 
-    slots: tuple[Slot, ...]
+    endpoints: tuple[Endpoint, ...]
     plan: AskPlan
     report: EngineReport
     model_answered: str | None
 
 
-async def make_contact(
+async def handshake(
     engines: list[EngineHttp],
     model_name: str | None,
     answer_mode: AnswerMode,
@@ -50,55 +52,57 @@ async def make_contact(
     temperature: float,
     max_new_tokens: int,
     has_key: bool,
-) -> Contact:
+    backoff: Backoff,
+    clock: Callable[[], float],
+) -> Handshake:
     """Meet all addresses, probe the first that serves, see that the others are like it.
 
     Raises:
         EngineNotReachable: None can serve; the text has a line for each.
     """
-    met = await asyncio.gather(*(_meet(http, model_name, has_key) for http in engines))
-    first: _Meeting | None = None
+    candidates = await asyncio.gather(*(_meet(http, model_name, has_key) for http in engines))
+    first: _Candidate | None = None
     found: Capabilities | None = None
-    for meeting in met:
-        if meeting.problem is not None:
+    for candidate in candidates:
+        if candidate.problem is not None:
             continue
         try:
             if first is None or found is None:
                 found = await probe(
-                    meeting.http,
-                    meeting.model,
+                    candidate.http,
+                    candidate.model,
                     answer_mode,
-                    is_vllm=meeting.identity.kind == "vllm",
+                    is_vllm=candidate.identity.kind == "vllm",
                     temperature=temperature,
                     max_new_tokens=max_new_tokens,
                 )
-                first = meeting
+                first = candidate
             else:
-                await _match(meeting, first, found)
+                await _match(candidate, first, found)
         except EngineRefusal as refusal:
-            meeting.problem = str(refusal)
+            candidate.problem = str(refusal)
         except EngineFault as fault:
-            meeting.note(fault)
+            candidate.note(fault)
     if first is None or found is None:
-        raise _not_reachable(met)
+        raise _not_reachable(candidates)
     notes = list(found.notes)
     if model_name is None and len(first.identity.models) > 1:
         notes.append(f"No model was named; the first one served is {first.model}.")
-    slots = []
-    for meeting in met:
-        served = meeting.served
-        if meeting.problem is None:
-            slots.append(Slot(meeting.http, served.revision if served else None))
-        elif meeting.may_return:
-            now = asyncio.get_running_loop().time()
-            slots.append(absent_slot(meeting.http, meeting.sentence, now))
-            notes.append(f"{meeting.sentence} It is used once it answers.")
+    endpoints = []
+    for candidate in candidates:
+        served = candidate.served
+        if candidate.problem is None:
+            revision = served.revision if served else None
+            endpoints.append(Endpoint(candidate.http, revision, backoff))
+        elif candidate.may_return:
+            endpoints.append(absent_endpoint(candidate.http, candidate.sentence, clock(), backoff))
+            notes.append(f"{candidate.sentence} It is used once it answers.")
         else:
-            notes.append(f"{meeting.sentence} It is left out of this run.")
+            notes.append(f"{candidate.sentence} It is left out of this run.")
     served = first.served
     report = EngineReport(
         kind=first.identity.kind,
-        addresses=tuple(slot.http.address for slot in slots),
+        addresses=tuple(endpoint.http.address for endpoint in endpoints),
         model_name=first.model,
         model_revision=served.revision if served else None,
         engine_version=first.identity.version,
@@ -109,15 +113,15 @@ async def make_contact(
         max_model_len=served.max_model_len if served else None,
         notes=tuple(notes),
     )
-    return Contact(tuple(slots), found.plan, report, found.model_answered)
+    return Handshake(tuple(endpoints), found.plan, report, found.model_answered)
 
 
 _UNKNOWN = EngineIdentity("openai-compatible", None, ())
 
 
 @dataclass(slots=True)
-class _Meeting:
-    """What came of meeting one address; `problem` is said without the address."""
+class _Candidate:
+    """What an address answered at first; `problem` does not name the address."""
 
     http: EngineHttp
     identity: EngineIdentity = _UNKNOWN
@@ -138,32 +142,32 @@ class _Meeting:
         self.may_return = True
 
 
-async def _meet(http: EngineHttp, model_name: str | None, has_key: bool) -> _Meeting:
-    meeting = _Meeting(http)
+async def _meet(http: EngineHttp, model_name: str | None, has_key: bool) -> _Candidate:
+    candidate = _Candidate(http)
     try:
-        meeting.identity = await identify(http, has_key=has_key)
-        meeting.model = choose_model(meeting.identity, model_name)
+        candidate.identity = await identify(http, has_key=has_key)
+        candidate.model = choose_model(candidate.identity, model_name)
     except EngineRefusal as refusal:
-        meeting.problem = str(refusal)
+        candidate.problem = str(refusal)
     except EngineFault as fault:
-        meeting.note(fault)
-    return meeting
+        candidate.note(fault)
+    return candidate
 
 
-async def _match(meeting: _Meeting, first: _Meeting, found: Capabilities) -> None:
+async def _match(candidate: _Candidate, first: _Candidate, found: Capabilities) -> None:
     """See that another address serves the same model in the same way.
 
     Raises:
         EngineRefusal: It does not.
         EngineFault: It stopped answering.
     """
-    if meeting.model != first.model:
-        raise EngineRefusal(f"serves {meeting.model}, not {first.model}")
+    if candidate.model != first.model:
+        raise EngineRefusal(f"serves {candidate.model}, not {first.model}")
     sample = sample_questions(found.plan.mode)[:1]
-    reply = await ask_once(meeting.http, found.plan, meeting.model, sample)
+    reply = await ask_once(candidate.http, found.plan, candidate.model, sample)
     if isinstance(reply, Reply):
         if reply.status not in REFUSED and reply.status != 404:
-            raise fault_of(meeting.http.address, reply)
+            raise fault_of(candidate.http.address, reply)
         raise EngineRefusal(f"cannot be asked like {first.http.address} ({reply.status})")
     needs_answer = found.plan.logprobs_source is not None or found.plan.enforced
     if needs_answer and not isinstance(reply.outcomes[0], Answer):
@@ -172,8 +176,11 @@ async def _match(meeting: _Meeting, first: _Meeting, found: Capabilities) -> Non
         raise EngineRefusal(f"answers as {reply.model}, not as {found.model_answered}")
 
 
-def _not_reachable(met: list[_Meeting]) -> EngineNotReachable:
-    lines = "\n".join(f"- {meeting.sentence}" for meeting in met) or "- no address was given."
+def _not_reachable(candidates: list[_Candidate]) -> EngineNotReachable:
+    lines = (
+        "\n".join(f"- {candidate.sentence}" for candidate in candidates)
+        or "- no address was given."
+    )
     return EngineNotReachable(
         "No engine can serve this run; start a server or correct address, key or model. "
         f"Tried:\n{lines}"

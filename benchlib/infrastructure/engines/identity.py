@@ -96,19 +96,19 @@ def fault_of(address: str, reply: Reply) -> EngineFault:
     return EngineFault(kind, text, reply.retry_after_seconds)
 
 
-def choose_model(identity: EngineIdentity, wished: str | None) -> str:
-    """The wished model if it is served, else the first one.
+def choose_model(identity: EngineIdentity, requested: str | None) -> str:
+    """The requested model if it is served, else the first one.
 
     Raises:
         EngineRefusal: It is not served, or nothing says what is.
     """
     names = [model.name for model in identity.models]
-    if wished:
-        if names and wished not in names:
+    if requested:
+        if names and requested not in names:
             raise EngineRefusal(
-                f"does not serve the model {wished!r}; it serves {', '.join(names[:10])}"
+                f"does not serve the model {requested!r}; it serves {', '.join(names[:10])}"
             )
-        return wished
+        return requested
     if not names:
         raise EngineRefusal("does not say which models it serves; name the model")
     return next((model.name for model in identity.models if not model.is_adapter), names[0])

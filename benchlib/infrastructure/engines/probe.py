@@ -8,14 +8,16 @@ for something else.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, assert_never
 
 import orjson
 
+from benchlib.domain.asking.answer_modes import ANSWER_MODES, JsonField
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.records import Answer, PersonaRecord, Question, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, AnswerMode, FailureKind
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import (
     PATHS,
     AskPlan,
@@ -44,6 +46,7 @@ _JSON_OVERHEAD_TOKENS: Final = 24
 _SHORTEST_RATIONALE: Final = 40
 _LONGEST_RATIONALE: Final = 600
 _PATIENCE: Final = 3
+_BUSY_BACKOFF: Final = Backoff(0.4, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Capabilities:
     """What a probe found.
 
     Attributes:
-        plan: The best way of asking in the wished mode, or the next best.
+        plan: The best way of asking in the requested mode, or the next best.
         model_answered: How replies name the model, if they do.
         notes: Sentences for the user.
     """
@@ -89,20 +92,20 @@ def sample_questions(mode: AnswerMode) -> list[Question]:
 async def probe(
     http: EngineHttp,
     model: str,
-    wished: AnswerMode,
+    requested: AnswerMode,
     *,
     is_vllm: bool,
     temperature: float,
     max_new_tokens: int,
 ) -> Capabilities:
-    """Find the best way of asking this server in the wished mode, else the next best.
+    """Find the best way of asking this server in the requested mode, else the next best.
 
     Raises:
         EngineFault: The server stopped answering.
         EngineRefusal: It answers no chat request at all.
     """
     prober = Prober(http, model, is_vllm, temperature, max_new_tokens)
-    plan = await prober.find_plan(wished)
+    plan = await prober.find_plan(requested)
     return Capabilities(plan, prober.model_answered, tuple(prober.notes))
 
 
@@ -157,42 +160,57 @@ class Prober:
         self.routes: list[Route] = []
         self.separate_system = True
 
-    async def find_plan(self, wished: AnswerMode) -> AskPlan:
-        """The best plan for the wished mode; sets `notes` and `model_answered`."""
+    async def find_plan(self, requested: AnswerMode) -> AskPlan:
+        """The best plan for the requested mode; sets `notes` and `model_answered`."""
         await self._find_routes()
-        if wished == "distribution":
-            plan = await self._find_distribution()
-            if plan is not None:
-                return plan
-            self.notes.append(
-                "This server does not report the probabilities of all five digits; ratings are "
-                "asked for without a distribution."
-            )
-        if wished == "rationale":
-            plan = await self.find_structured("rationale")
-            if plan is None:
-                self.notes.append(
-                    "This server does not keep answers to a JSON format; rationale and rating are "
-                    "read from free text."
-                )
-                plan = self._plan("rationale", max_tokens=self.max_new_tokens)
+        match requested:
+            case "distribution":
+                return await self._distribution_plan()
+            case "rating":
+                return await self._rating_plan()
+            case "rationale":
+                return await self._rationale_plan()
+            case "text":
+                return self._text_plan("text")
+            case _:
+                assert_never(requested)
+
+    async def _distribution_plan(self) -> AskPlan:
+        plan = await self._find_distribution()
+        if plan is not None:
             return plan
-        if wished != "text":
-            plan = await self.find_structured("rating")
-            if plan is not None:
-                return plan
-            self.notes.append(
-                "This server does not keep answers to a JSON format; ratings are read from free "
-                "text."
-            )
-        return self._plan("text", max_tokens=self.max_new_tokens)
+        self.notes.append(
+            "This server does not report the probabilities of all five digits; ratings are "
+            "asked for without a distribution."
+        )
+        return await self._rating_plan()
+
+    async def _rating_plan(self) -> AskPlan:
+        plan = await self.find_structured("rating")
+        if plan is not None:
+            return plan
+        self.notes.append(
+            "This server does not keep answers to a JSON format; ratings are read from free text."
+        )
+        return self._text_plan("text")
+
+    async def _rationale_plan(self) -> AskPlan:
+        plan = await self.find_structured("rationale")
+        if plan is not None:
+            return plan
+        self.notes.append(
+            "This server does not keep answers to a JSON format; rationale and rating are "
+            "read from free text."
+        )
+        return self._text_plan("rationale")
+
+    def _text_plan(self, mode: AnswerMode) -> AskPlan:
+        return self._plan(mode, max_tokens=self.max_new_tokens)
 
     async def find_structured(self, mode: AnswerMode) -> AskPlan | None:
         """A plan for JSON answers whose format the server enforces."""
         for fields in _structured_fields(mode, self.max_new_tokens):
-            plan = replace(
-                self._plan(mode, max_tokens=self.max_new_tokens, **fields), enforced=True
-            )
+            plan = replace(self._text_plan(mode).extended(**fields), enforced=True)
             found = await self._first_that_works(plan, [_OFF_TOPIC, _OFF_TOPIC])
             if found is not None:
                 return found[0]
@@ -371,12 +389,12 @@ class Prober:
             attempt += 1
             if attempt == _PATIENCE:
                 raise fault_of(self.http.address, reply)
-            wait = reply.retry_after_seconds
-            await asyncio.sleep(min(0.2 * 2**attempt if wait is None else wait, 5.0))
+            wait = _BUSY_BACKOFF.seconds(attempt, reply.retry_after_seconds)
+            await asyncio.sleep(min(wait, _BUSY_BACKOFF.longest_seconds))
 
 
 def _structured_fields(mode: AnswerMode, max_new_tokens: int) -> Iterator[dict[str, Any]]:
-    """Ways to ask for JSON, best first.
+    """Ways to ask for the JSON of a mode, best first.
 
     The regular expression leaves no room for white space, in which small models get lost until
     their tokens are used up, and it bounds the rationale so that the rating still fits in.
@@ -384,32 +402,49 @@ def _structured_fields(mode: AnswerMode, max_new_tokens: int) -> Iterator[dict[s
     longest = max(
         _SHORTEST_RATIONALE, min(_LONGEST_RATIONALE, max_new_tokens - _JSON_OVERHEAD_TOKENS)
     )
-    rating: dict[str, Any] = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-    properties: dict[str, Any] = {"rating": rating}
-    regex = r"\{\"rating\": [1-5]\}"
-    if mode == "rationale":
-        properties = {"rationale": {"type": "string"}, "rating": rating}
-        regex = rf"\{{\"rationale\": \"[^\"\\\x00-\x1f]{{1,{longest}}}\", \"rating\": [1-5]\}}"
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-    bounded = schema
-    if mode == "rationale":
-        bounded = {
-            **schema,
-            "properties": {
-                "rationale": {"type": "string", "minLength": 1, "maxLength": longest},
-                "rating": rating,
-            },
-        }
-    yield {"structured_outputs": {"regex": regex}}
+    fields = [_json_field(name, longest) for name in ANSWER_MODES[mode].json_fields]
+    regex = ", ".join(rf"\"{field.name}\": {field.regex}" for field in fields)
+    yield {"structured_outputs": {"regex": rf"\{{{regex}\}}"}}
+    bounded = _object_schema({field.name: field.bounded for field in fields})
     yield {"structured_outputs": {"json": bounded}}
+    schema = _object_schema({field.name: field.schema for field in fields})
     yield {
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "rating", "strict": True, "schema": schema},
         }
+    }
+
+
+class _FieldFormat(NamedTuple):
+    """How one field of a JSON answer is described; `bounded` also limits its length."""
+
+    name: JsonField
+    regex: str
+    schema: dict[str, Any]
+    bounded: dict[str, Any]
+
+
+def _json_field(name: JsonField, longest: int) -> _FieldFormat:
+    match name:
+        case "rating":
+            schema: dict[str, Any] = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
+            return _FieldFormat(name, "[1-5]", schema, schema)
+        case "rationale":
+            return _FieldFormat(
+                name,
+                rf"\"[^\"\\\x00-\x1f]{{1,{longest}}}\"",
+                {"type": "string"},
+                {"type": "string", "minLength": 1, "maxLength": longest},
+            )
+        case _:
+            assert_never(name)
+
+
+def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
     }

@@ -4,8 +4,9 @@ import asyncio
 import json
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, assert_never
 
+from benchlib.domain.asking.answer_modes import ANSWER_MODES
 from benchlib.domain.errors import EngineFault, InvalidInput
 from benchlib.domain.records import Answer, AnswerFailure, EngineReport, Question, TraitRecord
 from benchlib.domain.simulation.response_model import (
@@ -90,19 +91,19 @@ class SimulatedClient:
         self._closed = asyncio.Event()
 
     @property
-    def most_items(self) -> int:
+    def max_batch_size(self) -> int:
         """How many questions a request holds at most: what takes a second, so that it is seen."""
         if self._items_per_second is None:
             return _BATCH_ITEMS
         return max(1, min(_BATCH_ITEMS, round(self._items_per_second)))
 
     @property
-    def batch_items(self) -> int:
+    def batch_size(self) -> int:
         """How many questions the next request carries best."""
-        return self.most_items
+        return self.max_batch_size
 
     @property
-    def capacity(self) -> int:
+    def concurrency(self) -> int:
         """How many requests in flight keep the rater busy."""
         return _REQUESTS_IN_FLIGHT
 
@@ -170,9 +171,16 @@ class SimulatedClient:
             what.append(trait_at[id(trait)])
             in_reverse.append(order == "rev")
         planted = self._model.rate(personas, traits, who, what, in_reverse)
-        if self._answer_mode == "distribution":
-            return _distributions(planted, latency_ms)
-        texts = [_text(digit, self._answer_mode) for digit in range(1, N_POINTS + 1)]
+        digits = range(1, N_POINTS + 1)
+        match self._answer_mode:
+            case "distribution":
+                return _distributions(planted, latency_ms)
+            case "rating" | "rationale":
+                texts = [_json_text(digit, self._answer_mode) for digit in digits]
+            case "text":
+                texts = [str(digit) for digit in digits]
+            case _:
+                assert_never(self._answer_mode)
         return [
             Answer(digit, None, None, texts[digit - 1], latency_ms)
             for digit in planted.rating_raw.tolist()
@@ -207,9 +215,6 @@ def _distributions(planted: PlantedAnswers, latency_ms: int) -> list[Answer | An
     ]
 
 
-def _text(digit: int, answer_mode: AnswerMode) -> str:
-    if answer_mode == "text":
-        return str(digit)
-    if answer_mode == "rating":
-        return json.dumps({"rating": digit})
-    return json.dumps({"rationale": _RATIONALE, "rating": digit})
+def _json_text(digit: int, answer_mode: AnswerMode) -> str:
+    values = {"rationale": _RATIONALE, "rating": digit}
+    return json.dumps({name: values[name] for name in ANSWER_MODES[answer_mode].json_fields})

@@ -6,7 +6,7 @@ it still serves the same model before it is asked again.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self
 
@@ -16,6 +16,7 @@ from benchlib.domain.errors import EngineChanged, EngineFault
 from benchlib.domain.records import Answer, AnswerFailure, Question
 from benchlib.domain.vocabulary import AnswerMode, FailureKind
 from benchlib.infrastructure.engines.allowed_hosts import normalise_address
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.chat_protocol import (
     PATHS,
     REFUSED,
@@ -24,9 +25,14 @@ from benchlib.infrastructure.engines.chat_protocol import (
     read_reply,
     request_body,
 )
-from benchlib.infrastructure.engines.concurrency import FIRST_REQUESTS, Pace
-from benchlib.infrastructure.engines.endpoints import AddressState, Slot, pick_slot
-from benchlib.infrastructure.engines.handshake import Contact, make_contact
+from benchlib.infrastructure.engines.concurrency import FIRST_REQUESTS, ConcurrencyLimiter
+from benchlib.infrastructure.engines.endpoints import (
+    ENDPOINT_BACKOFF,
+    AddressState,
+    Endpoint,
+    pick_endpoint,
+)
+from benchlib.infrastructure.engines.handshake import Handshake, handshake
 from benchlib.infrastructure.engines.http import (
     EngineHttp,
     Reply,
@@ -40,7 +46,7 @@ BATCH_ITEMS: Final = 64
 """Conversations a batch request carries best, as measured on vLLM."""
 
 _SINGLE_ITEMS: Final = 16
-_LOOK_SECONDS: Final = 5.0
+QUEUE_CHECK_SECONDS: Final = 5.0
 """Time between looks at an engine's queue."""
 
 Outcome = Answer | AnswerFailure
@@ -52,21 +58,24 @@ class VllmClient:
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        contact: Contact,
+        agreed: Handshake,
         *,
         has_key: bool,
-        most_requests: int,
+        max_concurrency: int,
+        queue_check_seconds: float,
+        clock: Callable[[], float],
     ) -> None:
-        self.report = contact.report
-        self.plan: Final = contact.plan
+        self.report = agreed.report
+        self.plan: Final = agreed.plan
         self._session: Final = session
-        self._slots: Final = contact.slots
-        self._model_answered: Final = contact.model_answered
+        self._endpoints: Final = agreed.endpoints
+        self._model_answered: Final = agreed.model_answered
         self._has_key: Final = has_key
-        self._clock: Final = asyncio.get_running_loop().time
-        for slot in self._slots:
-            slot.pace = Pace(most_requests, self.most_items)
-            slot.look_at = self._clock() + _LOOK_SECONDS
+        self._queue_check_seconds: Final = queue_check_seconds
+        self._clock: Final = clock
+        for endpoint in self._endpoints:
+            endpoint.limiter = ConcurrencyLimiter(max_concurrency, self.max_batch_size)
+            endpoint.next_queue_check = self._clock() + queue_check_seconds
 
     @classmethod
     async def connect(
@@ -79,7 +88,10 @@ class VllmClient:
         temperature: float = 0.0,
         max_new_tokens: int = 256,
         timeout_seconds: float = 120.0,
-        most_requests: int = 32,
+        max_concurrency: int = 32,
+        backoff: Backoff = ENDPOINT_BACKOFF,
+        queue_check_seconds: float = QUEUE_CHECK_SECONDS,
+        clock: Callable[[], float] | None = None,
     ) -> Self:
         """Check address, key and model, and find out how to ask.
 
@@ -87,56 +99,73 @@ class VllmClient:
             addresses: Base URLs, with or without `/v1`.
             api_key: For all of them; None where they want none.
             model_name: To be asked; None takes the first one served.
-            answer_mode: As wished; the report says what it will be.
+            answer_mode: As requested; the report says what it will be.
             temperature: Of the sampling.
             max_new_tokens: Limit of an answer in text; a distribution takes one token.
             timeout_seconds: Of one request.
-            most_requests: In flight at an address; how many there are adapts below that.
+            max_concurrency: In flight at an address; how many there are adapts below that.
+            backoff: How long an address that failed is left alone.
+            queue_check_seconds: Time between looks at the queue of a vLLM server.
+            clock: Monotonic seconds; None takes the event loop's.
 
         Raises:
             EngineNotReachable: No address can serve; the text has a line for each.
             InvalidInput: An address or the key is malformed.
         """
+        clock = clock or asyncio.get_running_loop().time
         unique = list(dict.fromkeys(normalise_address(address) for address in addresses))
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session(api_key))
-            contact = await make_contact(
+            agreed = await handshake(
                 [EngineHttp(session, address, timeout_seconds) for address in unique],
                 model_name,
                 answer_mode,
                 temperature=temperature,
                 max_new_tokens=max_new_tokens,
                 has_key=bool(api_key),
+                backoff=backoff,
+                clock=clock,
             )
             stack.pop_all()  # from here on the client closes the session
-            return cls(session, contact, has_key=bool(api_key), most_requests=most_requests)
+            return cls(
+                session,
+                agreed,
+                has_key=bool(api_key),
+                max_concurrency=max_concurrency,
+                queue_check_seconds=queue_check_seconds,
+                clock=clock,
+            )
 
     def __repr__(self) -> str:
         return f"VllmClient({self.report.model_name} at {', '.join(self.report.addresses)})"
 
     @property
-    def most_items(self) -> int:
+    def max_batch_size(self) -> int:
         """How many questions a call carries at most."""
         return BATCH_ITEMS if self.plan.route == "batch" else _SINGLE_ITEMS
 
     @property
-    def batch_items(self) -> int:
+    def batch_size(self) -> int:
         """How many questions the next call carries best, at the address it will go to."""
-        index = pick_slot(self._slots, set(), self._clock())
-        return self.most_items if index is None else self._slots[index].pace.items
+        index = pick_endpoint(self._endpoints, set(), self._clock())
+        return self.max_batch_size if index is None else self._endpoints[index].limiter.batch_size
 
     @property
-    def capacity(self) -> int:
+    def concurrency(self) -> int:
         """How many calls in flight keep the usable addresses busy, as known now."""
         now = self._clock()
-        usable = [slot.pace.requests for slot in self._slots if slot.rests_until <= now]
+        usable = [
+            endpoint.limiter.concurrency
+            for endpoint in self._endpoints
+            if endpoint.backoff_until <= now
+        ]
         return sum(usable) or FIRST_REQUESTS
 
     @property
     def addresses(self) -> tuple[AddressState, ...]:
         """How each address does, in the order given; by this index `ask_at` knows them."""
         now = self._clock()
-        return tuple(slot.state(now) for slot in self._slots)
+        return tuple(endpoint.state(now) for endpoint in self._endpoints)
 
     async def ask(self, questions: Sequence[Question]) -> list[Outcome]:
         """Ask all questions in one go, at whichever address answers.
@@ -152,7 +181,7 @@ class VllmClient:
             return []
         faults: list[EngineFault] = []
         tried: set[int] = set()
-        while (index := pick_slot(self._slots, tried, self._clock())) is not None:
+        while (index := pick_endpoint(self._endpoints, tried, self._clock())) is not None:
             tried.add(index)
             try:
                 return await self.ask_at(index, questions)
@@ -174,26 +203,26 @@ class VllmClient:
             EngineFault: This address did not answer.
             EngineChanged: It now serves something else.
         """
-        slot = self._slots[index]
-        slot.requests += 1
-        slot.items += len(questions)
+        endpoint = self._endpoints[index]
+        endpoint.requests_in_flight += 1
+        endpoint.items_in_flight += len(questions)
         began = self._clock()
         try:
-            if slot.suspect:
-                await self._check(slot)
-            await self._look_at_queue(slot)
+            if endpoint.needs_check:
+                await self._check(endpoint)
+            await self._check_queue(endpoint)
             if self.plan.route == "batch":
-                outcomes = await self._ask_group(slot, questions)
+                outcomes = await self._ask_group(endpoint, questions)
             else:
-                outcomes = await self._ask_each(slot, questions)
+                outcomes = await self._ask_each(endpoint, questions)
             now = self._clock()
-            slot.pace.answered(len(questions), now - began, slot.requests, now)
+            endpoint.limiter.answered(len(questions), now - began, endpoint.requests_in_flight, now)
         except EngineFault as fault:
-            slot.failed(fault, self._clock())
+            endpoint.failed(fault, self._clock())
             raise
         finally:
-            slot.requests -= 1
-            slot.items -= len(questions)
+            endpoint.requests_in_flight -= 1
+            endpoint.items_in_flight -= len(questions)
         return outcomes
 
     async def close(self) -> None:
@@ -202,22 +231,22 @@ class VllmClient:
 
     # -- one address ------------------------------------------------------------------------------
 
-    async def _look_at_queue(self, slot: Slot) -> None:
+    async def _check_queue(self, endpoint: Endpoint) -> None:
         """Now and then, see whether requests wait there; that is no reason not to ask."""
-        if self._clock() < slot.look_at or self.report.kind != "vllm":
+        if self._clock() < endpoint.next_queue_check or self.report.kind != "vllm":
             return
-        slot.look_at = self._clock() + _LOOK_SECONDS
+        endpoint.next_queue_check = self._clock() + self._queue_check_seconds
         try:
-            reply = await slot.http.get("/metrics")
+            reply = await endpoint.http.get("/metrics")
         except EngineFault:
             return
         told = parse_metrics(reply.body.decode(errors="replace") if reply.status == 200 else "")
         if told.requests_running is not None and told.requests_waiting is not None:
-            slot.pace.queued(told.requests_running, told.requests_waiting)
+            endpoint.limiter.queue_seen(told.requests_running, told.requests_waiting)
 
-    async def _ask_each(self, slot: Slot, questions: Sequence[Question]) -> list[Outcome]:
+    async def _ask_each(self, endpoint: Endpoint, questions: Sequence[Question]) -> list[Outcome]:
         """One request per question; the first fault ends them all."""
-        tasks = [asyncio.ensure_future(self._ask_group(slot, [q])) for q in questions]
+        tasks = [asyncio.ensure_future(self._ask_group(endpoint, [q])) for q in questions]
         try:
             return [outcome for group in await asyncio.gather(*tasks) for outcome in group]
         finally:
@@ -225,19 +254,19 @@ class VllmClient:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ask_group(self, slot: Slot, questions: Sequence[Question]) -> list[Outcome]:
+    async def _ask_group(self, endpoint: Endpoint, questions: Sequence[Question]) -> list[Outcome]:
         """One request; where it is refused for one bad question, halves until that is alone."""
         outcomes: list[Outcome | None] = [None] * len(questions)
         work = [(0, len(questions))]
         suspects: list[int] = []
         while work:
             start, end = work.pop()
-            answered = await self._send(slot, questions[start:end])
+            answered = await self._send(endpoint, questions[start:end])
             if not isinstance(answered, Reply):
                 outcomes[start:end] = answered
             elif end - start > 1:
                 if answered.status == 500 and not suspects and end - start == len(questions):
-                    await self._ask_sample(slot, answered)
+                    await self._ask_sample(endpoint, answered)
                 middle = (start + end) // 2
                 work += [(middle, end), (start, middle)]
             elif answered.status == 500:
@@ -245,43 +274,45 @@ class VllmClient:
             else:
                 outcomes[start] = _rejected(answered)
         for place in suspects:
-            outcomes[place] = await self._ask_suspect(slot, questions[place])
+            outcomes[place] = await self._ask_suspect(endpoint, questions[place])
         whole = [outcome for outcome in outcomes if outcome is not None]
         if not any(isinstance(outcome, Answer) for outcome in whole):
-            await self._doubt(slot, whole)
+            await self._verify_if_all_failed(endpoint, whole)
         return whole
 
-    async def _send(self, slot: Slot, questions: Sequence[Question]) -> list[Outcome] | Reply:
+    async def _send(
+        self, endpoint: Endpoint, questions: Sequence[Question]
+    ) -> list[Outcome] | Reply:
         """One request; only a refusal (or status 500) comes back as a reply."""
         began = self._clock()
-        reply = await slot.http.post(
+        reply = await endpoint.http.post(
             PATHS[self.plan.route], request_body(self.plan, self.report.model_name, questions)
         )
         seconds = self._clock() - began
         if reply.status != 200:
             if reply.status in REFUSED or reply.status == 500:
                 return reply
-            raise await self._fault(slot, reply)
+            raise await self._fault(endpoint, reply)
         try:
             read = read_reply(self.plan, reply.body, len(questions), round(seconds * 1000))
         except MalformedReply as error:
             raise EngineFault(
-                FailureKind.SERVER_ERROR, f"{slot.http.address} cannot be understood: {error}."
+                FailureKind.SERVER_ERROR, f"{endpoint.http.address} cannot be understood: {error}."
             ) from None
         if read.model != self._model_answered:
             raise EngineChanged(
-                f"{slot.http.address} now answers as {read.model!r}, not as "
+                f"{endpoint.http.address} now answers as {read.model!r}, not as "
                 f"{self._model_answered!r} as before; start a new run for it."
             )
-        if read.fingerprint not in slot.fingerprints:
-            if slot.fingerprints:
-                slot.suspect = True
-                await self._check(slot)
-            slot.fingerprints.add(read.fingerprint)
-        slot.succeeded(read, len(questions), seconds)
+        if read.fingerprint not in endpoint.fingerprints:
+            if endpoint.fingerprints:
+                endpoint.needs_check = True
+                await self._check(endpoint)
+            endpoint.fingerprints.add(read.fingerprint)
+        endpoint.succeeded(read, len(questions), seconds)
         return read.outcomes
 
-    async def _fault(self, slot: Slot, reply: Reply) -> EngineFault:
+    async def _fault(self, endpoint: Endpoint, reply: Reply) -> EngineFault:
         """The fault of a reply that no question is to blame for.
 
         Raises:
@@ -289,38 +320,38 @@ class VllmClient:
         """
         if reply.status in (401, 403):
             raise EngineChanged(
-                f"{slot.http.address} no longer accepts the API key ({reply.status}); "
+                f"{endpoint.http.address} no longer accepts the API key ({reply.status}); "
                 "correct it, then resume the run."
             )
         if reply.status == 404:
-            await self._identify(slot)
-        return fault_of(slot.http.address, reply)
+            await self._identify(endpoint)
+        return fault_of(endpoint.http.address, reply)
 
-    async def _check(self, slot: Slot) -> None:
+    async def _check(self, endpoint: Endpoint) -> None:
         """See that an address still serves the model the run began with.
 
         Raises:
             EngineFault: It does not answer, or it never was part of the run and does not fit.
             EngineChanged: It does not.
         """
-        async with slot.checking:
-            if not slot.suspect:
+        async with endpoint.check_lock:
+            if not endpoint.needs_check:
                 return
             try:
-                slot.revision = await self._identify(slot)
-                if slot.unproven:
-                    await self._prove(slot)
+                endpoint.revision = await self._identify(endpoint)
+                if endpoint.unverified:
+                    await self._verify(endpoint)
             except EngineChanged as change:
-                if slot.unproven:
+                if endpoint.unverified:
                     raise EngineFault(FailureKind.SERVER_ERROR, str(change)) from None
                 raise
-            slot.suspect = slot.unproven = False
+            endpoint.needs_check = endpoint.unverified = False
 
-    async def _identify(self, slot: Slot) -> str | None:
+    async def _identify(self, endpoint: Endpoint) -> str | None:
         """The revision an address serves; EngineChanged if it is not the one known."""
-        address, name = slot.http.address, self.report.model_name
+        address, name = endpoint.http.address, self.report.model_name
         try:
-            identity = await identify(slot.http, has_key=self._has_key)
+            identity = await identify(endpoint.http, has_key=self._has_key)
         except EngineRefusal as refusal:
             raise EngineChanged(f"{address} {refusal}, then resume the run.") from None
         served = identity.find(name)
@@ -331,14 +362,14 @@ class VllmClient:
                 "start the old model again and resume, or start a new run."
             )
         revision = served.revision if served else None
-        if slot.revision is not None and revision != slot.revision:
+        if endpoint.revision is not None and revision != endpoint.revision:
             raise EngineChanged(
-                f"{address} now serves {name!r} from {revision}, not from {slot.revision}; "
+                f"{address} now serves {name!r} from {revision}, not from {endpoint.revision}; "
                 "start the old model again and resume, or start a new run."
             )
         return revision
 
-    async def _ask_sample(self, slot: Slot, reply: Reply) -> None:
+    async def _ask_sample(self, endpoint: Endpoint, reply: Reply) -> None:
         """Tell a sick server from a sick question: ask what was answered before the run.
 
         Raises:
@@ -346,20 +377,20 @@ class VllmClient:
         """
         sample = sample_questions(self.plan.mode)[:1]
         if isinstance(
-            await ask_once(slot.http, self.plan, self.report.model_name, sample), ChatReply
+            await ask_once(endpoint.http, self.plan, self.report.model_name, sample), ChatReply
         ):
             return
-        raise fault_of(slot.http.address, reply)
+        raise fault_of(endpoint.http.address, reply)
 
-    async def _ask_suspect(self, slot: Slot, question: Question) -> Outcome:
-        """A question that met status 500 is asked once more; then it is the question's fault."""
-        again = await self._send(slot, [question])
+    async def _ask_suspect(self, endpoint: Endpoint, question: Question) -> Outcome:
+        """Ask a question that met status 500 once more; if it fails again, it is at fault."""
+        again = await self._send(endpoint, [question])
         if not isinstance(again, Reply):
             return again[0]
-        await self._ask_sample(slot, again)
+        await self._ask_sample(endpoint, again)
         return _rejected(again)
 
-    async def _doubt(self, slot: Slot, outcomes: Sequence[Outcome]) -> None:
+    async def _verify_if_all_failed(self, endpoint: Endpoint, outcomes: Sequence[Outcome]) -> None:
         """Nothing was answered: see whether the server still does what it did before the run.
 
         Raises:
@@ -372,9 +403,9 @@ class VllmClient:
         )
         if not rejected and self.plan.logprobs_source is None:
             return  # weak models give unusable texts; that is no sign of change
-        await self._prove(slot)
+        await self._verify(endpoint)
 
-    async def _prove(self, slot: Slot) -> None:
+    async def _verify(self, endpoint: Endpoint) -> None:
         """Ask the test question in the way of this run.
 
         Raises:
@@ -382,18 +413,18 @@ class VllmClient:
             EngineChanged: It is refused, or answered without what the run needs.
         """
         sample = sample_questions(self.plan.mode)[:1]
-        reply = await ask_once(slot.http, self.plan, self.report.model_name, sample)
+        reply = await ask_once(endpoint.http, self.plan, self.report.model_name, sample)
         if isinstance(reply, Reply):
             if reply.status not in REFUSED:
-                raise await self._fault(slot, reply)
+                raise await self._fault(endpoint, reply)
             said = reply.message()
         elif self.plan.logprobs_source is None or isinstance(reply.outcomes[0], Answer):
             return
         else:
             said = reply.outcomes[0].message
         raise EngineChanged(
-            f"{slot.http.address} does not answer the test question as the engine did before the "
-            f"run ({said.rstrip('.')}); see how it was started, then resume."
+            f"{endpoint.http.address} does not answer the test question as the engine did before "
+            f"the run ({said.rstrip('.')}); see how it was started, then resume."
         )
 
 

@@ -327,14 +327,14 @@ def _require_vllm(python: str) -> None:
         raise EngineNotReachable(f"{python} cannot be run as Python; give the path of another one.")
 
 
-def _free_port(wished: int | None) -> int:
+def _free_port(requested: int | None) -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", wished or 0))
+            probe.bind(("127.0.0.1", requested or 0))
         except OSError as error:
             raise InvalidInput(
-                f"Port {wished} cannot be used ({error.strerror}); choose another one, or none."
+                f"Port {requested} cannot be used ({error.strerror}); choose another one, or none."
             ) from None
         port: int = probe.getsockname()[1]
         return port

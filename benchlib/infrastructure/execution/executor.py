@@ -33,31 +33,20 @@ from benchlib.infrastructure.engines.allowed_hosts import checked_addresses
 from benchlib.infrastructure.engines.simulated import SimulatedClient
 from benchlib.infrastructure.engines.vllm_client import VllmClient
 from benchlib.infrastructure.execution.manifest import make_manifest
-from benchlib.infrastructure.execution.pending_results import Entry, Ledger
+from benchlib.infrastructure.execution.pending_results import Batch, PendingResults
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_pace
-from benchlib.infrastructure.execution.run_monitor import RunWatch
+from benchlib.infrastructure.execution.run_monitor import RunMonitor
+from benchlib.infrastructure.execution.timing import DEFAULT_TIMING, Timing, wait_or_stop
 from benchlib.infrastructure.storage import datasets, results, runs, traits
 from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings, split_addresses
-
-_BEAT_SECONDS: Final = 0.25
-"""How often the loop looks up when no answer comes: bounds the reaction to stop and cancel."""
-
-_FIRST_PAUSE_SECONDS: Final = 0.5
-_LONGEST_PAUSE_SECONDS: Final = 30.0
-_CANCEL_GRACE_SECONDS: Final = 3.0
-_STOP_GRACE_SECONDS: Final = 15.0
-_STORE_PAUSE_SECONDS: Final = 1.0
-_STORE_PATIENCE_SECONDS: Final = 300.0
-_COMMIT_SECONDS: Final = 0.25
-"""Time between commits while answers come in; each costs a flush of the disk."""
 
 UNSTORED_SHARE: Final = 2
 """Bound on what a killed process asks again, in units of the most work that may be in flight.
 
 Questions in flight and answers that are not committed are together at most
-`UNSTORED_SHARE` x requests in flight (`batch_size`, at each address) x questions per request (64 on
-the batch route, 16 on the single one): one share in flight, one on its way into the store.
+`UNSTORED_SHARE` x requests in flight (`max_concurrency`, at each address) x questions per request
+(64 on the batch route, 16 on the single one): one share in flight, one on its way into the store.
 """
 
 _COMMIT_SHARE: Final = 1 / 3
@@ -109,12 +98,12 @@ async def _create_vllm_client(
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         timeout_seconds=settings.request_timeout_seconds,
-        most_requests=config.max_concurrency,
+        max_concurrency=config.max_concurrency,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Worksite:
+class WorkerContext:
     """What an execution needs around it.
 
     Attributes:
@@ -122,7 +111,9 @@ class Worksite:
         stop: Set when the process is to end; the run is then left resumable.
         now: Wall clock, aware. monotonic: seconds for durations.
         git_commit: Of the code in use, if known; goes into the manifest.
-        watch: Hears of what happens to runs.
+        monitor: Is notified of what happens to runs.
+        timing: How long to wait for what.
+        wait: Waits so many seconds, or until the event is set.
     """
 
     store: Store
@@ -133,16 +124,18 @@ class Worksite:
     monotonic: Callable[[], float]
     make_client: ClientFactory = create_client
     git_commit: str | None = None
-    watch: RunWatch = field(default_factory=RunWatch)
+    monitor: RunMonitor = field(default_factory=RunMonitor)
+    timing: Timing = DEFAULT_TIMING
+    wait: Callable[[asyncio.Event, float], Awaitable[None]] = wait_or_stop
 
 
 def execute_benchmark_run(
-    site: Worksite,
+    context: WorkerContext,
     run_id: int,
     api_key: str | None = None,
     housekeep: Callable[[], None] = lambda: None,
 ) -> RunStatus:
-    """Execute a run that `site.owner` has claimed, to its end; blocks until then.
+    """Execute a run that `context.owner` has claimed, to its end; blocks until then.
 
     Args:
         housekeep: Called every few seconds meanwhile, outside of any transaction.
@@ -150,31 +143,33 @@ def execute_benchmark_run(
     Returns:
         The status the run was left in; `interrupted` also when another worker took it over.
     """
-    execution = _Execution(site, run_id, housekeep)
+    execution = _Execution(context, run_id, housekeep)
     error: str | None = None
     try:
         status, error = asyncio.run(execution.run(api_key))
     except LeaseLost:
         _log.warning("lease lost", extra={"run_id": run_id})
-        site.watch.left(run_id)
+        context.monitor.left(run_id)
         return RunStatus.INTERRUPTED
     except BenchlibError as problem:
         status, error = RunStatus.FAILED, str(problem)
         kind = type(problem).__name__
         _log.warning("run cannot go on", extra={"run_id": run_id, "problem": kind})
-    return finish_run(site, run_id, status, error)
+    return finish_run(context, run_id, status, error)
 
 
-def finish_run(site: Worksite, run_id: int, status: RunStatus, error: str | None) -> RunStatus:
-    """End the execution of a run; `interrupted` if it no longer is `site.owner`'s."""
-    with site.store.write() as session:
-        owned = runs.finish(session, run_id, site.owner, status, error, site.now())
+def finish_run(
+    context: WorkerContext, run_id: int, status: RunStatus, error: str | None
+) -> RunStatus:
+    """End the execution of a run; `interrupted` if it no longer is `context.owner`'s."""
+    with context.store.write() as session:
+        owned = runs.finish(session, run_id, context.owner, status, error, context.now())
         run = runs.get_run(session, run_id) if owned else None
     if run is None:
         _log.warning("lease lost", extra={"run_id": run_id})
-        site.watch.left(run_id)
+        context.monitor.left(run_id)
         return RunStatus.INTERRUPTED
-    site.watch.ended(run)
+    context.monitor.ended(run)
     return status
 
 
@@ -182,17 +177,17 @@ def finish_run(site: Worksite, run_id: int, status: RunStatus, error: str | None
 class _Execution:
     """The state of one execution. Lives in one event loop; only `stop` comes from outside."""
 
-    site: Worksite
+    context: WorkerContext
     run_id: int
     housekeep: Callable[[], None]
-    ledger: Ledger = field(default_factory=Ledger)
+    pending: PendingResults = field(default_factory=PendingResults)
     activity: str | None = None
     retries: deque[tuple[WorkItem, int]] = field(default_factory=deque)
-    flights: dict[asyncio.Task[None], int] = field(default_factory=dict)
+    requests: dict[asyncio.Task[None], int] = field(default_factory=dict)
     commit: asyncio.Task[None] | None = None
     committing: int = 0
     cancelled: bool = False
-    told_activity: str | None = None
+    stored_activity: str | None = None
     committed_at: float = float("-inf")
     last_answer: float = 0.0
     last_beat: float = 0.0
@@ -202,24 +197,24 @@ class _Execution:
 
     async def run(self, api_key: str | None) -> tuple[RunStatus, str | None]:
         """Ask all that is missing; see `final_status` for how it ends."""
-        with self.site.store.read() as session:
+        with self.context.store.read() as session:
             run = runs.get_run(session, self.run_id)
             asked = traits.get_traits(session, run.config.trait_ids)
             dataset = datasets.get_dataset(session, run.dataset_id)
-            self.ledger.tally = results.tally_of(session, self.run_id)
+            self.pending.tally = results.tally_of(session, self.run_id)
         self.row = run
-        completed = get_completed_keys(self.site.store, self.run_id)
-        self.ledger.done = len(completed)
-        self.began = self.last_answer = self.last_beat = self.site.monotonic()
+        completed = get_completed_keys(self.context.store, self.run_id)
+        self.pending.done = len(completed)
+        self.began = self.last_answer = self.last_beat = self.context.monotonic()
         self.active_before = run.seconds_active
         self.stopping = asyncio.Event()
         client = await self._connect(run, api_key)
         if client is None:
             return self._verdict(run)
         self.client = client
-        self.site.watch.connected(self.run_id, client)
+        self.context.monitor.connected(self.run_id, client)
         try:
-            most_requests = run.config.max_concurrency * max(1, len(client.report.addresses))
+            max_in_flight = run.config.max_concurrency * max(1, len(client.report.addresses))
             manifest = make_manifest(
                 run,
                 client.report,
@@ -228,9 +223,9 @@ class _Execution:
                     "persona_hash": dataset.content_hash,
                     "n_personas": dataset.n_personas,
                 },
-                {"request_items": client.most_items, "requests_in_flight": most_requests},
-                now=self.site.now(),
-                git_commit=self.site.git_commit,
+                {"request_items": client.max_batch_size, "requests_in_flight": max_in_flight},
+                now=self.context.now(),
+                git_commit=self.context.git_commit,
             )
             self.activity = None
             await self._commit(manifest=manifest)
@@ -241,14 +236,14 @@ class _Execution:
             )
             self.max_attempts = run.config.max_attempts
             self.plan = work_plan(
-                datasets.iter_personas(self.site.store, run.dataset_id),
+                datasets.iter_personas(self.context.store, run.dataset_id),
                 asked,
                 scale_mode=run.config.scale_mode,
                 dual_fraction=run.config.dual_fraction,
                 seed=run.config.seed,
                 completed=completed,
             )
-            await self._work_through(most_requests)
+            await self._work_through(max_in_flight)
         finally:
             try:
                 await self._drain()
@@ -261,52 +256,54 @@ class _Execution:
         self.activity = "Probing the engine"
         await self._commit()
         probe = asyncio.ensure_future(
-            self.site.make_client(run.config, api_key, self.site.settings)
+            self.context.make_client(run.config, api_key, self.context.settings)
         )
         while not probe.done():
-            await asyncio.wait({probe}, timeout=_BEAT_SECONDS)
+            await asyncio.wait({probe}, timeout=self.context.timing.beat_seconds)
             if self._is_due():
                 await self._commit()
-            if not probe.done() and (self.cancelled or self.site.stop.is_set()):
+            if not probe.done() and (self.cancelled or self.context.stop.is_set()):
                 probe.cancel()
                 await asyncio.gather(probe, return_exceptions=True)
                 return None
         return await probe
 
-    async def _work_through(self, most_requests: int) -> None:
+    async def _work_through(self, max_in_flight: int) -> None:
         """Keep requests going until nothing is left, or somebody says stop."""
-        bound = UNSTORED_SHARE * most_requests * self.client.most_items
-        while not (self.cancelled or self.site.stop.is_set()):
-            full = self._take_off(most_requests, bound)
+        bound = UNSTORED_SHARE * max_in_flight * self.client.max_batch_size
+        while not (self.cancelled or self.context.stop.is_set()):
+            full = self._dispatch(max_in_flight, bound)
             if self.commit is None and self._is_worth_a_commit(bound, full=full):
                 self.commit = asyncio.create_task(self._commit())
-            if not self.flights and self.commit is None:
+            if not self.requests and self.commit is None:
                 return
-            await self._land(_BEAT_SECONDS)
+            await self._collect()
 
-    def _take_off(self, most_requests: int, bound: int) -> bool:
+    def _dispatch(self, max_in_flight: int, bound: int) -> bool:
         """Send what may be sent; whether the answers that are not stored forbid more."""
-        while len(self.flights) < min(self.client.capacity, most_requests):
-            n_items = min(self.client.batch_items, self.client.most_items)
-            unstored = sum(self.flights.values()) + len(self.ledger) + self.committing
+        while len(self.requests) < min(self.client.concurrency, max_in_flight):
+            n_items = min(self.client.batch_size, self.client.max_batch_size)
+            unstored = sum(self.requests.values()) + len(self.pending) + self.committing
             if unstored + n_items > bound:
                 return True
             questions = self._next_questions(n_items)
             if not questions:
                 return False
-            self.flights[asyncio.create_task(self._ask(questions))] = len(questions)
+            self.requests[asyncio.create_task(self._ask(questions))] = len(questions)
         return False
 
-    async def _land(self, timeout: float) -> None:
+    async def _collect(self) -> None:
         """Wait for a request or a commit to end; pass on what it raised."""
-        waited_for = {*self.flights, self.commit} if self.commit else set(self.flights)
-        landed, _ = await asyncio.wait(
-            waited_for, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+        waited_for = {*self.requests, self.commit} if self.commit else set(self.requests)
+        finished, _ = await asyncio.wait(
+            waited_for,
+            timeout=self.context.timing.beat_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
         )
-        if self.commit in landed:
+        if self.commit in finished:
             self.commit = None
-        for task in landed:
-            self.flights.pop(task, None)
+        for task in finished:
+            self.requests.pop(task, None)
             task.result()
 
     def _next_questions(self, n_items: int) -> list[Question]:
@@ -318,132 +315,128 @@ class _Execution:
 
     async def _ask(self, questions: Sequence[Question]) -> None:
         """One request, sent again until the engine answers it or the run stops."""
-        pause = _FIRST_PAUSE_SECONDS
         attempt = 1
         while not self.stopping.is_set():
             try:
                 outcomes = await self.client.ask(questions)
             except EngineFault as fault:
-                self.ledger.note_fault(fault, self.site.now(), len(questions), attempt)
+                self.pending.note_fault(fault, self.context.now(), len(questions), attempt)
                 self._check_patience(fault)
-                wait = max(fault.retry_after_seconds or 0.0, pause * uniform(0.75, 1.25))
+                backoff = self.context.timing.request_backoff.seconds(attempt)
+                wait = max(fault.retry_after_seconds or 0.0, backoff * uniform(0.75, 1.25))
                 self.activity = f"Waiting for the engine: {fault} Next try in {wait:.0f} s."
-                await self._pause(wait)
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                await self.context.wait(self.stopping, wait)
                 attempt += 1
             else:
-                self.last_answer = self.site.monotonic()
+                self.last_answer = self.context.monotonic()
                 self.activity = None
-                self.retries += self.ledger.note_outcomes(
-                    questions, outcomes, self.site.now(), self.max_attempts
+                self.retries += self.pending.note_outcomes(
+                    questions, outcomes, self.context.now(), self.max_attempts
                 )
                 return
 
     def _check_patience(self, fault: EngineFault) -> None:
-        silent = self.site.monotonic() - self.last_answer
-        if silent > self.site.settings.engine_patience_seconds:
+        silent = self.context.monotonic() - self.last_answer
+        if silent > self.context.settings.engine_patience_seconds:
             raise EngineNotReachable(
                 f"No answer from the engine for {silent / 60:.0f} minutes; last: {fault} "
                 "Start it again, then resume the run."
             )
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self.stopping.wait(), seconds)
-        except TimeoutError:
-            return
-
     def _is_due(self) -> bool:
-        return self.site.monotonic() - self.last_beat > self.site.settings.lease_seconds / 5
+        return self.context.monotonic() - self.last_beat > self.context.settings.lease_seconds / 5
 
     def _is_worth_a_commit(self, bound: int, *, full: bool) -> bool:
         """Whether to store now: seldom enough to be cheap, often enough to be seen and bounded."""
-        if self.activity != self.told_activity or self._is_due():
+        if self.activity != self.stored_activity or self._is_due():
             return True
-        if not len(self.ledger):
+        if not len(self.pending):
             return False
         waited = asyncio.get_running_loop().time() - self.committed_at
-        enough = full or not self.flights or len(self.ledger) >= bound * _COMMIT_SHARE
-        return enough or waited >= _COMMIT_SECONDS
+        enough = full or not self.requests or len(self.pending) >= bound * _COMMIT_SHARE
+        return enough or waited >= self.context.timing.commit_seconds
 
     async def _commit(self, **values: Any) -> None:
         """Store what has come in, with the counters that tell of it, as the run's owner."""
-        entry = self.ledger.take()
-        self.committing = len(entry.rated) + len(entry.failures)
-        self.told_activity = self.activity
-        self.last_beat = self.site.monotonic()
-        entry.values.update(
+        batch = self.pending.take()
+        self.committing = len(batch.rated) + len(batch.failures)
+        self.stored_activity = self.activity
+        self.last_beat = self.context.monotonic()
+        batch.values.update(
             activity=self.activity,
             seconds_active=self.active_before + self.last_beat - self.began,
             **values,
         )
-        self.cancelled = await self._write_patiently(entry)
+        self.cancelled = await self._write_patiently(batch)
         self.committing = 0
         self.committed_at = asyncio.get_running_loop().time()
-        self.row = replace(self.row, **entry.values)
-        self.site.watch.committed(self.row)
-        note_pace(self.run_id, self.site.monotonic(), entry.values["done"] + entry.values["failed"])
-        if self.last_beat - self.last_housekeeping > self.site.settings.lease_seconds / 5:
+        self.row = replace(self.row, **batch.values)
+        self.context.monitor.committed(self.row)
+        note_pace(
+            self.run_id, self.context.monotonic(), batch.values["done"] + batch.values["failed"]
+        )
+        if self.last_beat - self.last_housekeeping > self.context.settings.lease_seconds / 5:
             self.last_housekeeping = self.last_beat
             await asyncio.to_thread(self.housekeep)
 
-    async def _write_patiently(self, entry: Entry) -> bool:
+    async def _write_patiently(self, batch: Batch) -> bool:
         """Write, again while the store is locked, full or away: what was answered is not let go."""
-        began = self.site.monotonic()
+        began, timing = self.context.monotonic(), self.context.timing
         while True:
             try:
-                return await asyncio.to_thread(self._write, entry)
+                return await asyncio.to_thread(self._write, batch)
             except StoreError as problem:
-                ends = self.stopping.is_set() or self.site.stop.is_set()
-                if ends or self.site.monotonic() - began > _STORE_PATIENCE_SECONDS:
-                    self.ledger.give_back(entry)
+                ends = self.stopping.is_set() or self.context.stop.is_set()
+                if ends or self.context.monotonic() - began > timing.store_patience_seconds:
+                    self.pending.give_back(batch)
                     self.committing = 0
                     raise
                 extra = {"run_id": self.run_id, "problem": str(problem)}
                 _log.warning("waiting for the store", extra=extra)
-                await self._pause(_STORE_PAUSE_SECONDS)
+                await self.context.wait(self.stopping, timing.store_pause_seconds)
 
-    def _write(self, entry: Entry) -> bool:
+    def _write(self, batch: Batch) -> bool:
         """One transaction; whether somebody wishes the run to be cancelled."""
-        with self.site.store.write() as session:
+        with self.context.store.write() as session:
             if not runs.renew(
                 session,
                 self.run_id,
-                self.site.owner,
-                changed=bool(entry.rated),
-                values=entry.values,
+                self.context.owner,
+                changed=bool(batch.rated),
+                values=batch.values,
             ):
                 raise LeaseLost
-            results.add_results(session, self.run_id, entry.rated)
-            results.add_failures(session, self.run_id, entry.failures)
+            results.add_results(session, self.run_id, batch.rated)
+            results.add_failures(session, self.run_id, batch.failures)
             return runs.is_cancel_requested(session, self.run_id)
 
     async def _drain(self) -> None:
         """Give what is in flight a moment to land, store it, and let go of the rest."""
         self.stopping.set()
-        grace = _CANCEL_GRACE_SECONDS if self.cancelled else _STOP_GRACE_SECONDS
-        if self.flights:
-            landed, late = await asyncio.wait(self.flights, timeout=grace)
+        timing = self.context.timing
+        grace = timing.cancel_grace_seconds if self.cancelled else timing.stop_grace_seconds
+        if self.requests:
+            finished, late = await asyncio.wait(self.requests, timeout=grace)
             for flight in late:
                 flight.cancel()
-            await asyncio.gather(*landed, *late, return_exceptions=True)
-            self.flights.clear()
+            await asyncio.gather(*finished, *late, return_exceptions=True)
+            self.requests.clear()
         if self.commit is not None:
             await self.commit
-        if len(self.ledger):
+        if len(self.pending):
             await self._commit()
 
     def _verdict(self, run: RunRecord) -> tuple[RunStatus, str | None]:
         if self.cancelled:
             return RunStatus.CANCELLED, None
-        with self.site.store.read() as session:
+        with self.context.store.read() as session:
             done = results.count_results(session, run.id)
-        status = final_status(run.total, done, self.ledger.failed)
+        status = final_status(run.total, done, self.pending.failed)
         if status is not RunStatus.INTERRUPTED:
             return status, None
-        if self.site.stop.is_set():
+        if self.context.stop.is_set():
             return status, "The dashboard was stopped; resume to go on."
         return status, (
-            f"{run.total - done - self.ledger.failed} planned items are unaccounted for; "
+            f"{run.total - done - self.pending.failed} planned items are unaccounted for; "
             "resume to ask them."
         )

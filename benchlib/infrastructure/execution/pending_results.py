@@ -14,7 +14,7 @@ _LATEST_ANSWERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Batch:
     """What one transaction stores: answers, failures, and the counters that tell of them."""
 
     rated: list[results.Rated]
@@ -23,7 +23,7 @@ class Entry:
 
 
 @dataclass
-class Ledger:
+class PendingResults:
     """Counts and keeps what comes in until it is taken to be stored.
 
     Attributes:
@@ -74,10 +74,10 @@ class Ledger:
             results.FailedAttempt(fault.kind, str(fault), now, n_items=n_items, attempt=attempt)
         )
 
-    def take(self) -> Entry:
+    def take(self) -> Batch:
         """Hand over what came in, with the counters as they are now."""
         self._note_latest()
-        entry = Entry(
+        batch = Batch(
             self.rated,
             self.failures,
             {
@@ -92,12 +92,12 @@ class Ledger:
             },
         )
         self.rated, self.failures = [], []
-        return entry
+        return batch
 
-    def give_back(self, entry: Entry) -> None:
+    def give_back(self, batch: Batch) -> None:
         """Keep what could not be stored."""
-        self.rated = entry.rated + self.rated
-        self.failures = entry.failures + self.failures
+        self.rated = batch.rated + self.rated
+        self.failures = batch.failures + self.failures
 
     def _count_failure(self, kind: FailureKind) -> None:
         self.tally["failures"][kind.value] = self.tally["failures"].get(kind.value, 0) + 1

@@ -25,7 +25,7 @@ _FAILURES_EVERY_SECONDS: Final = 10.0
 _log = logging.getLogger(__name__)
 
 
-class RunNews(NamedTuple):
+class RunEvent(NamedTuple):
     """Something that people want to hear of a run; `quiet_seconds` is the length of a stall."""
 
     what: Literal["ended", "stalled", "recovered"]
@@ -55,22 +55,22 @@ class _State:
     stalled: bool = False
 
 
-class RunWatch:
+class RunMonitor:
     """Watches one run after the other.
 
     Args:
-        tell: Takes news; must not block or raise.
+        notify: Takes an event; must not block or raise.
         stall_seconds: Without an answer for so long, a run counts as stalled.
         clock: Monotonic seconds.
     """
 
     def __init__(
         self,
-        tell: Callable[[RunNews], None] = lambda _news: None,
+        notify: Callable[[RunEvent], None] = lambda _event: None,
         stall_seconds: float = 600.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._tell: Final = tell
+        self._notify: Final = notify
         self._stall_seconds: Final = stall_seconds
         self._clock: Final = clock
         self._state: _State | None = None  # replaced as a whole: other threads read it
@@ -133,11 +133,11 @@ class RunWatch:
         answered, stalled = before.answered, before.stalled
         if answers != before.answers:
             if stalled:
-                self._note(RunNews("recovered", run, now - answered))
+                self._note(RunEvent("recovered", run, now - answered))
             answered, stalled = now, False
         elif not stalled and now - answered >= self._stall_seconds:
             stalled = True
-            self._note(RunNews("stalled", run, now - answered))
+            self._note(RunEvent("stalled", run, now - answered))
         if now - told >= _TOLD_EVERY_SECONDS:
             _log.info("progress", extra=_figures(run))
             told = now
@@ -150,7 +150,7 @@ class RunWatch:
         extra = _figures(run)
         _log.info("run ended", extra={**extra, "seconds_active": round(run.seconds_active, 1)})
         self.left(run.id)
-        self._tell(RunNews("ended", run))
+        self._notify(RunEvent("ended", run))
 
     def left(self, run_id: int) -> None:
         """This process no longer executes the run."""
@@ -158,11 +158,11 @@ class RunWatch:
             self._state = self._probed = None
             self._addresses = tuple
 
-    def _note(self, news: RunNews) -> None:
-        level = logging.WARNING if news.what == "stalled" else logging.INFO
-        quiet = {"quiet_seconds": round(news.quiet_seconds, 1)}
-        _log.log(level, "run %s", news.what, extra={**_figures(news.run), **quiet})
-        self._tell(news)
+    def _note(self, event: RunEvent) -> None:
+        level = logging.WARNING if event.what == "stalled" else logging.INFO
+        quiet = {"quiet_seconds": round(event.quiet_seconds, 1)}
+        _log.log(level, "run %s", event.what, extra={**_figures(event.run), **quiet})
+        self._notify(event)
 
 
 def _answers(run: RunRecord) -> int:

@@ -16,7 +16,7 @@ from benchlib.domain.run_state import is_stale
 from benchlib.domain.users import DASHBOARD
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.execution.executor import (
-    Worksite,
+    WorkerContext,
     execute_benchmark_run,
     finish_run,
 )
@@ -66,7 +66,7 @@ class Worker:
         after_run: Called with the id of every run that ended, in the worker's thread.
     """
 
-    site: Worksite
+    context: WorkerContext
     auto_resume: bool = False
     after_run: Callable[[int], object] | None = None
     keys: dict[int, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Worker:
 
     def stop(self) -> None:
         """Let what is in flight land, leave the run resumable, end the thread."""
-        self.site.stop.set()
+        self.context.stop.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(_STOP_SECONDS)
@@ -104,7 +104,7 @@ class Worker:
 
     def sweep(self) -> None:
         """Mark runs whose worker is gone as interrupted; queue them again if that is wished."""
-        with self.site.store.read() as session:
+        with self.context.store.read() as session:
             running = runs.list_runs(session, statuses=[RunStatus.RUNNING])
         self._seen = {run.id: self._seen[run.id] for run in running if run.id in self._seen}
         for run in running:
@@ -114,26 +114,26 @@ class Worker:
             self._requeue_interrupted()
 
     def _is_gone(self, run: RunRecord) -> bool:
-        if run.owner is None or run.owner == self.site.owner or is_dead(run.owner):
+        if run.owner is None or run.owner == self.context.owner or is_dead(run.owner):
             return True
-        now = self.site.monotonic()
+        now = self.context.monotonic()
         heartbeat, since = self._seen.get(run.id, (-1, now))
         if heartbeat != run.heartbeat:
             self._seen[run.id] = (run.heartbeat, now)
             return False
-        return is_stale(now - since, self.site.settings.lease_seconds)
+        return is_stale(now - since, self.context.settings.lease_seconds)
 
     def _interrupt(self, run: RunRecord) -> None:
         reason = "The process that executed the run went away; resume to go on."
-        with self.site.store.write() as session:
-            if not runs.mark_interrupted(session, run, self.site.now(), reason):
+        with self.context.store.write() as session:
+            if not runs.mark_interrupted(session, run, self.context.now(), reason):
                 return
             run = runs.get_run(session, run.id)
         _log.warning("the worker of the run is gone", extra={"run_id": run.id})
-        self.site.watch.ended(run)
+        self.context.monitor.ended(run)
 
     def _requeue_interrupted(self) -> None:
-        with self.site.store.write() as session:
+        with self.context.store.write() as session:
             for run in runs.list_runs(session, statuses=[RunStatus.INTERRUPTED]):
                 try:
                     runs.requeue(session, run.id)
@@ -141,7 +141,7 @@ class Worker:
                     continue
                 words = f"{run.model_name} on {run.dataset_name}, by BENCHLIB_AUTO_RESUME"
                 audit.add_entry(
-                    session, DASHBOARD.name, "resumed", "run", run.id, words, self.site.now()
+                    session, DASHBOARD.name, "resumed", "run", run.id, words, self.context.now()
                 )
                 _log.info("run resumed by itself", extra={"run_id": run.id})
 
@@ -153,7 +153,7 @@ class Worker:
             _log.error("the worker tries again", extra={"problem": str(problem)})
 
     def _work(self) -> None:
-        while not self.site.stop.is_set():
+        while not self.context.stop.is_set():
             try:
                 self.sweep()
                 run_id = self._claim()
@@ -166,25 +166,25 @@ class Worker:
             self._wake.clear()
 
     def _claim(self) -> int | None:
-        with self.site.store.read() as session:
+        with self.context.store.read() as session:
             if not runs.list_runs(session, statuses=[RunStatus.QUEUED]):
                 return None
-        with self.site.store.write() as session:
-            return runs.claim_next(session, self.site.owner, self.site.now())
+        with self.context.store.write() as session:
+            return runs.claim_next(session, self.context.owner, self.context.now())
 
     def _execute(self, run_id: int) -> None:
         _log.info("run claimed", extra={"run_id": run_id})
         self._executing = run_id
         try:
             status = execute_benchmark_run(
-                self.site, run_id, self.keys.get(run_id), housekeep=self._sweep_meanwhile
+                self.context, run_id, self.keys.get(run_id), housekeep=self._sweep_meanwhile
             )
         except BenchlibError:
             raise
         except Exception as problem:  # noqa: BLE001
             _log.exception("a fault of the program ended the run", extra={"run_id": run_id})
             status = finish_run(
-                self.site,
+                self.context,
                 run_id,
                 RunStatus.FAILED,
                 f"A fault of the program ended the run ({type(problem).__name__}); what is rated "
@@ -194,7 +194,7 @@ class Worker:
             self._executing = None
         if status is not RunStatus.INTERRUPTED:
             self.keys.pop(run_id, None)
-        if self.after_run is not None and not self.site.stop.is_set():
+        if self.after_run is not None and not self.context.stop.is_set():
             self.after_run(run_id)
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,16 +24,17 @@ from benchlib.infrastructure.loading.snapshots import (
     snapshot_key,
     write_snapshot,
 )
+from benchlib.infrastructure.lru import Lru
 from benchlib.infrastructure.storage import answer_blocks, benchmark_cache, datasets, runs, traits
 from benchlib.infrastructure.storage.answer_blocks import GivenUp
 from benchlib.infrastructure.storage.database import Store
 
 _log = logging.getLogger(__name__)
 
-_KEPT_DATASETS: Final = 8
-_KEPT_RUNS: Final = 4
-_KEPT_PLACES: Final = 8_000_000
-"""Most places of grids kept in memory, over all kept runs (about 20 bytes each, cells included)."""
+_MAX_DATASETS: Final = 8
+_MAX_RUNS: Final = 4
+_MAX_PLACES: Final = 8_000_000
+"""Places in the grids of all cached runs together (about 20 bytes each, cells included)."""
 
 _ORDER_TYPE: Final = pd.CategoricalDtype(list(SCALE_ORDERS))
 _PERSONA_COLUMNS: Final = frozenset({"persona_id", "uuid", "age"})
@@ -42,11 +42,6 @@ _ANSWER_COLUMNS: Final = (
     *("persona_id", "trait_id", "case_id", "label", "trait_category", "valence"),
     *("scale_order", "rating_raw", "expected_raw", "rating_pre_valence", "rating"),
 )
-
-_Name = tuple[str, int]
-
-_PERSONAS: Final[OrderedDict[tuple[str, int, str], pd.DataFrame]] = OrderedDict()
-_PERSONAS_LOCK: Final = threading.Lock()  # a dataset is read by one thread, once
 
 
 @dataclass(eq=False)
@@ -109,6 +104,16 @@ class LoadedRun:
                 table = _attribute_table(self.personas, cells.persona_ids)
                 self._cells[name] = replace(cells, attributes=table)
             return self._cells[name]
+
+
+_PERSONAS: Final[Lru[tuple[str, int, str], pd.DataFrame]] = Lru(_MAX_DATASETS)
+_PERSONAS_LOCK: Final = threading.Lock()  # a dataset is read by one thread, once
+
+_RUNS: Final[Lru[tuple[str, int], LoadedRun]] = Lru(
+    _MAX_RUNS, _MAX_PLACES, lambda loaded: loaded.grid.digits.size
+)
+_RUN_LOCKS: Final = tuple(threading.Lock() for _ in range(64))
+"""A run is read by one thread, once: each holds the lock of its number (modulo 64) meanwhile."""
 
 
 def load_run_df(store: Store, run: RunRecord) -> pd.DataFrame:
@@ -174,57 +179,9 @@ def load_personas_cached(store: Store, dataset_id: int) -> pd.DataFrame:
         with _PERSONAS_LOCK:
             frame = _PERSONAS.get(key)
             if frame is None:
-                frame = _PERSONAS[key] = datasets.load_personas(session, dataset_id)
-            _PERSONAS.move_to_end(key)
-            while len(_PERSONAS) > _KEPT_DATASETS:
-                _PERSONAS.popitem(last=False)
+                frame = datasets.load_personas(session, dataset_id)
+                _PERSONAS.put(key, frame)
     return frame
-
-
-class _Memory:
-    """Loaded runs by database and run, the longest unused going first."""
-
-    def __init__(self) -> None:
-        self._runs: OrderedDict[_Name, LoadedRun] = OrderedDict()
-        self._loading: dict[_Name, threading.Lock] = {}
-        self._lock = threading.Lock()  # the order of use and the runs change together
-
-    def get(self, name: _Name, run: RunRecord, asked: Sequence[TraitRecord]) -> LoadedRun | None:
-        """What is kept of this run, if its content is still the same."""
-        with self._lock:
-            kept = self._runs.get(name)
-            if kept is None or _content(kept.run) != _content(run) or kept.asked != asked:
-                return None
-            self._runs.move_to_end(name)
-            return replace(kept, run=run)  # its status may have changed
-
-    def put(self, name: _Name, loaded: LoadedRun) -> None:
-        """Keep a run; only its newest content is kept."""
-        with self._lock:
-            self._runs.pop(name, None)
-            self._runs[name] = loaded
-            while len(self._runs) > 1 and (
-                len(self._runs) > _KEPT_RUNS
-                or sum(run.grid.digits.size for run in self._runs.values()) > _KEPT_PLACES
-            ):
-                gone, _ = self._runs.popitem(last=False)
-                self._loading.pop(gone, None)
-
-    def loading(self, name: _Name) -> threading.Lock:
-        """Held by the one thread that reads a run, so that nobody reads it twice at once."""
-        with self._lock:
-            return self._loading.setdefault(name, threading.Lock())
-
-    def forget(self, name: _Name | None = None) -> None:
-        """Drop one run, or all."""
-        with self._lock:
-            if name is None:
-                self._runs.clear()
-            else:
-                self._runs.pop(name, None)
-
-
-_MEMORY: Final = _Memory()
 
 
 def load_run_cached(
@@ -241,22 +198,23 @@ def load_run_cached(
     name = (store.database, run.id)
     with store.read() as session:
         asked = traits.get_traits(session, run.config.trait_ids)
-    with _MEMORY.loading(name):
-        kept = _MEMORY.get(name, run, asked)
-        if kept is None:
-            kept = _read(store, run, folder, write=write)
-            _MEMORY.put(name, kept)
-    return kept
+    with _RUN_LOCKS[run.id % len(_RUN_LOCKS)]:
+        known = _RUNS.get(name)
+        if known is not None and _content(known.run) == _content(run) and known.asked == asked:
+            return replace(known, run=run)  # its status may have changed
+        loaded = _read(store, run, folder, write=write)
+        _RUNS.put(name, loaded)
+    return loaded
 
 
 def forget_run(store: Store, run_id: int) -> None:
     """Drop what memory holds of a run."""
-    _MEMORY.forget((store.database, run_id))
+    _RUNS.drop((store.database, run_id))
 
 
 def forget_all_runs() -> None:
     """Drop every run from memory; for benchmarks and tests."""
-    _MEMORY.forget()
+    _RUNS.clear()
 
 
 def _read(store: Store, run: RunRecord, folder: Path | None, *, write: bool) -> LoadedRun:

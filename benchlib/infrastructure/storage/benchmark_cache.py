@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 
 from benchlib.domain.records import DatasetRecord, RunRecord
+from benchlib.infrastructure.lru import Lru
 from benchlib.infrastructure.storage.database import Store
 from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 
@@ -27,8 +28,7 @@ COMPOSITION_PANEL: Final = "composition"
 ROW_COUNT_PANEL: Final = "row count"
 """Name of the entry that remembers `result_row_count`."""
 
-_COUNTS: dict[str, int] = {}
-_MOST_COUNTS: Final = 1_000
+_COUNTS: Final[Lru[str, int]] = Lru(1_000)
 
 
 def cache_key(
@@ -91,9 +91,7 @@ def result_row_count(store: Store, run: RunRecord, *, keep: bool = True) -> int:
         count = kept if isinstance(kept, int) else _count(store, run.id)
         if keep and kept != count:
             put_cached(store, key, run.id, ROW_COUNT_PANEL, count, datetime.now(UTC))
-        if len(_COUNTS) >= _MOST_COUNTS:
-            _COUNTS.clear()
-        _COUNTS[key] = count
+        _COUNTS.put(key, count)
     return count
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.composition import Composition
 from benchlib.application.dataset_service import DatasetService
 from benchlib.application.payloads import RunSummary
+from benchlib.domain.material.composition import Composition
 
 Id = Annotated[int, Path(ge=1, lt=2**31)]
 

@@ -20,7 +20,9 @@ from benchlib.domain.analysis.metrics import compute_means_by_attribute
 from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
 from benchlib.domain.analysis.shared_runs import compute_shared_runs
 from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
+from benchlib.domain.analysis.trait_sets import count_sample
 from benchlib.domain.analysis.variance_components import compute_variance_components
+from tests.domain.frames import cells_of
 
 FIELDS = ("n_personas", "n_ratings", "n_missing")
 LOST = {(4, 2, "in"), (5, 1, "rev")}
@@ -146,3 +148,13 @@ def test_differences_between_runs(cells):
     assert (level["run_id"], *counts(level)) == (2, 6, 17, 1)
     (delta,) = compute_delta_differences(shared)["group"]["rows"]
     assert (delta["category"], *counts(delta)) == ("b", 3, 8, 1)
+
+
+def test_the_sample_of_a_trait_category_is_counted():
+    # persona 0 rated one of two warmth traits, persona 1 none of them, persona 2 both
+    table = [[5, np.nan, 1], [np.nan, np.nan, 2], [4, 3, np.nan]]
+    cells = cells_of(table, {"group": ["a", "a", "b"]}, trait_categories=["warmth", "warmth", "x"])
+    assert count_sample(cells) == {"n": 5, "n_personas": 2}  # half of three traits: two or more
+    assert count_sample(cells, "warmth") == {"n": 3, "n_personas": 2}
+    assert count_sample(cells, "x") == {"n": 2, "n_personas": 2}
+    assert count_sample(cells, neutral=True) == {"n": 0, "n_personas": 0}

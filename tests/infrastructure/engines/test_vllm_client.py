@@ -20,12 +20,13 @@ from benchlib.domain.records import (
     WorkItem,
 )
 from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
-from benchlib.infrastructure.engines import endpoints
 from benchlib.infrastructure.engines.allowed_hosts import normalise_address
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.connection_test import inspect_engine
 from benchlib.infrastructure.engines.server_metrics import fetch_engine_metrics, parse_metrics
 from benchlib.infrastructure.engines.vllm_client import VllmClient
 from tests.fake_vllm import FakeVllm, Fault, fake_vllm_process, logprobs_for, rating_for
+from tests.samples import Clock
 
 KEY = "key-4f7a-secret"
 
@@ -60,9 +61,10 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @asynccontextmanager
 async def connected(*fakes: FakeVllm, mode="distribution", key=None, model=None, **options):
-    client = await VllmClient.connect(
-        [fake.address for fake in fakes], key, model, mode, **{"timeout_seconds": 10, **options}
-    )
+    """A client that asks again at once where an address failed, unless the options say more."""
+    options = {"timeout_seconds": 10, "backoff": Backoff(0.0, 0.0), **options}
+    addresses = [fake.address for fake in fakes]
+    client = await VllmClient.connect(addresses, key, model, mode, **options)
     try:
         yield client
     finally:
@@ -87,11 +89,6 @@ def check_answer(question: Question, outcome, source="logprob_token_ids") -> Non
     assert outcome.probabilities == pytest.approx(expected)
     mass = 0.9 if source == "logprob_token_ids" else 1.0
     assert outcome.valid_mass == pytest.approx(mass)
-
-
-@pytest.fixture(autouse=True)
-def _short_rests(monkeypatch):
-    monkeypatch.setattr(endpoints, "_FIRST_REST_SECONDS", 0.01)
 
 
 # -- ways of asking -------------------------------------------------------------------------------
@@ -532,7 +529,7 @@ def test_a_server_that_is_gone_is_unreachable_until_it_is_back():
                 with pytest.raises(EngineFault) as caught:
                     await client.ask(questions(3))
                 assert caught.value.kind is FailureKind.UNREACHABLE
-            assert not client.addresses[0].usable or client.addresses[0].rests_seconds == 0
+            assert not client.addresses[0].usable or client.addresses[0].backoff_seconds == 0
             await fake.start()
             asked = questions(3)
             check_answered(asked, await client.ask(asked))
@@ -702,7 +699,7 @@ def test_work_is_shared_among_addresses():
     async def scenario():
         async with FakeVllm() as one, FakeVllm() as two, connected(one, two) as client:
             assert client.report.addresses == (one.address, two.address)
-            assert client.capacity == 8
+            assert client.concurrency == 8
             before = one.n_items, two.n_items
             asked = questions(12)
             for outcomes in await asyncio.gather(*(client.ask(asked) for _ in range(8))):
@@ -730,7 +727,6 @@ def test_the_loss_of_one_address_loses_nothing():
             assert kept.usable
             assert kept.faults == 0
             await one.start()
-            await asyncio.sleep(lost.rests_seconds + 0.05)
             before = one.n_items
             await asyncio.gather(*(client.ask(asked) for _ in range(4)))
             assert one.n_items > before
@@ -739,29 +735,32 @@ def test_the_loss_of_one_address_loses_nothing():
     run(scenario)
 
 
-def test_rests_grow_and_several_losses_at_once_count_as_one(monkeypatch):
-    monkeypatch.setattr(endpoints, "_FIRST_REST_SECONDS", 100.0)
-    monkeypatch.setattr(endpoints, "_LONGEST_REST_SECONDS", 350.0)
+def test_back_offs_grow_and_several_losses_at_once_count_as_one():
+    clock = Clock()
 
     async def scenario():
-        async with FakeVllm() as fake, connected(fake) as client:
+        timing = {"backoff": Backoff(100.0, 350.0), "clock": clock.monotonic}
+        async with FakeVllm() as fake, connected(fake, **timing) as client:
             fake.script(Fault("reset", times=3))
             calls = [client.ask(questions(2)) for _ in range(3)]
             await asyncio.gather(*calls, return_exceptions=True)
             (state,) = client.addresses
             assert state.faults == 3
             assert not state.usable
-            assert 90 < state.rests_seconds <= 100
-            assert client.capacity == 4
-            (slot,) = client._slots
-            rests = []
+            assert state.backoff_seconds == 100
+            assert client.concurrency == 4
+            fake.script(Fault("reset"))
+            with pytest.raises(EngineFault):
+                await client.ask(questions(2))  # an only address is asked all the same
+            assert client.addresses[0].backoff_seconds == 100
+            waits = []
             for _ in range(3):
-                slot.rests_until = 0.0
+                clock.seconds += 350
                 fake.script(Fault("reset"))
                 with pytest.raises(EngineFault):
-                    await client.ask(questions(2))  # an only address is asked although it rests
-                rests.append(round(client.addresses[0].rests_seconds, -1))
-            assert rests == [200, 350, 350]
+                    await client.ask(questions(2))
+                waits.append(client.addresses[0].backoff_seconds)
+            assert waits == [200, 350, 350]
             await client.ask(questions(2))
             assert client.addresses[0].usable
 
@@ -796,14 +795,12 @@ def test_an_address_that_comes_late_is_used_once_it_fits():
             )
             late.settings.model = "other"
             await late.start()
-            await asyncio.sleep(0.05)
             asked = questions(4)
             for outcomes in await asyncio.gather(*(client.ask(asked) for _ in range(4))):
                 check_answered(asked, outcomes)
             assert late.n_items == 0
             assert "no longer serves" in client.addresses[1].last_problem
             late.settings.model = "fake-model"
-            await asyncio.sleep(client.addresses[1].rests_seconds + 0.05)
             await asyncio.gather(*(client.ask(asked) for _ in range(4)))
             assert late.n_items > 4
             await late.stop()

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -12,7 +13,15 @@ from benchlib.infrastructure.execution import executor
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, update_progress
 from benchlib.infrastructure.storage import results, runs
-from tests.samples import Clock, add_run, claim, get_run, worksite
+from tests.samples import (
+    HANGS_SECONDS,
+    Clock,
+    WaitingSeen,
+    add_run,
+    claim,
+    get_run,
+    worker_context,
+)
 from tests.scripted_client import REPORT, ScriptedClient, rate, unusable
 
 BOUND = executor.UNSTORED_SHARE * 2 * 4  # 2 requests in flight with 4 questions each
@@ -20,7 +29,7 @@ PLANNED = 36  # 6 personas x 4 traits, half of the 24 pairs in both orders
 
 
 def execute(store, client, run_id, **options):
-    return execute_benchmark_run(worksite(store, client, **options), run_id)
+    return execute_benchmark_run(worker_context(store, client, **options), run_id)
 
 
 def stored(store, run_id):
@@ -94,7 +103,7 @@ def test_the_manifest_says_what_was_used(store):
 def test_work_in_flight_is_bounded(store):
     run_id = add_run(store, 20, 4)
     claim(store)
-    client = ScriptedClient(batch_items=2)
+    client = ScriptedClient(batch_size=2)
     execute(store, client, run_id)
     assert client.most_in_flight == 2  # max_concurrency of the run
 
@@ -113,16 +122,16 @@ def test_asking_goes_on_during_a_commit_but_what_is_not_stored_is_bounded(store,
             asked_on.set()
         return Answer(rate(question))
 
-    def slow_write(execution, entry):
+    def slow_write(execution, batch):
         nonlocal n_stored
-        if entry.rated and not n_stored:
-            assert asked_on.wait(20)
-        wish = write(execution, entry)
-        n_stored += len(entry.rated)
-        return wish
+        if batch.rated and not n_stored:
+            assert asked_on.wait(HANGS_SECONDS)
+        cancel = write(execution, batch)
+        n_stored += len(batch.rated)
+        return cancel
 
     monkeypatch.setattr(executor._Execution, "_write", slow_write)
-    client = ScriptedClient(script, batch_items=4)
+    client = ScriptedClient(script, batch_size=4)
     assert execute(store, client, run_id) == "done"
     assert max(unstored) == BOUND
     assert get_run(store, run_id).done == len(client.asked) == 240
@@ -174,22 +183,27 @@ def test_a_rejected_item_is_not_asked_again(store):
 
 def test_a_fault_of_the_transport_is_waited_out_and_costs_no_item(store):
     faults = iter([EngineFault(FailureKind.OVERLOADED, "Busy.", 0.01)])
-    seen = []
+    monitor = WaitingSeen()
+    waits, shown = [], []
 
-    def script(question):
-        seen.append(get_run(store, run_id).activity)
-        return next(faults, None) or Answer(rate(question))
+    async def wait(_stopping, seconds):
+        await asyncio.to_thread(monitor.stored.wait, HANGS_SECONDS)
+        waits.append(seconds)
+        shown.append(get_run(store, run_id).activity)
 
     run_id = add_run(store, max_concurrency=1)
     claim(store)
-    client = ScriptedClient(script)
-    assert execute(store, client, run_id) == "done"
+    client = ScriptedClient(lambda question: next(faults, None) or Answer(rate(question)))
+    context = replace(worker_context(store, client), monitor=monitor, wait=wait)
+    assert execute_benchmark_run(context, run_id) == "done"
+    assert len(waits) == 1
+    assert 0.5 * 0.75 <= waits[0] <= 0.5 * 1.25  # more than the server asks for
+    assert shown[0].startswith("Waiting for the engine: Busy. Next try in ")
     assert len(stored(store, run_id)) == PLANNED
     assert get_run(store, run_id).tally["failures"] == {"overloaded": 1}
     with store.read() as session:
         failures = results.list_failures(session, run_id, limit=10)
     assert [(f.persona_uuid, f.n_items) for f in failures] == [(None, 4)]
-    assert any("Waiting for the engine: Busy." in (activity or "") for activity in seen)
 
 
 def test_an_engine_away_for_too_long_fails_the_run_which_stays_resumable(store):
@@ -241,13 +255,13 @@ def test_another_model_behind_the_address_stops_the_run(store):
     assert run.done == len(stored(store, run_id)) > 0
 
 
-def stop_after(site_box, n):
+def stop_after(context_box, n):
     """Answer n questions, then ask the process to end."""
     count = iter(range(1, 10_000))
 
     def script(question):
         if next(count) == n:
-            site_box[0].stop.set()
+            context_box[0].stop.set()
         return Answer(rate(question))
 
     return script
@@ -259,7 +273,7 @@ def test_a_stopped_run_is_interrupted_and_resumes_with_only_what_is_missing(any_
     claim(any_store)
     box = []
     first = ScriptedClient(stop_after(box, n))
-    box.append(worksite(any_store, first))
+    box.append(worker_context(any_store, first))
     assert execute_benchmark_run(box[0], run_id) == "interrupted"
     before = get_run(any_store, run_id)
     assert before.error == "The dashboard was stopped; resume to go on."
@@ -318,13 +332,11 @@ def test_a_resumed_run_refuses_another_model_revision(store):
     claim(store)
     box = []
     client = ScriptedClient(stop_after(box, 5))
-    box.append(worksite(store, client))
+    box.append(worker_context(store, client))
     execute_benchmark_run(box[0], run_id)
     with store.write() as session:
         runs.requeue(session, run_id)
     claim(store)
-    from dataclasses import replace
-
     other = ScriptedClient(report=replace(REPORT, model_revision="2"))
     assert execute(store, other, run_id) == "failed"
     assert "began with model revision 1, now it is 2" in get_run(store, run_id).error
@@ -382,15 +394,15 @@ def test_a_run_can_be_stopped_while_the_engine_is_being_probed(store, how, statu
 
     async def endless(*_):
         if how == "stop":
-            site.stop.set()
+            context.stop.set()
         else:
             with store.write() as session:
                 runs.request_cancel(session, run_id, Clock().now())
-            clock.seconds += 100  # time for the heartbeat, which reads the wish
+            clock.seconds += 100  # time for the heartbeat, which reads the request
         await asyncio.Event().wait()
 
     client.factory = endless
     clock = Clock()
-    site = worksite(store, client, clock=clock)
-    assert execute_benchmark_run(site, run_id) == status
+    context = worker_context(store, client, clock=clock)
+    assert execute_benchmark_run(context, run_id) == status
     assert get_run(store, run_id).status == status

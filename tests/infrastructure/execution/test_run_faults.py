@@ -6,7 +6,6 @@ is found out.
 
 import asyncio
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,12 +15,21 @@ from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import AnswerFilter
 from benchlib.domain.run_state import RESUMABLE
-from benchlib.infrastructure.execution import executor
+from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run
+from benchlib.infrastructure.execution.timing import Timing
 from benchlib.infrastructure.storage import datasets, runs
 from benchlib.settings import Settings
 from tests.fake_vllm import FakeVllm, Fault, rating_for
-from tests.samples import Clock, add_run, claim, get_run, worksite
+from tests.samples import (
+    HANGS_SECONDS,
+    Clock,
+    WaitingSeen,
+    add_run,
+    claim,
+    get_run,
+    worker_context,
+)
 from tests.scripted_client import ScriptedClient
 
 PLANNED = 36  # 6 personas x 4 traits, half of the 24 pairs in both orders
@@ -65,10 +73,8 @@ def serve():
         served.close()
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    monkeypatch.setattr(executor, "_FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(executor, "_LONGEST_PAUSE_SECONDS", 0.02)
+SHORT = Timing(request_backoff=Backoff(0.01, 0.02))
+OUTAGE = Timing(request_backoff=Backoff(0.5, 15.0))
 
 
 class Watched:
@@ -89,15 +95,19 @@ class Watched:
         return await self._client.ask(questions)
 
 
-def execute(store, run_id, *, at=1, act=lambda: None, clock=None, **settings):
-    """Claim and execute; `act` happens before the request number `at`, after the probe."""
+def execute(store, run_id, *, at=1, act=lambda: None, clock=None, context=None, **settings):
+    """Claim and execute; `act` happens before the request number `at`, after the probe.
+
+    `context` replaces parts of the WorkerContext.
+    """
 
     async def make_client(config, api_key, chosen):
         return Watched(await create_client(config, api_key, chosen), at, act)
 
     assert claim(store) == run_id
-    site = worksite(store, ScriptedClient(), clock=clock, **settings)
-    return execute_benchmark_run(replace(site, make_client=make_client), run_id)
+    parts = {"make_client": make_client, "timing": SHORT, **(context or {})}
+    usual = worker_context(store, ScriptedClient(), clock=clock, **settings)
+    return execute_benchmark_run(replace(usual, **parts), run_id)
 
 
 def queue(store, *served, **changes):
@@ -123,18 +133,20 @@ def check_answers(store, run_id, tmp_path):
     return run
 
 
-@contextmanager
-def no_pauses(monkeypatch, clock, then):
-    """Waiting moves the clock instead; `then(seconds)` is told how long it has been."""
+def outage(clock, meanwhile=lambda _seconds: None):
+    """Parts of a WorkerContext whose waiting moves the clock instead.
 
-    async def pause(_self, seconds):
+    The first wait lasts until the store says that the run waits for the engine. Each calls
+    `meanwhile` with the seconds waited so far.
+    """
+    monitor, began = WaitingSeen(), clock.seconds
+
+    async def wait(_stopping, seconds):
+        await asyncio.to_thread(monitor.stored.wait, HANGS_SECONDS)
         clock.seconds += seconds
-        then(clock.seconds - began)
-        await asyncio.sleep(0.01)
+        meanwhile(clock.seconds - began)
 
-    began = clock.seconds
-    monkeypatch.setattr(executor._Execution, "_pause", pause)
-    yield
+    return {"monitor": monitor, "timing": OUTAGE, "wait": wait}
 
 
 FAULTS = {
@@ -161,7 +173,7 @@ def test_a_run_outlives_a_fault(store, tmp_path, serve, name):
     fault, kind = FAULTS[name]
     served = serve()
     run_id = queue(store, served)
-    patience = 0.5 if fault.kind == "hang" else 30
+    patience = 2 if fault.kind == "hang" else 30
     status = execute(
         store, run_id, at=2, act=lambda: served.fake.script(fault), request_timeout_seconds=patience
     )
@@ -216,7 +228,7 @@ def test_a_server_replaced_by_another_model_stops_the_run(store, tmp_path, serve
     assert check_answers(store, run_id, tmp_path).done == PLANNED
 
 
-def test_another_revision_under_the_same_name_stops_the_run(store, tmp_path, serve, monkeypatch):
+def test_another_revision_under_the_same_name_stops_the_run(store, tmp_path, serve):
     served = serve()
     run_id = queue(store, served)
     clock = Clock()
@@ -231,47 +243,50 @@ def test_another_revision_under_the_same_name_stops_the_run(store, tmp_path, ser
         served.stop()
         served.fake.address_is_open = False
 
-    with no_pauses(monkeypatch, clock, come_back):
-        assert execute(store, run_id, at=4, act=go_away, clock=clock) == "failed"
+    waiting = outage(clock, come_back)
+    assert execute(store, run_id, at=4, act=go_away, clock=clock, context=waiting) == "failed"
     run = get_run(store, run_id)
     assert "/models/another" in run.error
     assert run.status in RESUMABLE
     check_answers(store, run_id, tmp_path)
 
 
-def test_a_server_away_for_five_minutes_is_waited_for_in_sight(store, tmp_path, serve, monkeypatch):
+def test_a_server_down_for_five_minutes_is_waited_for_in_sight(store, tmp_path, serve):
     served = serve()
     run_id = queue(store, served)
     clock = Clock()
-    told, back = [], []
+    shown, back = [], []
 
     def come_back(seconds):
-        told.append(get_run(store, run_id).activity)
+        shown.append(get_run(store, run_id).activity)
         if seconds > 300 and not back:
             back.append(seconds)
             served.fake.settings.latency_seconds = 0.05  # and it is slower now
             served.start()
 
-    monkeypatch.setattr(executor, "_LONGEST_PAUSE_SECONDS", 15)
-    with no_pauses(monkeypatch, clock, come_back):
-        assert execute(store, run_id, at=4, act=served.stop, clock=clock) == "done"
+    waiting = outage(clock, come_back)
+    assert execute(store, run_id, at=4, act=served.stop, clock=clock, context=waiting) == "done"
     assert back
-    assert any(text and text.startswith("Waiting for the engine") for text in told)
+    assert shown[0].startswith("Waiting for the engine")
     run = check_answers(store, run_id, tmp_path)
     assert run.done == PLANNED
     assert run.activity is None
     assert run.tally["failures"]["unreachable"] > 3
 
 
-def test_a_server_that_stays_away_ends_the_run_resumable(store, tmp_path, serve, monkeypatch):
+def test_a_server_that_stays_down_ends_the_run_resumable(store, tmp_path, serve):
     served = serve()
     run_id = queue(store, served)
     clock = Clock()
-    monkeypatch.setattr(executor, "_LONGEST_PAUSE_SECONDS", 15)
-    with no_pauses(monkeypatch, clock, lambda _: None):
-        status = execute(
-            store, run_id, at=4, act=served.stop, clock=clock, engine_patience_seconds=60
-        )
+    status = execute(
+        store,
+        run_id,
+        at=4,
+        act=served.stop,
+        clock=clock,
+        context=outage(clock),
+        engine_patience_seconds=60,
+    )
     assert status == "failed"
     run = get_run(store, run_id)
     assert "resume the run" in run.error

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from benchlib.infrastructure.engines import vllm_client
-from benchlib.infrastructure.execution.executor import create_client, execute_benchmark_run
+from benchlib.infrastructure.engines.vllm_client import VllmClient
+from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.infrastructure.storage import results
 from tests.fake_vllm import FakeVllm
 from tests.infrastructure.execution.test_run_faults import Served
-from tests.samples import add_run, claim, get_run, worksite
+from tests.samples import add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient
 
 PLANNED = 2_400  # 400 personas x 4 traits, half of the pairs in both orders
@@ -29,27 +29,39 @@ def serve():
         served.close()
 
 
-def execute(store, *fakes, **changes):
+class Watched:
+    """A client whose least `concurrency` is remembered; `act` is called before it is asked."""
+
+    def __init__(self, client, act):
+        self._client = client
+        self._act = act
+        self.least = client.concurrency
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    async def ask(self, questions):
+        self._act()
+        outcomes = await self._client.ask(questions)
+        self.least = min(self.least, self._client.concurrency)
+        return outcomes
+
+
+def execute(store, *fakes, act=lambda: None, **options):
     """A complete run at these addresses; returns it and its client."""
     clients = []
 
-    async def make_client(*chosen):
-        clients.append(await create_client(*chosen))
+    async def make_client(*_):
+        addresses = [fake.address for fake in fakes]
+        options.setdefault("max_concurrency", 16)
+        client = await VllmClient.connect(addresses, None, "fake-model", "distribution", **options)
+        clients.append(Watched(client, act))
         return clients[-1]
 
-    addresses = ",".join(fake.address for fake in fakes)
-    run_id = add_run(
-        store,
-        400,
-        4,
-        vllm_base_url=addresses,
-        model_name="fake-model",
-        max_concurrency=16,
-        **changes,
-    )
+    run_id = add_run(store, 400, 4, model_name="fake-model", max_concurrency=16)
     claim(store)
-    site = replace(worksite(store, ScriptedClient()), make_client=make_client)
-    assert execute_benchmark_run(site, run_id) == "done"
+    context = replace(worker_context(store, ScriptedClient()), make_client=make_client)
+    assert execute_benchmark_run(context, run_id) == "done"
     run = get_run(store, run_id)
     with store.read() as session:
         assert results.count_results(session, run_id) == run.done == run.total == PLANNED
@@ -57,10 +69,15 @@ def execute(store, *fakes, **changes):
 
 
 def test_a_slow_address_does_not_hold_back_a_fast_one(store, serve):
-    slow, fast = serve(latency_seconds=1.5), serve()
-    run, client = execute(store, slow, fast)
+    slow, fast = serve(), serve()
+    most = 0.9 * PLANNED
+
+    def hold():  # from the first question on, until the other has answered nearly all
+        slow.settings.holds = lambda: fast.n_items < most
+
+    run, client = execute(store, slow, fast, act=hold)
     assert slow.n_items + fast.n_items >= PLANNED
-    assert fast.n_items > 0.9 * PLANNED
+    assert fast.n_items >= most
     assert (run.failed, client.addresses[0].faults) == (0, 0)
 
 
@@ -68,12 +85,11 @@ def test_an_engine_that_refuses_gets_less_at_a_time(store, serve):
     fake = serve(queue_full_above=2, latency_seconds=0.01)
     run, client = execute(store, fake)
     assert run.tally["failures"].keys() == {"overloaded"}
-    assert client.capacity <= 2
+    assert client.least <= 2
 
 
-def test_an_engine_whose_requests_wait_gets_less_at_a_time(store, serve, monkeypatch):
-    monkeypatch.setattr(vllm_client, "_LOOK_SECONDS", 0.05)
+def test_an_engine_whose_requests_wait_gets_less_at_a_time(store, serve):
     fake = serve(latency_seconds=0.02, slots=1)
-    _, client = execute(store, fake)
+    _, client = execute(store, fake, queue_check_seconds=0.0)
     assert fake.max_in_flight >= 4
-    assert client.capacity <= 3
+    assert client.least <= 3

@@ -2,7 +2,6 @@ import os
 import subprocess
 import sys
 import threading
-from time import monotonic
 
 import pytest
 
@@ -10,7 +9,7 @@ from benchlib.domain.errors import StoreError
 from benchlib.domain.records import Answer
 from benchlib.infrastructure.execution.worker import Worker, is_dead, process_name
 from benchlib.infrastructure.storage import runs
-from tests.samples import Clock, add_run, claim, get_run, worksite
+from tests.samples import HANGS_SECONDS, Clock, add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient, rate
 
 
@@ -20,7 +19,8 @@ def make_worker(store):
 
     def make(client=None, **options):
         worker = Worker(
-            worksite(store, client or ScriptedClient(), **options.pop("site", {})), **options
+            worker_context(store, client or ScriptedClient(), **options.pop("context", {})),
+            **options,
         )
         workers.append(worker)
         return worker
@@ -41,7 +41,7 @@ def test_a_queued_run_is_executed_in_the_background(store, make_worker):
     worker.start()
     run_id = add_run(store)
     worker.wake()
-    assert ended.wait(20)
+    assert ended.wait(HANGS_SECONDS)
     assert get_run(store, run_id).status == "done"
 
 
@@ -60,7 +60,7 @@ def test_queued_runs_wait_their_turn(store, make_worker):
         config = runs.get_run(session, first).config
         others = [runs.add_run(session, config, 36, Clock().now()) for _ in range(2)]
     worker.start()
-    assert all_ended.wait(30)
+    assert all_ended.wait(HANGS_SECONDS)
     assert order == [first, *others]
 
 
@@ -102,7 +102,7 @@ def test_a_silent_worker_of_another_machine_loses_its_run_after_the_lease(store,
     clock = Clock()
     run_id = add_run(store)
     claim(store, "elsewhere/boot/1/1/x")
-    worker = make_worker(site={"clock": clock, "lease_seconds": 20})
+    worker = make_worker(context={"clock": clock, "lease_seconds": 20})
     for seconds in (0, 15):
         clock.seconds += seconds
         worker.sweep()
@@ -135,7 +135,7 @@ def test_trouble_with_other_runs_does_not_end_the_one_that_executes(
     monkeypatch.setattr(worker, "sweep", stumble)
     run_id = add_run(store)
     worker.start()
-    assert ended.wait(20)
+    assert ended.wait(HANGS_SECONDS)
     assert swept
     assert get_run(store, run_id).status == "done"
 
@@ -150,7 +150,7 @@ def test_an_interrupted_run_that_another_process_resumed_first_is_left_alone(
     assert get_run(store, run_id).status == "queued"
 
 
-def test_interrupted_runs_resume_by_themselves_only_if_wished(store, make_worker):
+def test_interrupted_runs_resume_by_themselves_only_on_request(store, make_worker):
     run_id = add_run(store)
     claim(store, "me")
     plain = make_worker()
@@ -159,7 +159,7 @@ def test_interrupted_runs_resume_by_themselves_only_if_wished(store, make_worker
     ended, after_run = ended_event()
     worker = make_worker(after_run=after_run, auto_resume=True)
     worker.start()
-    assert ended.wait(20)
+    assert ended.wait(HANGS_SECONDS)
     assert get_run(store, run_id).status == "done"
 
 
@@ -175,7 +175,7 @@ def test_a_fault_of_the_program_fails_the_run_and_not_the_worker(store, make_wor
     worker = make_worker(ScriptedClient(script), after_run=after_run)
     run_id = add_run(store)
     worker.start()
-    assert ended.wait(20)
+    assert ended.wait(HANGS_SECONDS)
     run = get_run(store, run_id)
     assert run.status == "failed"
     assert "A fault of the program ended the run (KeyError)" in run.error
@@ -184,24 +184,22 @@ def test_a_fault_of_the_program_fails_the_run_and_not_the_worker(store, make_wor
     with store.write() as session:
         runs.requeue(session, run_id)
     worker.wake()
-    assert ended.wait(20)
+    assert ended.wait(HANGS_SECONDS)
     assert get_run(store, run_id).status == "done"
 
 
-def test_stop_comes_back_soon_and_leaves_the_run_resumable(store, make_worker):
+def test_stop_ends_the_worker_and_leaves_the_run_resumable(store, make_worker):
     started = threading.Event()
 
     def script(question):
         started.set()
         return Answer(rate(question))
 
-    worker = make_worker(ScriptedClient(script, batch_items=1))
+    worker = make_worker(ScriptedClient(script, batch_size=1))
     run_id = add_run(store, 200, 4)
     worker.start()
-    assert started.wait(20)
-    before = monotonic()
+    assert started.wait(HANGS_SECONDS)
     worker.stop()
-    assert monotonic() - before < 10
     assert not worker.alive
     run = get_run(store, run_id)
     assert run.status == "interrupted"
@@ -215,7 +213,7 @@ def test_a_key_is_kept_in_memory_for_its_run_only(store, make_worker):
     run_id = add_run(store)
     worker.remember_key(run_id, "sk-secret")
     worker.start()
-    assert ended.wait(20)
+    assert ended.wait(HANGS_SECONDS)
     assert client.api_key == "sk-secret"
     assert worker.keys == {}
     with store.read() as session:
@@ -229,12 +227,12 @@ def test_two_workers_on_one_store_execute_a_run_each(any_store):
     class Meeting(ScriptedClient):
         async def ask(self, questions):
             if not self.asked:
-                both.wait(30)  # breaks unless the other worker asks at the same time
+                both.wait(HANGS_SECONDS)  # breaks unless the other worker asks at the same time
             return await super().ask(questions)
 
     ended = [ended_event() for _ in range(2)]
     workers = [
-        Worker(worksite(any_store, Meeting(), owner=f"worker {number}"), after_run=after_run)
+        Worker(worker_context(any_store, Meeting(), owner=f"worker {number}"), after_run=after_run)
         for number, (_, after_run) in enumerate(ended)
     ]
     first = add_run(any_store)
@@ -244,7 +242,7 @@ def test_two_workers_on_one_store_execute_a_run_each(any_store):
     for worker in workers:
         worker.start()
     for event, _ in ended:
-        assert event.wait(30)
+        assert event.wait(HANGS_SECONDS)
     for worker in workers:
         worker.stop()
     assert [get_run(any_store, run_id).status for run_id in (first, second)] == ["done", "done"]

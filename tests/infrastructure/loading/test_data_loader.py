@@ -10,6 +10,7 @@ from pandas.testing import assert_frame_equal
 from benchlib.domain.analysis.answer_grid import GIVEN_UP
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.loading import data_loader, snapshots
+from benchlib.infrastructure.lru import Lru
 from benchlib.infrastructure.storage import answer_blocks, datasets, runs
 from benchlib.infrastructure.storage.database import open_store
 from tests.rated_runs import add_rated_run, execute_sql, people
@@ -204,7 +205,7 @@ def test_threads_read_a_run_once(store, folder, run_id, monkeypatch):
 
 
 def test_memory_holds_few_runs(store, folder, monkeypatch):
-    monkeypatch.setattr(data_loader, "_KEPT_RUNS", 2)
+    monkeypatch.setattr(data_loader, "_RUNS", Lru(2))
     ids = [
         add_rated_run(store, digit, personas=people(2, gender=("f", "m")), name=f"r{i}")
         for i in range(3)

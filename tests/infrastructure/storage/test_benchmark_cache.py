@@ -137,11 +137,3 @@ def test_a_count_is_not_kept_where_nothing_may_be_written(store):
     assert result_row_count(store, get_run(store, run_id), keep=False) == 12
     with store.read() as session:
         assert session.connection().execute(text("SELECT COUNT(*) FROM benchcache")).scalar() == 0
-
-
-def test_counts_in_memory_are_bounded(store, monkeypatch):
-    monkeypatch.setattr(benchmark_cache, "_MOST_COUNTS", 2)
-    benchmark_cache._COUNTS.clear()
-    for name in ("a", "b", "c"):
-        result_row_count(store, get_run(store, rated(store, name=name)))
-    assert len(benchmark_cache._COUNTS) == 1

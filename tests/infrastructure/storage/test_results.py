@@ -5,7 +5,7 @@ from sqlalchemy import text
 from benchlib.domain.records import Answer, AnswerFilter
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
 from benchlib.infrastructure.storage import results, runs
-from tests.samples import add_run, claim, get_run, worksite
+from tests.samples import add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient, rate
 
 RAW = ['"3"', "3\\", "{3,NULL}", "NULL", "", "'3'", "3\n", "drei, ä", 'because "x" \\ {y}, ' * 3]
@@ -20,7 +20,7 @@ def test_answers_come_back_as_they_were_whatever_they_hold(any_store):
         return RAW[(question.item.persona.id * 4 + question.item.trait.id) % len(RAW)]
 
     client = ScriptedClient(lambda question: Answer(rate(question), raw_answer=raw(question)))
-    assert execute_benchmark_run(worksite(any_store, client), run_id) == "done"
+    assert execute_benchmark_run(worker_context(any_store, client), run_id) == "done"
     asked = {
         (question.item.persona.id, question.item.trait.id, question.item.scale_order): question
         for question in client.asked

@@ -4,7 +4,8 @@ import asyncio
 import shutil
 import sqlite3
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,13 @@ from sqlalchemy import event, text
 
 from benchlib import cli
 from benchlib.domain.errors import StoreError
-from benchlib.infrastructure.execution import executor
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
+from benchlib.infrastructure.execution.timing import Timing
 from benchlib.infrastructure.storage import database, runs
 from benchlib.infrastructure.storage.backup import backup_store, restore_store
 from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import get_settings
-from tests.samples import add_run, claim, get_run, worksite
+from tests.samples import add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -41,20 +42,19 @@ def intact(store):
         return session.connection().execute(text("PRAGMA integrity_check")).scalar() == "ok"
 
 
-@contextmanager
-def acting_at(monkeypatch, pauses):
-    """Run `pauses[n]` at the n-th pause of an execution, which then takes no time."""
-    turns = iter(pauses)
+def execute_acting(store, client, run_id, acts):
+    """Execute; at the n-th wait of the execution, which takes no time, `acts[n]` is called."""
+    turns = iter(acts)
 
-    async def pause(_self, _seconds):
+    async def wait(_stopping, _seconds):
         act = next(turns, None)
         if act is not None:
             act()
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(executor._Execution, "_pause", pause)
-    yield
+    status = execute_benchmark_run(replace(worker_context(store, client), wait=wait), run_id)
     assert next(turns, "all") == "all", "the run did not wait as often as it should have"
+    return status
 
 
 class Meddling(ScriptedClient):
@@ -93,14 +93,14 @@ def full_disk(store):
     return free
 
 
-def test_a_run_waits_for_space_on_a_full_disk_and_loses_nothing(store, monkeypatch):
+def test_a_run_waits_for_space_on_a_full_disk_and_loses_nothing(store):
     run_id = add_run(store, 300, 4)
     claim(store)
-    client = Meddling(batch_items=8)
+    client = Meddling(batch_size=8)
     frees = []
     client.act = lambda: frees.append(full_disk(store))
-    with acting_at(monkeypatch, [lambda: None, lambda: None, lambda: frees[0]()]):
-        assert execute_benchmark_run(worksite(store, client), run_id) == "done"
+    acts = [lambda: None, lambda: None, lambda: frees[0]()]
+    assert execute_acting(store, client, run_id, acts) == "done"
     run = get_run(store, run_id)
     found = keys(store, run_id)
     assert len(found) == len({key[:3] for key in found}) == run.done == run.total == 1_800
@@ -108,14 +108,14 @@ def test_a_run_waits_for_space_on_a_full_disk_and_loses_nothing(store, monkeypat
     assert intact(store)
 
 
-def test_a_run_that_finds_no_space_stays_resumable(store, monkeypatch):
+def test_a_run_that_finds_no_space_stays_resumable(store):
     run_id = add_run(store, 300, 4)
     claim(store)
-    client = Meddling(batch_items=8)
+    client = Meddling(batch_size=8)
     frees = []
     client.act = lambda: frees.append(full_disk(store))
-    monkeypatch.setattr(executor, "_STORE_PATIENCE_SECONDS", -1)
-    assert execute_benchmark_run(worksite(store, client), run_id) == "failed"
+    context = replace(worker_context(store, client), timing=Timing(store_patience_seconds=-1))
+    assert execute_benchmark_run(context, run_id) == "failed"
     run = get_run(store, run_id)
     assert "Free some space; nothing stored so far is lost" in run.error
     kept = keys(store, run_id)
@@ -124,7 +124,7 @@ def test_a_run_that_finds_no_space_stays_resumable(store, monkeypatch):
     with store.write() as session:
         runs.requeue(session, run_id)
     assert claim(store) == run_id
-    assert execute_benchmark_run(worksite(store, ScriptedClient()), run_id) == "done"
+    assert execute_benchmark_run(worker_context(store, ScriptedClient()), run_id) == "done"
     found = keys(store, run_id)
     assert set(kept) <= set(found)
     assert len(found) == 1_800
@@ -132,7 +132,7 @@ def test_a_run_that_finds_no_space_stays_resumable(store, monkeypatch):
 
 
 def executor_now():
-    return worksite(None, ScriptedClient()).now()
+    return worker_context(None, ScriptedClient()).now()
 
 
 def test_a_run_outlasts_a_writer_that_holds_the_store_for_longer_than_its_timeout(
@@ -145,8 +145,8 @@ def test_a_run_outlasts_a_writer_that_holds_the_store_for_longer_than_its_timeou
     other = sqlite3.connect(tmp_path / "store.db", check_same_thread=False, isolation_level=None)
     client = Meddling()
     client.act = lambda: other.execute("BEGIN IMMEDIATE")  # in the loop's thread
-    with acting_at(monkeypatch, [lambda: None, lambda: None, lambda: other.execute("COMMIT")]):
-        assert execute_benchmark_run(worksite(store, client), run_id) == "done"
+    acts = [lambda: None, lambda: None, lambda: other.execute("COMMIT")]
+    assert execute_acting(store, client, run_id, acts) == "done"
     assert len(client.asked) == get_run(store, run_id).done == 360
     other.close()
     store.close()
@@ -222,7 +222,7 @@ def test_a_backup_taken_while_a_run_writes_is_whole_and_its_run_goes_on(store, t
 
     copier = threading.Thread(target=copy)
     copier.start()
-    assert execute_benchmark_run(worksite(store, Paused(batch_items=4)), run_id) == "done"
+    assert execute_benchmark_run(worker_context(store, Paused(batch_size=4)), run_id) == "done"
     copier.join()
     assert taken.is_set()
     restored_url = f"sqlite:///{tmp_path / 'elsewhere' / 'store.db'}"
@@ -237,7 +237,7 @@ def test_a_backup_taken_while_a_run_writes_is_whole_and_its_run_goes_on(store, t
             runs.mark_interrupted(session, run, executor_now(), "restored")
             runs.requeue(session, run_id)
         claim(restored)
-        execute_benchmark_run(worksite(restored, ScriptedClient()), run_id)
+        execute_benchmark_run(worker_context(restored, ScriptedClient()), run_id)
     assert keys(restored, run_id) == keys(store, run_id)
     assert intact(restored)
     restored.close()

@@ -6,12 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.infrastructure.cache_warming import stop_warm_cache_jobs
-from benchlib.infrastructure.loading import data_loader
 from benchlib.settings import Settings
 from tests.apis import api_over
-from tests.rated_runs import add_rated_run, people
-from tests.samples import get_run
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "API.md"
 COMMON = {
@@ -26,27 +22,14 @@ PANELS = (
 FILES = ("metrics", "means", "deltas", "forest", "omnibus", "order")
 
 
-@pytest.fixture
-def service(store, tmp_path):
-    data_loader.forget_all_runs()
-    yield BenchmarkService(store, None, Settings(data_dir=tmp_path))
-    stop_warm_cache_jobs()
+@pytest.fixture(scope="module")
+def service(rated_service):
+    return rated_service
 
 
-@pytest.fixture
-def client(service):
-    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
-        yield opened
-
-
-@pytest.fixture
-def run_id(store):
-    return add_rated_run(
-        store,
-        lambda i, t, order: 1 + (i * 3 + t) % 5,
-        personas=people(20, gender=("f", "m", "f"), origin=("n", "s")),
-        orders=("in", "rev"),
-    )
+@pytest.fixture(scope="module")
+def run_id(rated_store):
+    return 1
 
 
 def body(answer, status=200):
@@ -167,8 +150,8 @@ def test_a_warm_up_is_started_watched_and_forgotten(client, run_id):
     assert cleared["snapshots"] == 1
 
 
-def test_a_run_is_planned(client, store, run_id):
-    dataset_id = get_run(store, run_id).dataset_id
+def test_a_run_is_planned(client, service, run_id):
+    dataset_id = service.get_run(run_id)["dataset_id"]
     plan = body(client.post("/planning", json={"dataset_id": dataset_id, "n_traits": 30}))
     assert plan["ok"]
     assert plan["attributes"][0]["mde"] > 0
@@ -203,8 +186,8 @@ def test_wrong_questions_get_one_sentence(client, run_id, method, path, given, s
     assert sentence in answer["error"]
 
 
-def test_read_only_serves_panels_and_refuses_the_rest(store, tmp_path, run_id):
-    service = BenchmarkService(store, None, Settings(data_dir=tmp_path, read_only=True))
+def test_read_only_serves_panels_and_refuses_the_rest(rated_store, tmp_path, run_id):
+    service = BenchmarkService(rated_store, None, Settings(data_dir=tmp_path, read_only=True))
     with TestClient(api_over(service)) as client:
         for panel in PANELS:
             assert body(ask(client, run_id, panel))["ok"], panel

@@ -7,18 +7,11 @@ import re
 
 import pyarrow.parquet as pq
 import pytest
-from starlette.testclient import TestClient
 
-from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.infrastructure.loading import data_loader
 from benchlib.presentation.exports import figure_formats, files, pictures
 from benchlib.presentation.exports.formats import FORMATS
 from benchlib.presentation.provenance import provenance_of
-from benchlib.settings import Settings
-from tests.apis import api_over
-from tests.rated_runs import add_rated_run, people
 from tests.requirements import require
-from tests.samples import get_run
 
 PANELS = ("metrics", "means", "deltas", "forest", "omnibus", "order")
 WITHOUT_BROWSER = [
@@ -26,26 +19,14 @@ WITHOUT_BROWSER = [
 ]
 
 
-@pytest.fixture
-def service(store, tmp_path):
-    data_loader.forget_all_runs()
-    return BenchmarkService(store, None, Settings(data_dir=tmp_path))
+@pytest.fixture(scope="module")
+def service(rated_service):
+    return rated_service
 
 
-@pytest.fixture
-def client(service):
-    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
-        yield opened
-
-
-@pytest.fixture
-def run_id(store):
-    return add_rated_run(
-        store,
-        lambda i, t, order: 1 + (i * 3 + t) % 5,
-        personas=people(20, gender=("f", "m", "f"), origin=("n", "s")),
-        orders=("in", "rev"),
-    )
+@pytest.fixture(scope="module")
+def run_id(rated_store):
+    return 1
 
 
 def ask(client, run_id, file, **given):
@@ -94,7 +75,7 @@ def test_tables_come_back_as_the_service_gave_them(client, service, run_id, pane
 
 @pytest.mark.parametrize("panel", PANELS)
 @pytest.mark.parametrize("kind", WITHOUT_BROWSER)
-def test_every_file_has_a_type_and_a_name_and_is_saved(client, store, run_id, panel, kind):
+def test_every_file_has_a_type_and_a_name_and_is_saved(client, service, run_id, panel, kind):
     answer = ask(client, run_id, f"{panel}.{kind}")
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].split(";")[0] == FORMATS[kind].media_type
@@ -104,7 +85,7 @@ def test_every_file_has_a_type_and_a_name_and_is_saved(client, store, run_id, pa
         rf'attachment; filename="run-{run_id}-{panel}[a-z0-9-]*\.{FORMATS[kind].extension}"', said
     )
     if kind != "parquet":
-        assert get_run(store, run_id).model_name in answer.text
+        assert service.get_run(run_id)["model_name"] in answer.text
 
 
 def test_a_file_of_tests_names_model_manifest_correction_and_simulation(client, service, run_id):

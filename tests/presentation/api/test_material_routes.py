@@ -1,23 +1,8 @@
 """Comparisons and what runs are made of, as JSON."""
 
 import pytest
-from starlette.testclient import TestClient
 
-from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.settings import Settings
-from tests.apis import api_over
 from tests.rated_runs import add_rated_run, people
-
-
-@pytest.fixture
-def service(store, tmp_path):
-    return BenchmarkService(store, None, Settings(data_dir=tmp_path))
-
-
-@pytest.fixture
-def client(service):
-    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from benchlib.presentation.api.guard import Guard
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.fake_vllm import fake_vllm_process
-from tests.samples import Clock, add_dataset, add_run, claim, get_run, worksite
+from tests.samples import Clock, add_dataset, add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient, rate, unusable
 
 
@@ -57,22 +57,25 @@ def test_during_a_run_and_after_it_the_figures_are_the_stores(store, connect):
 
     def script(question):
         if len(client.asked) > 20 and not during:
-            during.append((scrape(), get_run(store, run_id)))
+            during.append((get_run(store, run_id), scrape(), get_run(store, run_id)))
         return Answer(rate(question)) if question.item.persona.id % 3 else unusable()
 
     client = ScriptedClient(script)
-    execute_benchmark_run(worksite(store, client), run_id)
-    ((seen, run),) = during
-    assert 0 < run.done < run.total
-    assert seen["benchlib_items_rated",] == run.done
-    assert seen["benchlib_items_failed",] == run.failed
-    assert seen["benchlib_failed_attempts", "unusable"] == run.tally["failures"]["unusable"]
+    execute_benchmark_run(worker_context(store, client), run_id)
+    ((before, seen, after),) = during  # answers are stored meanwhile, by another thread
+    assert 0 < seen["benchlib_items_rated",] < after.total
+    assert before.done <= seen["benchlib_items_rated",] <= after.done
+    assert before.failed <= seen["benchlib_items_failed",] <= after.failed
+    unusable_before, unusable_after = (
+        run.tally["failures"].get("unusable", 0) for run in (before, after)
+    )
+    assert unusable_before <= seen["benchlib_failed_attempts", "unusable"] <= unusable_after
     assert seen["benchlib_failed_attempts", "timeout"] == 0
     assert seen["benchlib_runs", "running"] == 1
     assert seen["benchlib_queue_length",] == 0
-    assert seen["benchlib_run_items_rated_total", "1"] == run.done
-    assert seen["benchlib_run_items_failed", "1"] == run.failed
-    assert seen["benchlib_run_items_planned", "1"] == run.total
+    assert seen["benchlib_run_items_rated_total", "1"] == seen["benchlib_items_rated",]
+    assert seen["benchlib_run_items_failed", "1"] == seen["benchlib_items_failed",]
+    assert seen["benchlib_run_items_planned", "1"] == after.total
     assert seen["benchlib_run_lease_age_seconds", "1"] >= 0
     assert seen["benchlib_store_up",] == 1
 
@@ -89,7 +92,7 @@ def test_during_a_run_and_after_it_the_figures_are_the_stores(store, connect):
 
 def test_what_is_in_flight_is_told_by_address(store, connect):
     with fake_vllm_process("--latency", "0.2") as address:
-        worker = Worker(replace(worksite(store, ScriptedClient()), make_client=create_client))
+        worker = Worker(replace(worker_context(store, ScriptedClient()), make_client=create_client))
         scrape = connect(worker)
         assert scrape()["benchlib_executor_up",] == 0
         add_run(store, vllm_base_url=address, model_name="fake-model", max_concurrency=2)

@@ -7,12 +7,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.infrastructure.loading import data_loader
-from benchlib.infrastructure.storage.database import open_store
 from benchlib.presentation.exports.formats import FIGURE_FORMATS
 from benchlib.settings import Settings
-from tests.apis import api_over
-from tests.rated_runs import add_rated_run, add_run_like, people
+from tests.apis import api_over, api_paths
+from tests.rated_runs import add_run_like
 
 GIVEN = {
     "run_id": 1,
@@ -34,7 +32,7 @@ DRAWN = [one.name for one in FIGURE_FORMATS.values() if one.needs_browser]
 
 ROUTES = [
     (method.upper(), path, described)
-    for path, found in api_over(None).openapi()["paths"].items()
+    for path, found in api_paths().items()
     for method, described in found.items()
 ]
 READS = [(path, described) for method, path, described in ROUTES if method == "GET"]
@@ -42,22 +40,13 @@ OTHERS = [(method, path) for method, path, _ in ROUTES if method != "GET"]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("read-only")
-    store = open_store(f"sqlite:///{folder / 'store.db'}")
-    data_loader.forget_all_runs()
-    add_rated_run(
-        store,
-        lambda i, t, order: 1 + (i * 3 + t) % 5,
-        personas=people(20, gender=("f", "m", "f"), origin=("n", "s")),
-        orders=("in", "rev"),
-    )
-    add_run_like(store, 1, lambda i, t, order: 1 + (i + t) % 5)
-    service = BenchmarkService(store, None, Settings(data_dir=folder, read_only=True))
+def client(rated_store, tmp_path_factory):
+    add_run_like(rated_store, 1, lambda i, t, order: 1 + (i + t) % 5)
+    settings = Settings(data_dir=tmp_path_factory.mktemp("read-only"), read_only=True)
+    service = BenchmarkService(rated_store, None, settings)
     with TestClient(api_over(service), raise_server_exceptions=False) as opened:
-        opened.content = lambda: _content(store)
+        opened.content = lambda: _content(rated_store)
         yield opened
-    store.close()
 
 
 def _content(store):

@@ -9,17 +9,6 @@ from tests.samples import add_dataset, add_run, add_traits
 
 
 @pytest.fixture
-def service(store, tmp_path):
-    return BenchmarkService(store, None, Settings(data_dir=tmp_path))
-
-
-@pytest.fixture
-def client(service):
-    with TestClient(api_over(service), raise_server_exceptions=False) as opened:
-        yield opened
-
-
-@pytest.fixture
 def run_id(client, finished_run):
     return finished_run
 
@@ -27,12 +16,12 @@ def run_id(client, finished_run):
 @pytest.fixture
 def finished_run(store):
     from benchlib.infrastructure.execution.executor import execute_benchmark_run
-    from tests.samples import claim, worksite
+    from tests.samples import claim, worker_context
     from tests.scripted_client import ScriptedClient
 
     run_id = add_run(store)
     claim(store)
-    execute_benchmark_run(worksite(store, ScriptedClient()), run_id)
+    execute_benchmark_run(worker_context(store, ScriptedClient()), run_id)
     return run_id
 
 

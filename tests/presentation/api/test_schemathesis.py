@@ -12,10 +12,9 @@ from schemathesis.specs.openapi.checks import (
 
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.infrastructure.execution.executor import execute_benchmark_run
-from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
-from tests.apis import api_over
-from tests.samples import add_run, claim, worksite
+from tests.apis import api_over, api_paths
+from tests.samples import add_run, claim, worker_context
 from tests.scripted_client import ScriptedClient
 
 CHECKS = [
@@ -30,20 +29,17 @@ def described(service):
     return schemathesis.openapi.from_asgi("/openapi.json", api_over(service))
 
 
-OPERATIONS = [
-    f"{found.ok().method.upper()} {found.ok().path}"
-    for found in described(None).get_all_operations()
-]
+OPERATIONS = [f"{method.upper()} {path}" for path, found in api_paths().items() for method in found]
 
 
 @pytest.fixture(scope="module")
-def schema(tmp_path_factory):
+def schema(new_store, tmp_path_factory):
     """The description of an API over one finished run."""
     folder = tmp_path_factory.mktemp("api")
-    store = open_store(f"sqlite:///{folder / 'store.db'}")
+    store = new_store(folder)
     run_id = add_run(store)
     claim(store)
-    execute_benchmark_run(worksite(store, ScriptedClient()), run_id)
+    execute_benchmark_run(worker_context(store, ScriptedClient()), run_id)
     yield described(BenchmarkService(store, None, Settings(data_dir=folder)))
     store.close()
 
@@ -56,7 +52,6 @@ def test_no_request_breaks_the_api(schema, name):
     @settings(
         max_examples=10,
         derandomize=True,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
