@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from benchlib.application.engines import EngineStats
+from benchlib.domain.asking.engine_reports import EngineStats
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus

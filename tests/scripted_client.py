@@ -31,6 +31,7 @@ class ScriptedClient:
         self.report = report
         self.batch_size = self.max_batch_size = batch_size
         self.concurrency = 1_000  # the run's own limit counts
+        self.addresses = ()
         self.script = script or (lambda question: Answer(rate(question)))
         self.asked = []
         self.in_flight = 0

@@ -10,13 +10,7 @@ from typing import Any, Literal
 import benchlib
 from benchlib.application.analysis.run_analysis import RunAnalysis
 from benchlib.application.commands import StartBenchmark
-from benchlib.application.engines import (
-    EngineChoice,
-    EngineConnection,
-    EngineService,
-    EngineStats,
-    ServerState,
-)
+from benchlib.application.engines import EngineChoice, EngineService
 from benchlib.application.payloads import (
     ActiveBenchmark,
     Health,
@@ -28,6 +22,7 @@ from benchlib.application.payloads import (
 from benchlib.application.permissions import needs
 from benchlib.application.preflight import Preflight
 from benchlib.application.process_metrics import ProcessMetrics, ProcessMonitor
+from benchlib.domain.asking.engine_reports import EngineConnection, EngineStats, ServerState
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.asking.work_plan import count_items, work_plan
 from benchlib.domain.errors import InvalidInput, WrongState

@@ -5,36 +5,26 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Literal, TypedDict
 
+from benchlib.domain.asking.engine_reports import (
+    EngineConnection,
+    EngineStats,
+    ServerState,
+    empty_stats,
+    untested_connection,
+)
 from benchlib.domain.errors import BenchlibError, InvalidInput
 from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.engines.allowed_hosts import checked_addresses, normalise_address
-from benchlib.infrastructure.engines.connection_test import EngineInspection, inspect_engine
+from benchlib.infrastructure.engines.connection_test import inspect_engine
 from benchlib.infrastructure.engines.http import EngineHttp, open_session
 from benchlib.infrastructure.engines.identity import EngineRefusal, choose_model, identify
-from benchlib.infrastructure.engines.server_metrics import EngineReading, EngineWatch
+from benchlib.infrastructure.engines.server_metrics import EngineMonitor
 from benchlib.infrastructure.engines.simulated import SIMULATED_MODEL_NAME
 from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.settings import Settings, split_addresses
 
 _LOOK_SECONDS: Final = 1.0
-_LOG_LINES: Final = 60
-
-
-class EngineConnection(TypedDict):
-    """What a connection test found at one address; `error` is a sentence, None if it can serve.
-
-    `supports` maps "batch" (many questions in one request), "distribution" (the probabilities of
-    all ratings) and "structured" (answers kept to a format) to whether a test question showed it.
-    """
-
-    address: str
-    ok: bool
-    error: str | None
-    engine_version: str | None
-    models: list[str]
-    supports: dict[str, bool]
-    notes: list[str]
 
 
 class EngineChoice(TypedDict):
@@ -46,44 +36,13 @@ class EngineChoice(TypedDict):
     note: str
 
 
-class EngineStats(TypedDict):
-    """What an engine of a run says of itself; None where it does not tell.
-
-    `state` is "told", "nothing" (it has no figures), "silent" (it did not answer), "asking" (before
-    the first answer) or "refused" (its host is not allowed). Tokens per second are those of the
-    last minute, of everything the engine serves; `prefix_cache_hit_rate` is a share, 0..1.
-    """
-
-    address: str
-    state: Literal["told", "nothing", "silent", "asking", "refused"]
-    requests_running: float | None
-    requests_waiting: float | None
-    prompt_tokens_per_s: float | None
-    generation_tokens_per_s: float | None
-    prefix_cache_hit_rate: float | None
-
-
-class ServerState(TypedDict):
-    """The managed local server: `state` is starting, ready, stopped or failed.
-
-    `model` is the name or folder it was started with, `model_name` what it is asked by.
-    """
-
-    model: str
-    model_name: str
-    base_url: str
-    state: str
-    log: str
-    error: str | None
-
-
 class EngineService:
     """Looks at engines, and keeps at most one local server for this process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._server: VllmServer | None = None
-        self._watch = EngineWatch()
+        self._monitor = EngineMonitor()
 
     def test_connection(
         self, base_url: str | None = None, api_key: str | None = None
@@ -92,17 +51,17 @@ class EngineService:
         addresses = self._addresses(base_url)
         key = self._key(api_key)
 
-        async def look_at(address: str) -> EngineInspection:
+        async def look_at(address: str) -> EngineConnection:
             try:
                 (checked,) = checked_addresses((address,), self._settings)
             except InvalidInput as problem:
-                return EngineInspection(address, str(problem))
+                return untested_connection(address, str(problem))
             return await inspect_engine(checked, api_key=key)
 
-        async def look() -> Sequence[EngineInspection]:
+        async def look() -> Sequence[EngineConnection]:
             return await asyncio.gather(*(look_at(address) for address in addresses))
 
-        return [_connection(found) for found in asyncio.run(look())]
+        return list(asyncio.run(look()))
 
     def default_engine(self) -> EngineChoice:
         """The first server of the settings that answers with a model, else the simulated rater."""
@@ -140,11 +99,11 @@ class EngineService:
             log_folder=self._settings.data_dir / "servers",
             api_key=self._key(None),
         )
-        return _state(self._server)
+        return self._server.report()
 
     def server_state(self) -> ServerState | None:
         """Where the managed server stands; None if none was started."""
-        return None if self._server is None else _state(self._server)
+        return None if self._server is None else self._server.report()
 
     def stop_server(self) -> None:
         """Stop the managed server, if there is one, and all its processes."""
@@ -166,8 +125,8 @@ class EngineService:
         else:
             addresses = self._addresses(run.config.vllm_base_url)
         allowed = [address for address in addresses if self._is_allowed(address)]
-        known = {reading.address: reading for reading in self._watch.look(allowed)}
-        return [_stats(address, known.get(address)) for address in addresses]
+        known = {stats["address"]: stats for stats in self._monitor.look(allowed)}
+        return [known.get(address) or empty_stats(address, "refused") for address in addresses]
 
     def _is_allowed(self, address: str) -> bool:
         try:
@@ -206,44 +165,3 @@ async def _first_model(addresses: Sequence[str], api_key: str | None) -> tuple[s
     async with open_session(api_key) as session:
         found = await asyncio.gather(*(look(address) for address in addresses))
     return next((model for model in found if model is not None), None)
-
-
-def _connection(found: EngineInspection) -> EngineConnection:
-    abilities = {
-        "batch": found.takes_batches,
-        "distribution": found.gives_distributions,
-        "structured": found.keeps_formats,
-    }
-    return {
-        "address": found.address,
-        "ok": found.problem is None,
-        "error": found.problem,
-        "engine_version": found.version,
-        "models": [model.name for model in found.models],
-        "supports": {name: known for name, known in abilities.items() if known is not None},
-        "notes": list(found.notes),
-    }
-
-
-def _stats(address: str, reading: EngineReading | None) -> EngineStats:
-    known = reading or EngineReading(address)
-    return {
-        "address": address,
-        "state": "refused" if reading is None else known.state,
-        "requests_running": known.now.requests_running,
-        "requests_waiting": known.now.requests_waiting,
-        "prompt_tokens_per_s": known.prompt_tokens_per_s,
-        "generation_tokens_per_s": known.generation_tokens_per_s,
-        "prefix_cache_hit_rate": known.prefix_cache_hit_rate,
-    }
-
-
-def _state(server: VllmServer) -> ServerState:
-    return {
-        "model": server.model,
-        "model_name": server.model_name,
-        "base_url": server.base_url,
-        "state": server.state,
-        "log": "\n".join(server.log_tail(_LOG_LINES)),
-        "error": server.problem,
-    }

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Final, TypedDict
 
 import benchlib
+from benchlib.domain.asking.engine_reports import AddressState
 from benchlib.domain.errors import StoreError
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import FailureKind, RunStatus
@@ -37,19 +38,11 @@ class StoreMetrics(TypedDict):
     active: list[ActiveRun]
 
 
-class AddressMetrics(TypedDict):
-    """What an address of the run that this process executes has in flight."""
-
-    address: str
-    usable: bool
-    requests: int
-    items: int
-
-
 class ProcessMetrics(TypedDict):
     """Everything; `store` is None while the store does not answer.
 
-    `executor_alive` is None where another process executes. `write_counts` are transactions by
+    `executor_alive` is None where another process executes. `addresses` are those of the run that
+    this process executes. `write_counts` are transactions by
     duration: "0.1" -> how many took at most so many seconds; "+Inf" -> all.
     """
 
@@ -57,7 +50,7 @@ class ProcessMetrics(TypedDict):
     commit: str | None
     executor_alive: bool | None
     store: StoreMetrics | None
-    addresses: list[AddressMetrics]
+    addresses: tuple[AddressState, ...]
     write_counts: dict[str, int]
     write_seconds: float
 
@@ -89,15 +82,7 @@ class ProcessMonitor:
             "commit": worker.context.git_commit if worker else None,
             "executor_alive": worker.alive if worker else None,
             "store": None if counters is None else self._store_metrics(counters),
-            "addresses": [
-                {
-                    "address": state.address,
-                    "usable": state.usable,
-                    "requests": state.requests_in_flight,
-                    "items": state.items_in_flight,
-                }
-                for state in (worker.context.monitor.addresses if worker else ())
-            ],
+            "addresses": worker.context.monitor.addresses if worker else (),
             "write_counts": cumulated,
             "write_seconds": seconds,
         }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.engines import EngineConnection
+from benchlib.domain.asking.engine_reports import EngineConnection
 from pages.shared import actions, texts, words
 
 

@@ -116,7 +116,7 @@ ABILITIES: Final = {
 
 ENGINE_STATES: Final = {
     "asking": "asking",
-    "told": "answers",
+    "reported": "answers",
     "nothing": "tells nothing",
     "silent": "does not answer",
     "refused": "not asked: its host is not allowed",

@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from benchlib.infrastructure.engines.server_metrics import EngineWatch
+from benchlib.infrastructure.engines.server_metrics import EngineMonitor
 from tests.fake_vllm import fake_vllm_process
 from tests.pages.conftest import NOBODY, settled
 from tests.samples import Clock, claim
@@ -25,7 +25,7 @@ def running(make_house, clock):
 
     def make(address, **settings):
         house = make_house(**settings).fill()
-        house.service._engines._watch = EngineWatch(start=asyncio.run, clock=clock.monotonic)
+        house.service._engines._monitor = EngineMonitor(start=asyncio.run, clock=clock.monotonic)
         house.queue(llm="vllm", model_name="fake-model", vllm_base_url=address)
         claim(house.store, "elsewhere")
         return house
@@ -76,7 +76,7 @@ def test_hosts_that_are_not_allowed_are_not_asked(running, make_house, open_page
     running("http://10.1.2.3:8000", engine_hosts="*")
     house = make_house()
     asked = []
-    house.service._engines._watch = EngineWatch(asked.append, asyncio.run)
+    house.service._engines._monitor = EngineMonitor(asked.append, asyncio.run)
     (row,) = engines(open_page("progress", run=1))
     assert row["State"] == "not asked: its host is not allowed"
     assert asked == []

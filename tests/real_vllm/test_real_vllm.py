@@ -28,7 +28,7 @@ from benchlib.domain.records import (
 )
 from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
 from benchlib.infrastructure.engines.connection_test import inspect_engine
-from benchlib.infrastructure.engines.server_metrics import fetch_engine_metrics
+from benchlib.infrastructure.engines.server_metrics import fetch_server_metrics
 from benchlib.infrastructure.engines.vllm_client import VllmClient
 from benchlib.infrastructure.engines.vllm_server import VllmServer
 from benchlib.settings import Settings
@@ -185,17 +185,14 @@ def test_a_prompt_too_long_is_rejected_alone(vllm_server):
 
 def test_the_form_learns_what_the_server_can_do(vllm_server):
     found = asyncio.run(inspect_engine(vllm_server.base_url, timeout_seconds=120))
-    assert found.problem is None
-    assert found.kind == "vllm"
-    assert [model.name for model in found.models] == ["smollm2"]
-    assert found.takes_batches
-    assert found.gives_distributions
-    assert found.keeps_formats
+    assert found["error"] is None
+    assert found["models"] == ["smollm2"]
+    assert found["supports"] == {"batch": True, "distribution": True, "structured": True}
 
 
 def test_the_engine_panel_gets_its_figures(vllm_server):
     asyncio.run(rate(vllm_server, "distribution", items=ITEMS[:20]))
-    metrics = asyncio.run(fetch_engine_metrics(vllm_server.base_url))
+    metrics = asyncio.run(fetch_server_metrics(vllm_server.base_url))
     assert metrics.requests_running == 0
     assert metrics.requests_waiting == 0
     assert metrics.prompt_tokens > 1000

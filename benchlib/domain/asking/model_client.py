@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from benchlib.domain.asking.engine_reports import AddressState
 from benchlib.domain.records import Answer, AnswerFailure, EngineReport, Question
 
 
@@ -23,6 +24,10 @@ class ModelClient(Protocol):
     @property
     def concurrency(self) -> int:
         """How many requests in flight keep the engine busy, as known now."""
+
+    @property
+    def addresses(self) -> tuple[AddressState, ...]:
+        """The state of each address; empty for a client that has none."""
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer | AnswerFailure]:
         """Ask all questions in one go.

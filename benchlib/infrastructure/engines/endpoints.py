@@ -3,9 +3,9 @@
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from benchlib.domain.asking.engine_reports import AddressState
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.engines.backoff import Backoff
@@ -17,37 +17,6 @@ ENDPOINT_BACKOFF: Final = Backoff(1.0, 60.0)
 """How long an address that failed is left alone."""
 
 _MEMORY_OF_SPEED: Final = 0.8
-
-
-@dataclass(frozen=True, slots=True)
-class AddressState:
-    """How one address does, for display.
-
-    Attributes:
-        address: Base URL.
-        usable: Not backing off after a fault.
-        requests_in_flight: Sent and not answered.
-        items_in_flight: Questions in them.
-        items_answered: Since the client was made.
-        faults: Since the client was made.
-        backoff_seconds: Until it is asked again; 0 if usable.
-        seconds_per_request: Running mean; None before the first answer.
-        prompt_tokens: As the server counted since the client was made.
-        completion_tokens: As the server counted since the client was made.
-        last_problem: The latest fault, if the address has not answered since.
-    """
-
-    address: str
-    usable: bool
-    requests_in_flight: int
-    items_in_flight: int
-    items_answered: int
-    faults: int
-    backoff_seconds: float
-    seconds_per_request: float | None
-    prompt_tokens: int
-    completion_tokens: int
-    last_problem: str | None
 
 
 class Endpoint:

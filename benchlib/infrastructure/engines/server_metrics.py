@@ -1,14 +1,16 @@
 """What vLLM's own `/metrics` says, for the engine panel of the Progress page."""
 
 import asyncio
-import re
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchlib.domain.asking.engine_reports import EngineStats, empty_stats
 from benchlib.domain.errors import EngineFault
 from benchlib.infrastructure.engines.allowed_hosts import normalise_address
 from benchlib.infrastructure.engines.http import (
@@ -19,7 +21,7 @@ from benchlib.infrastructure.engines.identity import fault_of
 
 
 @dataclass(frozen=True, slots=True)
-class EngineMetrics:
+class ServerMetrics:
     """Figures of vLLM's `/metrics`, summed over its engines; None where it does not tell.
 
     Attributes:
@@ -57,12 +59,12 @@ _METRIC_NAMES: Final = {
     "vllm:generation_tokens_total": "generation_tokens",
     "vllm:num_preemptions_total": "preemptions",
 }
-_METRIC_LINE: Final = re.compile(r"(vllm:\w+)(?:\{.*\})?\s+(\S+)")
+_METRIC_PREFIXES: Final = tuple(_METRIC_NAMES)
 
 
-async def fetch_engine_metrics(
+async def fetch_server_metrics(
     address: str, *, api_key: str | None = None, timeout_seconds: float = 3.0
-) -> EngineMetrics:
+) -> ServerMetrics:
     """Ask a vLLM server for its figures; other servers give none.
 
     Raises:
@@ -77,48 +79,26 @@ async def fetch_engine_metrics(
     return parse_metrics(reply.body.decode(errors="replace") if reply.status == 200 else "")
 
 
-def parse_metrics(text: str) -> EngineMetrics:
-    """Read Prometheus text; lines that are not understood are passed over."""
+def parse_metrics(text: str) -> ServerMetrics:
+    """Read Prometheus text; lines that cannot be read are skipped."""
     found: dict[str, float] = {}
     for line in text.splitlines():
-        match = _METRIC_LINE.match(line)
-        if match is None or match[1] not in _METRIC_NAMES:
+        if not line.startswith(_METRIC_PREFIXES):
             continue
         try:
-            value = float(match[2])
+            (family,) = text_string_to_metric_families(line)
         except ValueError:
             continue
-        if value == value:
-            name = _METRIC_NAMES[match[1]]
-            found[name] = found.get(name, 0.0) + value
-    return EngineMetrics(**found)
+        for sample in family.samples:
+            name = _METRIC_NAMES.get(sample.name)
+            if name is not None and sample.value == sample.value:
+                found[name] = found.get(name, 0.0) + sample.value
+    return ServerMetrics(**found)
 
 
 _READ_EVERY_SECONDS: Final = 3.0
 _FETCH_SECONDS: Final = 2.0
 _WINDOW_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReading:
-    """What is known of an engine now.
-
-    Attributes:
-        state: "asking" before the first answer, "told", "nothing" (it has no figures), or "silent"
-            (it did not answer the last time).
-        now: The latest figures; all None without any.
-        prompt_tokens_per_s: Over the last minute; None before the second reading.
-        generation_tokens_per_s: Likewise.
-        prefix_cache_hit_rate: Share of the tokens looked up over the last minute that were found,
-            0..1; where none was looked up, since the engine's start; None before the first ever.
-    """
-
-    address: str
-    state: Literal["asking", "told", "nothing", "silent"] = "asking"
-    now: EngineMetrics = EngineMetrics()
-    prompt_tokens_per_s: float | None = None
-    generation_tokens_per_s: float | None = None
-    prefix_cache_hit_rate: float | None = None
 
 
 @dataclass(slots=True)
@@ -127,9 +107,9 @@ class _History:
 
     asked: float
     silent: bool = False
-    seen: deque[tuple[float, EngineMetrics]] = field(default_factory=deque)
+    seen: deque[tuple[float, ServerMetrics]] = field(default_factory=deque)
 
-    def note(self, now: float, metrics: EngineMetrics) -> None:
+    def note(self, now: float, metrics: ServerMetrics) -> None:
         self.silent = False
         if self.seen and (self.seen[-1][1].prompt_tokens or 0) > (metrics.prompt_tokens or 0):
             self.seen.clear()  # the engine was started anew
@@ -137,23 +117,26 @@ class _History:
         while now - self.seen[0][0] > _WINDOW_SECONDS:
             self.seen.popleft()
 
-    def reading(self, address: str) -> EngineReading:
+    def stats(self, address: str) -> EngineStats:
         if self.silent or not self.seen:
-            return EngineReading(address, "silent" if self.silent else "asking")
+            return empty_stats(address, "silent" if self.silent else "asking")
         (begin, first), (end, last) = self.seen[0], self.seen[-1]
-        if last == EngineMetrics():
-            return EngineReading(address, "nothing")
+        if last == ServerMetrics():
+            return empty_stats(address, "nothing")
         looked_up = _grown(first.prefix_cache_queries, last.prefix_cache_queries)
         found = _grown(first.prefix_cache_hits, last.prefix_cache_hits)
         hit_rate = found / looked_up if looked_up and found is not None else None
-        return EngineReading(
-            address,
-            "told",
-            last,
-            _rate(first.prompt_tokens, last.prompt_tokens, end - begin),
-            _rate(first.generation_tokens, last.generation_tokens, end - begin),
-            last.prefix_cache_hit_rate if hit_rate is None else hit_rate,
-        )
+        return {
+            "address": address,
+            "state": "reported",
+            "requests_running": last.requests_running,
+            "requests_waiting": last.requests_waiting,
+            "prompt_tokens_per_s": _rate(first.prompt_tokens, last.prompt_tokens, end - begin),
+            "generation_tokens_per_s": _rate(
+                first.generation_tokens, last.generation_tokens, end - begin
+            ),
+            "prefix_cache_hit_rate": last.prefix_cache_hit_rate if hit_rate is None else hit_rate,
+        }
 
 
 def _grown(first: float | None, last: float | None) -> float | None:
@@ -173,7 +156,7 @@ def _in_a_thread(work: Coroutine[Any, Any, None]) -> None:
         work.close()
 
 
-class EngineWatch:
+class EngineMonitor:
     """Reads the figures of engines while somebody looks; all who look share the readings.
 
     Args:
@@ -183,7 +166,7 @@ class EngineWatch:
 
     def __init__(
         self,
-        fetch: Callable[[str], Awaitable[EngineMetrics]] | None = None,
+        fetch: Callable[[str], Awaitable[ServerMetrics]] | None = None,
         start: Callable[[Coroutine[Any, Any, None]], None] = _in_a_thread,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -193,7 +176,7 @@ class EngineWatch:
         self._lock = threading.Lock()  # an address is asked by one thread at a time
         self._histories: dict[str, _History] = {}
 
-    def look(self, addresses: Sequence[str]) -> list[EngineReading]:
+    def look(self, addresses: Sequence[str]) -> list[EngineStats]:
         """What is known, at once; has figures that are older than a few seconds read anew.
 
         Args:
@@ -212,7 +195,7 @@ class EngineWatch:
         if due:
             self._start(self._read(due))
         with self._lock:
-            return [self._histories[address].reading(address) for address in addresses]
+            return [self._histories[address].stats(address) for address in addresses]
 
     def _is_due(self, address: str, now: float) -> bool:
         history = self._histories.get(address)
@@ -235,5 +218,5 @@ class EngineWatch:
                 history.note(now, metrics)
 
 
-async def _fetch_briefly(address: str) -> EngineMetrics:
-    return await fetch_engine_metrics(address, timeout_seconds=_FETCH_SECONDS)
+async def _fetch_briefly(address: str) -> ServerMetrics:
+    return await fetch_server_metrics(address, timeout_seconds=_FETCH_SECONDS)

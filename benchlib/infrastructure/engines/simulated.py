@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Final, assert_never
 
 from benchlib.domain.asking.answer_modes import ANSWER_MODES
+from benchlib.domain.asking.engine_reports import AddressState
 from benchlib.domain.errors import EngineFault, InvalidInput
 from benchlib.domain.records import Answer, AnswerFailure, EngineReport, Question, TraitRecord
 from benchlib.domain.simulation.response_model import (
@@ -106,6 +107,11 @@ class SimulatedClient:
     def concurrency(self) -> int:
         """How many requests in flight keep the rater busy."""
         return _REQUESTS_IN_FLIGHT
+
+    @property
+    def addresses(self) -> tuple[AddressState, ...]:
+        """None: nothing is sent anywhere."""
+        return ()
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer | AnswerFailure]:
         """Rate all questions; the answers do not depend on how they are batched.

@@ -12,6 +12,7 @@ from typing import Final, Self
 
 import aiohttp
 
+from benchlib.domain.asking.engine_reports import AddressState
 from benchlib.domain.errors import EngineChanged, EngineFault
 from benchlib.domain.records import Answer, AnswerFailure, Question
 from benchlib.domain.vocabulary import AnswerMode, FailureKind
@@ -28,7 +29,6 @@ from benchlib.infrastructure.engines.chat_protocol import (
 from benchlib.infrastructure.engines.concurrency import FIRST_REQUESTS, ConcurrencyLimiter
 from benchlib.infrastructure.engines.endpoints import (
     ENDPOINT_BACKOFF,
-    AddressState,
     Endpoint,
     pick_endpoint,
 )
@@ -163,7 +163,7 @@ class VllmClient:
 
     @property
     def addresses(self) -> tuple[AddressState, ...]:
-        """How each address does, in the order given; by this index `ask_at` knows them."""
+        """The state of each address, in the order given; `ask_at` takes its index here."""
         now = self._clock()
         return tuple(endpoint.state(now) for endpoint in self._endpoints)
 

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
+from benchlib.domain.asking.engine_reports import ServerState
 from benchlib.domain.errors import EngineNotReachable, InvalidInput
 from benchlib.infrastructure.engines import process_keeper
-
-ServerState = Literal["starting", "ready", "stopped", "failed"]
 
 STOP_SECONDS: Final = 20.0
 """How long a server may take to end by itself."""
@@ -32,6 +31,7 @@ _KEEPER_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.25
 _HEALTH_SECONDS: Final = 1.0
 _TAIL_BYTES: Final = 256 * 1024
+_REPORTED_LINES: Final = 60
 
 _CPU_ARGUMENTS: Final = (
     "--dtype", "float32", "--enforce-eager", "--gpu-memory-utilization", "0.4",
@@ -177,7 +177,7 @@ class VllmServer:
         self.stop()
 
     @property
-    def state(self) -> ServerState:
+    def state(self) -> Literal["starting", "ready", "stopped", "failed"]:
         """Starting, ready, stopped by us, or failed; asks process and `/health`, at most 1 s."""
         if self._stopped:
             return "stopped"
@@ -238,6 +238,17 @@ class VllmServer:
         except FileNotFoundError:
             return []
         return text.splitlines()[-n_lines:] if n_lines > 0 else []
+
+    def report(self) -> ServerState:
+        """Everything a page shows of it."""
+        return {
+            "model": self.model,
+            "model_name": self.model_name,
+            "base_url": self.base_url,
+            "state": self.state,
+            "log": "\n".join(self.log_tail(_REPORTED_LINES)),
+            "error": self.problem,
+        }
 
     def stop(self) -> None:
         """End it and everything it started; returns when nothing is left."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Literal, NamedTuple
 
+from benchlib.domain.asking.engine_reports import AddressState
 from benchlib.domain.asking.model_client import ModelClient
 from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import FailureKind
-from benchlib.infrastructure.engines.endpoints import AddressState
-from benchlib.infrastructure.engines.vllm_client import VllmClient
 
 _TOLD_EVERY_SECONDS: Final = 60.0
 """How often the log tells where a run stands."""
@@ -79,7 +78,7 @@ class RunMonitor:
 
     @property
     def addresses(self) -> tuple[AddressState, ...]:
-        """How each address of the run in execution does now."""
+        """The state of each address of the run in execution."""
         return self._addresses()
 
     def seconds_since_commit(self, run_id: int) -> float | None:
@@ -91,8 +90,7 @@ class RunMonitor:
         """The engine was probed and will be asked."""
         report = client.report
         self._probed = run_id
-        if isinstance(client, VllmClient):
-            self._addresses = lambda: client.addresses
+        self._addresses = lambda: client.addresses
         _log.info(
             "engine probed",
             extra={

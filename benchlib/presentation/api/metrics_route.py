@@ -76,19 +76,19 @@ def _of_process(metrics: ProcessMetrics) -> Iterator[Metric]:
         "benchlib_requests_in_flight",
         "Requests without an answer yet.",
         "address",
-        {state["address"]: state["requests"] for state in states},
+        {state.address: state.requests_in_flight for state in states},
     )
     yield _labelled(
         "benchlib_items_in_flight",
         "Questions in these requests.",
         "address",
-        {state["address"]: state["items"] for state in states},
+        {state.address: state.items_in_flight for state in states},
     )
     yield _labelled(
         "benchlib_address_usable",
         "0 while it rests after a fault.",
         "address",
-        {state["address"]: state["usable"] for state in states},
+        {state.address: state.usable for state in states},
     )
     writes = HistogramMetricFamily(
         "benchlib_store_write_seconds",

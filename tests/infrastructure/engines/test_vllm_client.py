@@ -23,7 +23,7 @@ from benchlib.domain.vocabulary import SCALE_ORDERS, FailureKind
 from benchlib.infrastructure.engines.allowed_hosts import normalise_address
 from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.connection_test import inspect_engine
-from benchlib.infrastructure.engines.server_metrics import fetch_engine_metrics, parse_metrics
+from benchlib.infrastructure.engines.server_metrics import fetch_server_metrics, parse_metrics
 from benchlib.infrastructure.engines.vllm_client import VllmClient
 from tests.fake_vllm import FakeVllm, Fault, fake_vllm_process, logprobs_for, rating_for
 from tests.samples import Clock
@@ -838,25 +838,20 @@ def test_inspecting_an_engine_tells_what_it_can_do():
     async def scenario():
         async with FakeVllm(api_key=KEY) as fake:
             found = await inspect_engine(fake.address + "/v1", api_key=KEY)
-            assert found.problem is None
-            assert found.address == fake.address
-            assert (found.kind, found.version) == ("vllm", "0.32.0")
-            assert [model.name for model in found.models] == ["fake-model"]
-            assert found.model_name == "fake-model"
-            assert (found.takes_batches, found.gives_distributions, found.keeps_formats) == (
-                True,
-                True,
-                True,
-            )
+            assert found == {
+                "address": fake.address,
+                "ok": True,
+                "error": None,
+                "engine_version": "0.32.0",
+                "models": ["fake-model"],
+                "supports": {"batch": True, "distribution": True, "structured": True},
+                "notes": [],
+            }
             fake.settings.batch = fake.settings.logprobs = fake.settings.regex = False
             fake.settings.json = fake.settings.response_format = False
             found = await inspect_engine(fake.address, api_key=KEY)
-            assert (found.takes_batches, found.gives_distributions, found.keeps_formats) == (
-                False,
-                False,
-                False,
-            )
-            assert found.notes
+            assert found["supports"] == {"batch": False, "distribution": False, "structured": False}
+            assert found["notes"]
 
     run(scenario)
 
@@ -874,8 +869,9 @@ def test_inspecting_what_is_no_engine_gives_a_sentence():
                 ("http://a:hunter2@x", None, None, "own field"),
             ]:
                 found = await inspect_engine(address, api_key=key, model_name=model)
-                assert says in found.problem
-                assert found.problem.endswith(".")
+                assert not found["ok"]
+                assert says in found["error"]
+                assert found["error"].endswith(".")
                 assert "hunter2" not in repr(found)
                 assert KEY not in repr(found)
 
@@ -886,15 +882,15 @@ def test_engine_metrics_are_summed_over_engines():
     async def scenario():
         async with FakeVllm() as fake, connected(fake) as client:
             await client.ask(questions(10))
-            metrics = await fetch_engine_metrics(fake.address)
+            metrics = await fetch_server_metrics(fake.address)
             assert metrics.generation_tokens == fake.n_items
             assert metrics.prefix_cache_hit_rate == pytest.approx(0.58)
             fake.settings.metrics = False
-            metrics = await fetch_engine_metrics(fake.address)
+            metrics = await fetch_server_metrics(fake.address)
             assert all(value is None for value in dataclasses.asdict(metrics).values())
             assert metrics.prefix_cache_hit_rate is None
         with pytest.raises(EngineFault, match="refused the connection"):
-            await fetch_engine_metrics(fake.address)
+            await fetch_server_metrics(fake.address)
 
     run(scenario)
 
