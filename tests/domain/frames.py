@@ -7,11 +7,11 @@ import pandas as pd
 from hypothesis import settings, strategies
 from numpy.typing import ArrayLike
 
+from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.analysis.cells import (
     Cells,
     align_valence,
     compute_cells,
-    is_reversed,
     reverse_scale,
 )
 
@@ -34,10 +34,28 @@ def long_frame(rows: Sequence[tuple[int, int, str, float | None, int]]) -> pd.Da
 
 
 def add_alignment(frame: pd.DataFrame) -> pd.DataFrame:
-    before = reverse_scale(frame["rating_raw"], is_reversed(frame["scale_order"]))
+    before = reverse_scale(frame["rating_raw"], frame["scale_order"] == "rev")
     return frame.assign(
         rating_pre_valence=before, rating=align_valence(before, frame["valence"].to_numpy())
     )
+
+
+def grid_of_answers(
+    ratings: Sequence[float | None],
+    trait_categories: Sequence[str | None] | None = None,
+    valence: Sequence[int] | None = None,
+) -> AnswerGrid:
+    """Answers in order `in`, each by a persona of its own to a trait of its own."""
+    n = len(ratings)
+    frame = long_frame(
+        [
+            (i, i, "in", rating, sign)
+            for i, (rating, sign) in enumerate(zip(ratings, valence or [1] * n, strict=True))
+        ]
+    )
+    if trait_categories is not None:
+        frame["trait_category"] = pd.Categorical(list(trait_categories))
+    return AnswerGrid.from_frame(frame)
 
 
 def ratings_of(

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
+from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.deltas import compute_deltas
 from benchlib.domain.analysis.distributions import (
@@ -70,7 +71,7 @@ def omnibus():
 
 @cache
 def order():
-    return compute_order_effect_metrics(frame())
+    return compute_order_effect_metrics(AnswerGrid.from_frame(frame()))
 
 
 @cache

@@ -25,12 +25,12 @@ from benchlib.domain.analysis.distributions import compute_distribution_summary
 from benchlib.domain.analysis.metrics import (
     AttributeMean,
     compute_means_by_attribute,
-    compute_order_effect_metrics,
     compute_rating_histogram,
     compute_trait_category_histograms,
     compute_trait_category_summary,
     summarise_rating_by,
 )
+from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
 from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
 from benchlib.domain.analysis.trait_sets import count_sample
 from benchlib.domain.stats.welch import DEFAULT_ALPHA

@@ -11,7 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchlib.domain.vocabulary import N_POINTS
+from benchlib.domain.arrays import BoolArray, FloatArray
+from benchlib.domain.errors import InvalidInput, RatingOutOfScale
+from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS, UNKNOWN_TRAIT_CATEGORY
+
+TRAIT_COLUMNS: Final = ("case_id", "label", "trait_category", "valence")
+ANSWER_COLUMNS: Final = ("persona_id", "trait_id", "scale_order", "rating_raw", *TRAIT_COLUMNS)
 
 GIVEN_UP: Final = -1
 """Stands for a question that was asked and got no rating."""
@@ -35,6 +40,50 @@ class AnswerGrid:
     traits: pd.DataFrame
     digits: NDArray[np.int8]
     expected: NDArray[np.float64] | None
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> "AnswerGrid":
+        """Lay out a long frame, the only way from rows to statistics.
+
+        Args:
+            frame: One row per question that was asked; reads `persona_id`, `trait_id`,
+                `scale_order` (`in` or `rev`), `rating_raw` (1..5 as answered, NaN = no rating
+                came), `case_id`, `label`, `trait_category` (missing = `Unknown`), `valence`
+                (-1, 0, 1) and, if present, `expected_raw` (1..5, NaN = no distribution). A
+                fraction in `rating_raw` counts as an expected rating; the digit is the nearest.
+
+        Returns:
+            The grid of the personas and traits in the frame; without rows, none of either.
+
+        Raises:
+            InvalidInput: A column is missing, a scale order is unknown, or a question occurs
+                twice.
+            RatingOutOfScale: A rating lies outside 1..5.
+        """
+        absent = sorted(set(ANSWER_COLUMNS) - set(frame.columns))
+        if absent:
+            raise InvalidInput(f"The ratings have no {', '.join(absent)}; load the run again.")
+        persona, persona_ids = pd.factorize(frame["persona_id"].to_numpy(np.int64), sort=True)
+        trait, trait_ids = pd.factorize(frame["trait_id"].to_numpy(np.int64), sort=True)
+        at = _is_reversed(frame["scale_order"]).astype(np.int64), persona, trait
+        raw = frame["rating_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
+        check_scale(raw)
+        digits = np.zeros((2, len(persona_ids), len(trait_ids)), dtype=np.int8)
+        if len(np.unique(np.ravel_multi_index(at, digits.shape))) < len(frame):
+            raise InvalidInput(
+                "A question occurs twice; keep one row per persona, trait and scale order."
+            )
+        digits[at] = np.where(np.isnan(raw), GIVEN_UP, np.rint(raw))
+        expected_raw = np.where(raw == np.rint(raw), np.nan, raw)
+        if "expected_raw" in frame:
+            given = frame["expected_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
+            check_scale(given)
+            expected_raw = np.where(np.isnan(given) | np.isnan(raw), expected_raw, given)
+        expected = None
+        if not np.isnan(expected_raw).all():
+            expected = np.full(digits.shape, np.nan)
+            expected[at] = expected_raw
+        return cls(persona_ids, trait_ids, _trait_table(frame), digits, expected)
 
     @property
     def rated(self) -> NDArray[np.bool_]:
@@ -98,3 +147,32 @@ class AnswerGrid:
             negative = self.traits["valence"].to_numpy(dtype=np.int8) < 0
             counts[negative] = counts[negative, ::-1]
         return np.asarray(counts)
+
+
+def check_scale(ratings: FloatArray) -> None:
+    """Refuse ratings outside 1..5; NaN passes.
+
+    Raises:
+        RatingOutOfScale: It names up to five of them.
+    """
+    outside = (ratings < 1) | (ratings > N_POINTS)
+    if outside.any():
+        raise RatingOutOfScale(np.unique(ratings[outside]).tolist()[:5], N_POINTS)
+
+
+def _is_reversed(scale_order: pd.Series) -> BoolArray:
+    in_order, reverse = ((scale_order == order).to_numpy(dtype=bool) for order in SCALE_ORDERS)
+    if not (in_order | reverse).all():
+        raise InvalidInput("A scale order is neither 'in' nor 'rev'; check the stored answers.")
+    return np.asarray(reverse)
+
+
+def _trait_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """What the first row of each trait says about it, in the order of the ids."""
+    rows = frame.drop_duplicates("trait_id").sort_values("trait_id").reset_index(drop=True)
+    names = rows["trait_category"].astype(object)
+    names = names.where(names.notna(), UNKNOWN_TRAIT_CATEGORY)
+    return rows[list(TRAIT_COLUMNS)].assign(
+        trait_category=names.astype(str).astype("category"),
+        valence=rows["valence"].astype(np.int8),
+    )

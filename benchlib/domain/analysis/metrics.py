@@ -1,46 +1,27 @@
 """Histograms and summaries of ratings: what was answered, how often, by whom.
 
-All functions take the long frame of a run, one row per stored answer, or its grid, and count
-instead of grouping rows: a million answers cost milliseconds.
+Counting on the grid instead of grouping rows: a million answers cost milliseconds.
 """
 
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from benchlib.domain.analysis.answer_grid import AnswerGrid
-from benchlib.domain.analysis.cells import Cells, compute_cells
-from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
+from benchlib.domain.analysis.cells import Cells
 from benchlib.domain.analysis.persona_scores import (
     choose_baseline,
     compute_grouping,
 )
-from benchlib.domain.analysis.rating_counts import asked_column, points_on_scale, tables_by_category
 from benchlib.domain.analysis.trait_sets import TraitSet, select_trait_set
 from benchlib.domain.arrays import IntArray
 from benchlib.domain.stats.one_sample import compute_one_sample
 from benchlib.domain.stats.welch import Status
-from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY
+from benchlib.domain.vocabulary import UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY
 
 ALL_TRAIT_CATEGORIES: Final = "all"
 """Stands for "no filter" wherever a trait category is asked for."""
-
-__all__ = [
-    "ALL_TRAIT_CATEGORIES",
-    "AttributeMean",
-    "AttributeSummary",
-    "RatingHistogram",
-    "TraitCategoryHistogram",
-    "TraitCategorySummary",
-    "compute_means_by_attribute",
-    "compute_order_effect_metrics",
-    "compute_rating_histogram",
-    "compute_trait_category_histograms",
-    "compute_trait_category_summary",
-    "filter_by_trait_category",
-    "summarise_rating_by",
-]
 
 
 class RatingHistogram(TypedDict):
@@ -128,93 +109,47 @@ def filter_by_trait_category(frame: pd.DataFrame, trait_category: str | None) ->
     return frame[wanted.to_numpy(dtype=bool, na_value=False)]
 
 
-def compute_rating_histogram(
-    ratings: pd.DataFrame | AnswerGrid, n_points: int = N_POINTS
-) -> RatingHistogram:
-    """Count answers on every point of the Likert scale.
-
-    Args:
-        ratings: One row per answer; reads `rating_pre_valence`, else `rating` (1..n_points, NaN =
-            unparsed). Or the grid of the answers.
-        n_points: Scale length. A point nobody chose still gets a bin.
+def compute_rating_histogram(grid: AnswerGrid) -> RatingHistogram:
+    """Count answers on every point of the scale, before the valence is aligned (5 = "very ...").
 
     Returns:
-        Bins in scale order. Shares sum to 1, or are all None without answers.
-
-    Raises:
-        RatingOutOfScale: An answer is no whole number in 1..n_points.
+        Bins in scale order; a point nobody chose still gets one. Shares sum to 1, or are all None
+        without answers.
     """
-    if isinstance(ratings, AnswerGrid):
-        return _histogram(ratings.count_points().sum(axis=0))
-    points, _ = points_on_scale(ratings[asked_column(ratings)], n_points)
-    return _histogram(np.bincount(points, minlength=n_points))
+    return _histogram(grid.count_points().sum(axis=0))
 
 
-def compute_trait_category_histograms(
-    frame: pd.DataFrame | AnswerGrid, n_points: int = N_POINTS
-) -> list[TraitCategoryHistogram]:
+def compute_trait_category_histograms(grid: AnswerGrid) -> list[TraitCategoryHistogram]:
     """Count answers on every point of the scale, for each trait category apart.
 
-    Args:
-        frame: Long frame; reads `rating_pre_valence`, else `rating`, and `trait_category`. Or the
-            grid of the answers.
-        n_points: Scale length.
-
     Returns:
-        One histogram per category that has rows, by name; answers without a category count as
-        UNKNOWN_TRAIT_CATEGORY, which comes last. Empty without rows.
-
-    Raises:
-        RatingOutOfScale: An answer is no whole number in 1..n_points.
+        One histogram per category that has answers, by name; UNKNOWN_TRAIT_CATEGORY comes last.
+        Empty without answers.
     """
-    tables = tables_by_category(frame, n_points)
-    histograms: list[TraitCategoryHistogram] = []
-    for index in tables.present:
-        histogram = _histogram(tables.asked[index])
-        histograms.append(
-            {
-                "category": tables.labels[index],
-                "bins": histogram["bins"],
-                "counts": histogram["counts"],
-                "shares": histogram["shares"],
-            }
-        )
-    return histograms
+    return [{"category": part.name, **_histogram(part.asked)} for part in _count_by_category(grid)]
 
 
-def compute_trait_category_summary(
-    frame: pd.DataFrame | AnswerGrid, n_points: int = N_POINTS
-) -> list[TraitCategorySummary]:
+def compute_trait_category_summary(grid: AnswerGrid) -> list[TraitCategorySummary]:
     """Describe the level and the spread of the ratings of each trait category.
 
     The spread is that of single answers (ddof 1). It describes; it is no standard error.
 
-    Args:
-        frame: Long frame; reads `rating`, `trait_category` and, where present,
-            `rating_pre_valence` (else `rating`) and `valence` (else every trait counts as
-            aligned). Or the grid of the answers.
-        n_points: Scale length.
-
     Returns:
-        One row per category that has rows, by name, UNKNOWN_TRAIT_CATEGORY last. `count` is the
-        number of ratings. A mean without ratings and a deviation of fewer than two are None;
-        the aligned pair is None for a category of neutral traits only.
-
-    Raises:
-        RatingOutOfScale: An answer is no whole number in 1..n_points.
+        One row per category that has answers, by name, UNKNOWN_TRAIT_CATEGORY last. `count` is the
+        number of ratings. A deviation of fewer than two ratings is None; the aligned pair is None
+        for a category of neutral traits only.
     """
-    labels, present, asked, aligned = tables_by_category(frame, n_points)
     summary: list[TraitCategorySummary] = []
-    for index in present:
-        mean, std = _mean_and_sd(aligned[index])
-        mean_asked, std_asked = _mean_and_sd(asked[index])
+    for name, asked, aligned in _count_by_category(grid):
+        mean, std = _mean_and_sd(aligned)
+        mean_asked, std_asked = _mean_and_sd(asked)
         summary.append(
             {
-                "category": labels[index],
-                "count": int(asked[index].sum()),
+                "category": name,
+                "count": int(asked.sum()),
                 "mean": mean,
                 "std": std,
-                "n_aligned": int(aligned[index].sum()),
+                "n_aligned": int(aligned.sum()),
                 "mean_pre_valence": mean_asked,
                 "std_pre_valence": std_asked,
             }
@@ -223,7 +158,7 @@ def compute_trait_category_summary(
 
 
 def compute_means_by_attribute(
-    answers: pd.DataFrame | Cells,
+    cells: Cells,
     attribute: str,
     top_n: int | None = None,
     *,
@@ -235,8 +170,7 @@ def compute_means_by_attribute(
     Neutral traits take no part.
 
     Args:
-        answers: Long frame (see `compute_cells`), or its cells, which saves time when several
-            attributes are asked for.
+        cells: Cells of the run.
         attribute: Name of the attribute column.
         top_n: Keep the categories with most personas; None keeps all.
         trait_category: A trait category, or None for all traits.
@@ -248,19 +182,19 @@ def compute_means_by_attribute(
         why: ok, low_n (fewer than 5), n_lt_2, zero_variance, no_data.
 
     Raises:
-        InvalidInput: The attribute or another column is missing, or the trait category.
+        InvalidInput: There is no such attribute or trait category.
     """
-    rows = _attribute_means(_trait_set(answers, attribute, trait_category), attribute)
+    rows = _attribute_means(select_trait_set(cells, trait_category), attribute)
     return rows if top_n is None else rows[: max(top_n, 0)]
 
 
 def summarise_rating_by(
-    answers: pd.DataFrame | Cells, attribute: str, baseline: str | None = None
+    cells: Cells, attribute: str, baseline: str | None = None
 ) -> AttributeSummary:
     """Summarise the ratings by one attribute and name its baseline.
 
     Args:
-        answers: Long frame or its cells, as for `compute_means_by_attribute`.
+        cells: Cells of the run.
         attribute: Name of the attribute column.
         baseline: The user's choice; None takes the category with most personas.
 
@@ -268,14 +202,41 @@ def summarise_rating_by(
         The means of all categories; a baseline of None if nobody can be one.
 
     Raises:
-        InvalidInput: The attribute is missing, or the wanted baseline cannot be one.
+        InvalidInput: There is no such attribute, or the chosen baseline cannot be one.
     """
-    trait_set = _trait_set(answers, attribute)
+    trait_set = select_trait_set(cells)
     grouping = compute_grouping(trait_set.cells, attribute)
     return {
         "baseline": choose_baseline(grouping, trait_set.scores.enters, baseline),
         "categories": _attribute_means(trait_set, attribute),
     }
+
+
+class _CategoryCounts(NamedTuple):
+    """Answers per point to the traits of one category.
+
+    Attributes:
+        name: Name of the category.
+        asked: (5,) counts before the valence is aligned, of all traits.
+        aligned: (5,) counts after it, of traits with a valence.
+    """
+
+    name: str
+    asked: IntArray
+    aligned: IntArray
+
+
+def _count_by_category(grid: AnswerGrid) -> list[_CategoryCounts]:
+    """Count the answers of each trait category that has any."""
+    asked, aligned = grid.count_points(), grid.count_points(aligned=True)
+    aligned[grid.traits["valence"].to_numpy() == 0] = 0
+    names = grid.traits["trait_category"].astype(str).to_numpy(dtype=object)
+    found: list[_CategoryCounts] = []
+    for name in sorted(set(names), key=lambda name: (name == UNKNOWN_TRAIT_CATEGORY, name)):
+        own = names == name
+        if asked[own].any():
+            found.append(_CategoryCounts(name, asked[own].sum(axis=0), aligned[own].sum(axis=0)))
+    return found
 
 
 def _mean_and_sd(counts: IntArray) -> tuple[float | None, float | None]:
@@ -295,13 +256,6 @@ def _mean_and_sd(counts: IntArray) -> tuple[float | None, float | None]:
     # Whole numbers until the last step: no cancellation.
     variance = (n * squares - total * total) / (n * (n - 1))
     return total / n, float(np.sqrt(variance))
-
-
-def _trait_set(
-    answers: pd.DataFrame | Cells, attribute: str, trait_category: str | None = None
-) -> TraitSet:
-    cells = answers if isinstance(answers, Cells) else compute_cells(answers, [attribute])
-    return select_trait_set(cells, trait_category)
 
 
 def _attribute_means(trait_set: TraitSet, attribute: str) -> list[AttributeMean]:

@@ -8,16 +8,14 @@ persona, so every interval is clustered by persona.
 from typing import Final, TypedDict
 
 import numpy as np
-import pandas as pd
 
 from benchlib.domain.analysis.answer_grid import AnswerGrid
-from benchlib.domain.analysis.cells import is_reversed
 from benchlib.domain.analysis.order_pairs import (
     OrderPairs,
     compute_cluster_mean,
     compute_order_pairs,
 )
-from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
+from benchlib.domain.arrays import BoolArray, FloatArray
 from benchlib.domain.stats.agreement import Agreement, compute_agreement, compute_persona_tables
 from benchlib.domain.stats.welch import CONFIDENCE, LOW_N, Status, none_if_nan, t_quantile
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_TRAIT_CATEGORY
@@ -93,7 +91,8 @@ class OrderCorrelation(TypedDict):
 class OrderByCase(TypedDict):
     """One trait with `n` pairs. `mean_in` and `mean_rev` are raw digits; `rma` is its exact rate.
 
-    `n_ratings` stand behind the pairs; `n_missing` lack to questions asked in both orders.
+    `n_ratings` stand behind the pairs; `n_missing` are missing from questions asked in both
+    orders.
     """
 
     case_id: str
@@ -140,9 +139,10 @@ class RawDigits(TypedDict):
 class OrderEffectMetrics(TypedDict):
     """The order panel; every number is None without pairs, intervals also with one persona.
 
-    `n_ratings` stand behind the pairs; `n_missing` lack to questions asked in both orders.
-    `table` counts pairs, 5 x 5: rows the digit in order `in`, columns 6 - the digit in `rev`, so
-    pairs that agree stand on the diagonal. All zeros without pairs.
+    `n_ratings` stand behind the pairs; `n_missing` are missing from questions asked in both
+    orders. `n_duplicates` is always 0: a question has one answer in each order. `table` counts
+    pairs, 5 x 5: rows the digit in order `in`, columns 6 - the digit in `rev`, so pairs that agree
+    lie on the diagonal. All zeros without pairs.
     """
 
     n_pairs: int
@@ -163,29 +163,14 @@ class OrderEffectMetrics(TypedDict):
     by_trait_category: list[OrderByTraitCategory]
 
 
-def compute_order_effect_metrics(frame: pd.DataFrame | AnswerGrid) -> OrderEffectMetrics:
+def compute_order_effect_metrics(grid: AnswerGrid) -> OrderEffectMetrics:
     """Measure how well answers in both scale orders agree, and where they lean.
-
-    Args:
-        frame: Long frame; reads `persona_id`, `trait_id`, `scale_order`, `rating_raw` (1..5, NaN =
-            no answer), and where present `case_id`, `label`, `trait_category`. Or the grid of the
-            answers.
 
     Returns:
         The order panel. All traits take part, neutral ones included. Rows by trait are sorted by
         `abs_diff`, the least consistent first.
-
-    Raises:
-        RatingOutOfScale: A raw rating lies outside 1..5.
-        InvalidInput: A scale order is neither `in` nor `rev`.
     """
-    if isinstance(frame, AnswerGrid):
-        pairs = compute_order_pairs(frame)
-        digits = _shown_digits(*frame.count_digits().sum(axis=1))
-    else:
-        in_reverse = is_reversed(frame["scale_order"])
-        pairs = compute_order_pairs(frame, in_reverse)
-        digits = _raw_digits(frame["rating_raw"], in_reverse)
+    pairs = compute_order_pairs(grid)
     gap = pairs.difference
     bias = compute_cluster_mean(gap, pairs.personas)
     shift = bias.scaled(0.5)
@@ -200,9 +185,9 @@ def compute_order_effect_metrics(frame: pd.DataFrame | AnswerGrid) -> OrderEffec
     return {
         "n_pairs": bias.n,
         "n_personas": bias.n_clusters,
-        "n_ratings": int(pairs.n_ratings.sum()),
+        "n_ratings": 2 * bias.n,
         "n_missing": int(pairs.n_missing.sum()),
-        "n_duplicates": pairs.n_duplicates,
+        "n_duplicates": 0,
         "status": _status(bias.n_clusters, bias.se),
         "rma": {
             "exact_rate": exact.mean,
@@ -242,7 +227,7 @@ def compute_order_effect_metrics(frame: pd.DataFrame | AnswerGrid) -> OrderEffec
             "kendall": agreement["kendall"]["value"],
         },
         "agreement": agreement,
-        "digits": digits,
+        "digits": _raw_digits(grid),
         "table": tables.sum(axis=0).astype(np.int64).tolist(),
         "by_case": _by_case(pairs),
         "by_trait_category": _by_trait_category(pairs),
@@ -272,9 +257,9 @@ def _two_way_reach(gap: FloatArray, pairs: OrderPairs) -> float | None:
 
 
 def _persona_tables(pairs: OrderPairs) -> FloatArray:
-    """Tables of in x (6 - rev); the rare mean of duplicates counts as the nearest digit."""
-    first = np.rint(pairs.shown_in).astype(np.int64)
-    second = N_POINTS + 1 - np.rint(pairs.shown_rev).astype(np.int64)
+    """Tables of in x (6 - rev)."""
+    first = pairs.shown_in.astype(np.int64)
+    second = N_POINTS + 1 - pairs.shown_rev.astype(np.int64)
     return compute_persona_tables(pairs.personas, first, second)
 
 
@@ -289,16 +274,8 @@ def _usage(pairs: OrderPairs) -> ScaleUsage:
     }
 
 
-def _raw_digits(rating_raw: pd.Series, in_reverse: BoolArray) -> RawDigits:
-    raw = rating_raw.to_numpy(dtype=np.float64, na_value=np.nan)
-    counts = [
-        np.bincount(raw[rows & ~np.isnan(raw)].astype(np.int64), minlength=N_POINTS + 1)[1:]
-        for rows in (~in_reverse, in_reverse)
-    ]
-    return _shown_digits(*counts)
-
-
-def _shown_digits(counts_in: IntArray, counts_rev: IntArray) -> RawDigits:
+def _raw_digits(grid: AnswerGrid) -> RawDigits:
+    counts_in, counts_rev = grid.count_digits().sum(axis=1)
     return {
         "bins": [str(point) for point in range(1, N_POINTS + 1)],
         "counts_in": counts_in.tolist(),
@@ -321,7 +298,6 @@ def _by_case(pairs: OrderPairs) -> list[OrderByCase]:
         # One pair per persona within a trait: the usual t interval is right.
         reach = t_quantile(n - 1, CONFIDENCE) * np.sqrt(spread / (n - 1) / n)
     reach[spread <= 0] = np.nan
-    n_ratings = np.bincount(pairs.traits, weights=pairs.n_ratings, minlength=size)
     columns = mean(pairs.shown_in), mean(pairs.shown_rev), mean(np.abs(gap)), mean(gap == 0)
     rows: list[OrderByCase] = []
     for index in np.flatnonzero(n):
@@ -335,7 +311,7 @@ def _by_case(pairs: OrderPairs) -> list[OrderByCase]:
                 "status": _status(int(n[index]), float(spread[index])),
                 "n": int(n[index]),
                 "n_personas": int(n[index]),
-                "n_ratings": int(n_ratings[index]),
+                "n_ratings": 2 * int(n[index]),
                 "n_missing": int(pairs.n_missing[index]),
                 "mean_in": mean_in,
                 "mean_rev": mean_rev,
@@ -364,7 +340,7 @@ def _by_trait_category(pairs: OrderPairs) -> list[OrderByTraitCategory]:
                 "status": _status(bias.n_clusters, bias.se),
                 "n": bias.n,
                 "n_personas": bias.n_clusters,
-                "n_ratings": int(pairs.n_ratings[chosen].sum()),
+                "n_ratings": 2 * bias.n,
                 "n_missing": int(pairs.n_missing[by_trait == name].sum()),
                 "abs_diff": float(np.abs(gap).mean()),
                 "exact_rate": float((gap == 0).mean()),

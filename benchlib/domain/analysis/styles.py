@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, TypedDict, cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from benchlib.domain.analysis.answer_grid import GIVEN_UP, AnswerGrid
@@ -96,7 +95,7 @@ class Styles(TypedDict):
 
 
 def compute_response_styles(
-    answers: pd.DataFrame | AnswerGrid,
+    grid: AnswerGrid,
     cells: Cells,
     *,
     baselines: Mapping[str, str] | None = None,
@@ -111,8 +110,7 @@ def compute_response_styles(
     trait means plus the grand mean, so that it does not depend on which traits were answered.
 
     Args:
-        answers: Long frame; reads `persona_id`, `trait_id`, `rating_raw` (1..5, NaN = none). Or
-            the grid of the answers.
+        grid: The answers.
         cells: `compute_cells` of the same answers.
         baselines: The category to compare against, by attribute; default as in deltas.
         alpha: Level of `significant`, against `q_value`.
@@ -125,8 +123,8 @@ def compute_response_styles(
     Raises:
         InvalidInput: A chosen baseline does not exist.
     """
-    extreme = _persona_shares(*_count_hits(answers, cells, (1, N_POINTS)))
-    midpoint = _persona_shares(*_count_hits(answers, cells, ((N_POINTS + 1) // 2,)))
+    extreme = _persona_shares(*_count_hits(grid, (1, N_POINTS)))
+    midpoint = _persona_shares(*_count_hits(grid, ((N_POINTS + 1) // 2,)))
     values = np.column_stack([_acquiescence(cells), extreme, midpoint])
     read = [cells.n_answers[:, used] for used in (cells.has_valence, slice(None), slice(None))]
     n_ratings = np.column_stack([part.sum(axis=1) for part in read])
@@ -138,7 +136,7 @@ def compute_response_styles(
 
 
 def compute_missing_rates(
-    attempts: pd.DataFrame | AnswerGrid,
+    grid: AnswerGrid,
     cells: Cells,
     *,
     baselines: Mapping[str, str] | None = None,
@@ -147,9 +145,8 @@ def compute_missing_rates(
     """Measure how often a rating is missing or refused, and compare groups.
 
     Args:
-        attempts: One row per question that was asked or planned, in the columns of the long
-            frame; `rating` is NaN where no rating came. Or the grid of the answers.
-        cells: `compute_cells` of the same questions.
+        grid: The answers, with the questions that were asked in vain.
+        cells: `compute_cells` of the same answers.
         baselines: The category to compare against, by attribute; default: most personas.
         alpha: Level of `significant`, against `q_value`.
 
@@ -160,14 +157,9 @@ def compute_missing_rates(
     Raises:
         InvalidInput: A chosen baseline does not exist.
     """
-    if isinstance(attempts, AnswerGrid):
-        asked = (attempts.digits != 0).sum(axis=(0, 2))
-        lost = (attempts.digits == GIVEN_UP).sum(axis=(0, 2))
-        cells, lost, asked = take_personas(cells, asked > 0), lost[asked > 0], asked[asked > 0]
-    else:
-        codes, _ = pd.factorize(attempts["persona_id"], sort=True)
-        asked = np.bincount(codes, minlength=cells.n_personas)
-        lost = np.bincount(codes, weights=attempts["rating"].isna(), minlength=cells.n_personas)
+    asked = (grid.digits != 0).sum(axis=(0, 2))
+    lost = (grid.digits == GIVEN_UP).sum(axis=(0, 2))
+    cells, lost, asked = take_personas(cells, asked > 0), lost[asked > 0], asked[asked > 0]
     shares = (lost / np.maximum(asked, 1))[:, None]
     counts = (asked - lost).astype(np.int64)[:, None], lost.astype(np.int64)[:, None]
     return _compare(cells, ("missing",), shares, asked > 0, counts, baselines, alpha)
@@ -193,23 +185,10 @@ def _acquiescence(cells: Cells) -> FloatArray:
     return np.asarray((halves[0] - halves[1] + levels[0] - levels[1]) / 2)
 
 
-def _count_hits(
-    answers: pd.DataFrame | AnswerGrid, cells: Cells, points: tuple[int, ...]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _count_hits(grid: AnswerGrid, points: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
     """(P, T) answers, and those on one of the points."""
-    if isinstance(answers, AnswerGrid):
-        hits = np.isin(answers.digits, points)
-        return answers.rated.sum(axis=0, dtype=np.int8), hits.sum(axis=0, dtype=np.int8)
-    raw = answers["rating_raw"].to_numpy(dtype=np.float64, na_value=np.nan)
-    rated = ~np.isnan(raw)
-    persona, _ = pd.factorize(answers["persona_id"], sort=True)
-    trait, _ = pd.factorize(answers["trait_id"], sort=True)
-    shape = (cells.n_personas, cells.n_traits)
-    where = (persona.astype(np.int64) * shape[1] + trait)[rated]
-    size = shape[0] * shape[1]
-    count = np.bincount(where, minlength=size).reshape(shape)
-    hit = np.bincount(where, weights=np.isin(raw, points)[rated], minlength=size).reshape(shape)
-    return count, hit
+    hits = np.isin(grid.digits, points)
+    return grid.rated.sum(axis=0, dtype=np.int8), hits.sum(axis=0, dtype=np.int8)
 
 
 def _persona_shares(count: NDArray[Any], hit: NDArray[Any]) -> FloatArray:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from benchlib.application.analysis.power_plan import RunDesign
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
+from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.counterfactual import compute_counterfactuals
 from benchlib.domain.analysis.deltas import compute_deltas
@@ -290,7 +291,7 @@ def test_the_other_tables_are_those_of_the_domain(service, store, run_id):
     assert adjusted["rows"] == compute_adjusted_deltas(cells, attributes=["gender"])["rows"]
     order = service.get_order_metrics(run_id)
     assert order["n_pairs"] == 120
-    assert order["obe"] == compute_order_effect_metrics(frame)["obe"]
+    assert order["obe"] == compute_order_effect_metrics(AnswerGrid.from_frame(frame))["obe"]
     part = service.get_order_metrics(run_id, trait_category="warmth")
     assert (part["n_pairs"], part["trait_category"]) == (60, "warmth")
 

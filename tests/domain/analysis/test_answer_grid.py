@@ -1,4 +1,4 @@
-"""The grid of a run's answers gives the numbers that its long frame gives."""
+"""The grid of a run's answers: how it is laid out from rows, and what is counted on it."""
 
 from dataclasses import fields
 
@@ -6,24 +6,32 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, strategies
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from benchlib.domain.analysis.answer_grid import GIVEN_UP, AnswerGrid
-from benchlib.domain.analysis.cells import Cells, compute_cells, take_personas
+from benchlib.domain.analysis.cells import compute_cells, take_personas
 from benchlib.domain.analysis.distributions import (
     compute_distribution_summary,
     compute_distribution_sums,
     describe_distributions,
 )
 from benchlib.domain.analysis.metrics import (
-    compute_order_effect_metrics,
     compute_rating_histogram,
     compute_trait_category_histograms,
     compute_trait_category_summary,
     filter_by_trait_category,
 )
-from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
-from tests.domain.frames import add_alignment, law, random_run, small_runs
+from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
+from benchlib.domain.analysis.styles import compute_missing_rates
+from benchlib.domain.errors import InvalidInput, RatingOutOfScale
+from tests.domain.frames import (
+    add_alignment,
+    grid_of_answers,
+    law,
+    long_frame,
+    random_run,
+    small_runs,
+)
 
 
 def both_orders(frame, seed):
@@ -43,22 +51,6 @@ def both_orders(frame, seed):
     return add_alignment(whole)
 
 
-def grid_of(frame):
-    """The grid of a frame; a row without a rating is a question that was given up."""
-    persona, persona_ids = pd.factorize(frame["persona_id"], sort=True)
-    trait, trait_ids = pd.factorize(frame["trait_id"], sort=True)
-    where = (frame["scale_order"] == "rev").to_numpy(dtype=int), persona, trait
-    digits = np.zeros((2, len(persona_ids), len(trait_ids)), dtype=np.int8)
-    digits[where] = frame["rating_raw"].fillna(GIVEN_UP).to_numpy(dtype=np.int8)
-    expected = np.full(digits.shape, np.nan)
-    expected[where] = frame["expected_raw"]
-    table = frame.drop_duplicates("trait_id").sort_values("trait_id").reset_index(drop=True)
-    columns = ["case_id", "label", "trait_category", "valence"]
-    return AnswerGrid(
-        np.asarray(persona_ids), np.asarray(trait_ids), table[columns], digits, expected
-    )
-
-
 @pytest.fixture(params=[1, 2, 3])
 def frame(request):
     run = random_run(request.param, missing=0.1)
@@ -66,73 +58,124 @@ def frame(request):
     return both_orders(run, request.param)
 
 
-def assert_same_cells(first, second):
-    for part in fields(Cells):
-        one, other = getattr(first, part.name), getattr(second, part.name)
-        if isinstance(one, np.ndarray):
-            assert one.dtype == other.dtype
-            assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("use_expected", [True, False])
-def test_cells_are_the_same_to_the_last_bit(frame, use_expected):
-    of_frame = compute_cells(frame, [], use_expected=use_expected)
-    of_grid = compute_cells(grid_of(frame), [], use_expected=use_expected)
-    assert_same_cells(of_grid, of_frame)
-    assert of_grid.traits["valence"].tolist() == of_frame.traits["valence"].tolist()
-    assert (of_grid.n_expected > 0) == use_expected
+def plain_cells(frame, *, use_expected):
+    """The reduction of `compute_cells` by pandas: centre by trait and order, average the orders."""
+    rated = frame[frame["rating"].notna()]
+    values = rated["rating"]
+    if use_expected:
+        expected = add_alignment(rated.assign(rating_raw=rated["expected_raw"]))["rating"]
+        values = expected.fillna(values)
+    centred = values - values.groupby([rated["trait_id"], rated["scale_order"]]).transform("mean")
+    pairs = [rated["persona_id"], rated["trait_id"]]
+    table = pd.DataFrame({"centred": centred, "digit": rated["rating"], "value": values})
+    return table.groupby(pairs).agg(
+        centred=("centred", "mean"),
+        half_points=("digit", lambda digits: 2 * digits.mean()),
+        value=("value", "mean"),
+        n=("value", "size"),
+    )
 
 
 @law
-@given(small_runs(), strategies.integers(0, 99))
-def test_cells_of_any_run_are_the_same(run, seed):
+@given(small_runs(), strategies.integers(0, 99), strategies.booleans())
+def test_cells_equal_a_plain_reduction_of_the_rows(run, seed, use_expected):
     frame = both_orders(run, seed)
-    assert_same_cells(compute_cells(grid_of(frame), []), compute_cells(frame, []))
+    cells = compute_cells(frame, ["group"], use_expected=use_expected)
+    of_grid = compute_cells(AnswerGrid.from_frame(frame), [], use_expected=use_expected)
+    assert_array_equal(cells.centred, of_grid.centred)
+    plain = plain_cells(frame, use_expected=use_expected)
+    table = pd.MultiIndex.from_product([cells.persona_ids, cells.trait_ids])
+    plain = plain.reindex(table)
+    for found, column in (
+        (cells.centred, plain["centred"]),
+        (cells.half_points, plain["half_points"].fillna(0)),
+        (cells.n_answers, plain["n"].fillna(0)),
+    ):
+        assert_allclose(found.ravel(), column.to_numpy(), atol=1e-12)
+    assert_allclose(cells.trait_means, plain["value"].unstack().mean().to_numpy(), atol=1e-12)
 
 
-def test_counts_are_the_same(frame):
-    grid = grid_of(frame)
+def test_counts_are_those_of_the_rows(frame):
+    grid = AnswerGrid.from_frame(frame)
     rated = frame[frame["rating_raw"].notna()]
     assert grid.n_answers == len(rated)
     assert grid.n_rated_personas == rated["persona_id"].nunique()
     told = frame[frame["expected_raw"].notna()]
     assert grid.n_expected_personas == told["persona_id"].nunique()
-    for compute in (
-        compute_rating_histogram,
-        compute_trait_category_histograms,
-        compute_trait_category_summary,
-        compute_order_effect_metrics,
-    ):
-        assert compute(grid) == compute(frame)
+    counts = rated["rating_pre_valence"].value_counts().reindex(range(1, 6), fill_value=0)
+    assert compute_rating_histogram(grid)["counts"] == counts.tolist()
+    for row in compute_trait_category_summary(grid):
+        rows = filter_by_trait_category(rated, row["category"])
+        assert row["count"] == len(rows)
+        assert row["mean_pre_valence"] == pytest.approx(rows["rating_pre_valence"].mean())
+        aligned = rows.loc[rows["valence"] != 0, "rating"]
+        assert (row["n_aligned"], row["std"]) == (len(aligned), pytest.approx(aligned.std()))
+    order = compute_order_effect_metrics(grid)
+    raw = rated.pivot(index=["persona_id", "trait_id"], columns="scale_order", values="rating_raw")
+    gap = (raw["in"] - (6 - raw["rev"])).dropna()
+    assert (order["n_pairs"], order["n_ratings"]) == (len(gap), 2 * len(gap))
+    assert order["obe"]["mean_diff"] == pytest.approx(gap.mean())
+    assert order["rma"]["exact_rate"] == pytest.approx((gap == 0).mean())
 
 
 def test_a_trait_category_is_a_part_of_the_grid(frame):
-    part = grid_of(frame).take_category("warmth")
+    part = AnswerGrid.from_frame(frame).take_category("warmth")
     assert part.trait_ids.tolist() == [0, 1, 2]
     rows = filter_by_trait_category(frame, "warmth")
-    assert compute_order_effect_metrics(part) == compute_order_effect_metrics(rows)
+    expected = AnswerGrid.from_frame(rows)
+    assert compute_order_effect_metrics(part) == compute_order_effect_metrics(expected)
     assert part.take_category(None) is part
     assert part.take_category("competence").n_answers == 0
 
 
-def test_styles_are_the_same(frame):
-    cells, grid = compute_cells(frame, ["group", "origin"]), grid_of(frame)
-    assert compute_response_styles(grid, cells) == compute_response_styles(frame, cells)
-    assert compute_missing_rates(grid, cells) == compute_missing_rates(frame, cells)
-
-
 def test_personas_that_were_not_asked_have_no_missing_rate(frame):
     silent = frame["persona_id"] < 5
-    cells, grid = compute_cells(frame, ["group", "origin"]), grid_of(frame)
+    cells, grid = compute_cells(frame, ["group", "origin"]), AnswerGrid.from_frame(frame)
     grid.digits[:, :5] = 0
     rows = frame[~silent]
-    expected = compute_missing_rates(rows, compute_cells(rows, ["group", "origin"]))
+    asked = AnswerGrid.from_frame(rows)
+    expected = compute_missing_rates(asked, compute_cells(rows, ["group", "origin"]))
     assert compute_missing_rates(grid, cells) == expected
     assert take_personas(cells, np.ones(40, dtype=bool)) is cells
 
 
+def test_a_fraction_is_an_expected_rating_of_the_nearest_digit():
+    frame = long_frame([(0, 0, "in", 3.7, 1), (1, 0, "rev", 2, 1), (2, 0, "in", 4.2, 1)])
+    frame["expected_raw"] = [np.nan, np.nan, 4.4]
+    grid = AnswerGrid.from_frame(frame)
+    assert grid.digits[:, :, 0].tolist() == [[4, 0, 4], [0, 2, 0]]
+    assert_array_equal(grid.expected[:, :, 0], [[3.7, np.nan, 4.4], [np.nan] * 3])
+
+
+def test_whole_numbers_need_no_expected_ratings():
+    frame = long_frame([(7, 3, "in", None, 1), (5, 3, "rev", 2, 1)])
+    grid = AnswerGrid.from_frame(frame.astype({"rating_raw": "Int8"}))
+    assert grid.expected is None
+    assert grid.persona_ids.tolist() == [5, 7]
+    assert grid.digits[:, :, 0].tolist() == [[0, GIVEN_UP], [2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "strays"), [([0, 3], [0]), ([7, 6, 6], [6, 7]), ([5.5], [5.5])]
+)
+def test_ratings_off_the_scale_are_refused(ratings, strays):
+    with pytest.raises(RatingOutOfScale) as caught:
+        grid_of_answers(ratings)
+    assert caught.value.strays == strays
+
+
+def test_impossible_rows_are_refused():
+    frame = long_frame([(0, 0, "in", 1, 1), (0, 0, "in", 2, 1)])
+    with pytest.raises(InvalidInput, match="occurs twice"):
+        AnswerGrid.from_frame(frame)
+    with pytest.raises(InvalidInput, match="neither 'in' nor 'rev'"):
+        AnswerGrid.from_frame(frame.assign(scale_order="up"))
+    with pytest.raises(InvalidInput, match="have no label, valence"):
+        AnswerGrid.from_frame(frame.drop(columns=["valence", "label"]))
+
+
 def test_a_grid_without_answers_counts_nothing(frame):
-    grid = grid_of(frame)
+    grid = AnswerGrid.from_frame(frame)
     empty = AnswerGrid(
         grid.persona_ids, grid.trait_ids, grid.traits, np.zeros_like(grid.digits), None
     )

@@ -30,7 +30,7 @@ def run_of(ratings, gender):
             "trait_category": "c",
             "valence": np.int8(1),
             "scale_order": "in",
-            "rating": ratings.ravel(),
+            "rating_raw": ratings.ravel(),
             "gender": pd.Categorical(np.array(gender, dtype=object)[persona - 1]),
         }
     )

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.deltas import compute_deltas
 from benchlib.domain.analysis.forest import compute_forest
-from benchlib.domain.analysis.metrics import compute_order_effect_metrics
+from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
 from benchlib.domain.analysis.styles import compute_response_styles
 from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
 
@@ -35,13 +36,13 @@ def estimates_of(frame):
     for row in compute_forest(cells, "group", baseline="a", targets=["b", "c"])["rows"]:
         name = f"trait {row['category']} {row['case_id']}"
         found[name] = (row["delta"], row["ci_low"], row["ci_high"])
-    for row in compute_response_styles(frame, cells, baselines={"group": "a"})["attributes"][
-        "group"
-    ]["rows"]:
+    grid = AnswerGrid.from_frame(frame)
+    styles = compute_response_styles(grid, cells, baselines={"group": "a"})
+    for row in styles["attributes"]["group"]["rows"]:
         if row["tested"]:
             name = f"{row['style']} {row['category']}"
             found[name] = (row["delta"], row["ci_low"], row["ci_high"])
-    order = compute_order_effect_metrics(frame)
+    order = compute_order_effect_metrics(grid)
     bias, pairs, retest = order["obe"], order["rma"], order["test_retest"]
     found["mean_diff"] = (bias["mean_diff"], bias["ci_low"], bias["ci_high"])
     for name in ("exact_rate", "mae"):

@@ -10,6 +10,7 @@ import pytest
 
 import benchlib.domain
 from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
+from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
 from benchlib.domain.analysis.counterfactual import compute_counterfactuals
@@ -104,7 +105,7 @@ def test_variance_components(cells):
 
 
 def test_styles_count_cells_and_missing_counts_questions(frame, cells):
-    styles = compute_response_styles(frame, cells)
+    styles = compute_response_styles(AnswerGrid.from_frame(frame), cells)
     by_style = {row["style"]: counts(row) for row in styles["levels"]}
     # Persona 4 rated no unfavourable trait, so it has no acquiescence.
     assert by_style == {
@@ -114,14 +115,14 @@ def test_styles_count_cells_and_missing_counts_questions(frame, cells):
     }
     rows = [row for row in styles["attributes"]["group"]["rows"] if row["category"] == "b"]
     assert [counts(row) for row in rows] == [(2, 7, 1), (3, 7, 1), (3, 7, 1)]
-    missing = compute_missing_rates(frame, cells)
+    missing = compute_missing_rates(AnswerGrid.from_frame(frame), cells)
     assert counts(missing["levels"][0]) == (6, 16, 2)
     by_group = {row["category"]: counts(row) for row in missing["attributes"]["group"]["rows"]}
     assert by_group == {"a": (3, 9, 0), "b": (3, 7, 2)}
 
 
-def test_order_effects_count_pairs_and_what_lacks_to_them(frame):
-    order = compute_order_effect_metrics(frame)
+def test_order_effects_count_pairs_and_missing_answers(frame):
+    order = compute_order_effect_metrics(AnswerGrid.from_frame(frame))
     assert (order["n_pairs"], *counts(order)) == (5, 5, 10, 1)
     (trait,) = order["by_case"]
     assert (trait["case_id"], trait["status"], trait["n"], *counts(trait)) == (

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from scipy import special, stats
 
+from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.distributions import (
     compute_distribution_summary,
@@ -33,7 +34,9 @@ def long_frame(rows):
 
 
 def styles_of(frame, **options):
-    return compute_response_styles(frame, compute_cells(frame, ["group"]), **options)
+    return compute_response_styles(
+        AnswerGrid.from_frame(frame), compute_cells(frame, ["group"]), **options
+    )
 
 
 def level(styles, style):
@@ -157,7 +160,7 @@ def test_a_rater_that_always_says_3():
 
 
 def missing_of(frame):
-    return compute_missing_rates(frame, compute_cells(frame, ["group"]))
+    return compute_missing_rates(AnswerGrid.from_frame(frame), compute_cells(frame, ["group"]))
 
 
 def test_missing_rates_by_hand():

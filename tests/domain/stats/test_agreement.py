@@ -7,9 +7,9 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import SquareTable
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from benchlib.domain.analysis.metrics import compute_order_effect_metrics
+from benchlib.domain.analysis.answer_grid import AnswerGrid
+from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
 from benchlib.domain.analysis.order_pairs import compute_cluster_mean, compute_order_pairs
-from benchlib.domain.errors import InvalidInput, RatingOutOfScale
 from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
 from benchlib.domain.stats.agreement import (
     KAPPA_WEIGHTS,
@@ -20,7 +20,7 @@ from benchlib.domain.stats.agreement import (
     compute_stuart_maxwell,
     compute_table_statistics,
 )
-from tests.domain.frames import law
+from tests.domain.frames import law, long_frame
 from tests.domain.oracle import close, load_case
 
 TABLES = strategies.lists(
@@ -39,7 +39,7 @@ PAIRS = strategies.lists(
 
 
 def pair_frame(pairs):
-    """Rows of (persona, trait, raw in, raw rev)."""
+    """A long frame of (persona, trait, raw in, raw rev)."""
     rows = [
         row
         for persona, trait, first, second in pairs
@@ -50,7 +50,12 @@ def pair_frame(pairs):
         case_id=frame["trait_id"].map("trait {}".format),
         label=frame["trait_id"].map("label {}".format),
         trait_category=pd.Categorical(["even" if t % 2 == 0 else "odd" for t in frame["trait_id"]]),
+        valence=1,
     )
+
+
+def order_metrics(frame):
+    return compute_order_effect_metrics(AnswerGrid.from_frame(frame))
 
 
 def expand(table):
@@ -232,14 +237,14 @@ def test_cluster_mean_equals_a_clustered_regression(rows):
 
 def test_two_way_interval_equals_statsmodels():
     frame = PlantedDesign(n_personas=40).simulate(3)
-    pairs = compute_order_pairs(frame)
+    pairs = compute_order_pairs(AnswerGrid.from_frame(frame))
     gap = pairs.difference
     fit = sm.OLS(gap, np.ones(len(gap))).fit(
         cov_type="cluster",
         cov_kwds={"groups": np.column_stack([pairs.personas, pairs.traits])},
         use_t=True,
     )
-    found = compute_order_effect_metrics(frame)["obe"]
+    found = order_metrics(frame)["obe"]
     width = found["two_way_ci_high"] - found["two_way_ci_low"]
     assert width == pytest.approx(2 * stats.t.ppf(0.975, 29) * fit.bse[0], rel=1e-6)
 
@@ -250,7 +255,7 @@ def test_two_way_interval_equals_statsmodels():
 def test_order_panel_by_hand():
     frame = pair_frame([(0, 0, 4, 2), (0, 1, 5, 5), (1, 0, 3, 4), (1, 1, 1, 5)])
     # differences in - (6 - rev): 0, 4, 1, 0; by persona 4 and 1
-    found = compute_order_effect_metrics(frame)
+    found = order_metrics(frame)
     assert found["n_pairs"] == 4
     assert found["n_personas"] == 2
     assert found["rma"]["exact_rate"] == 0.5
@@ -275,19 +280,19 @@ def test_order_panel_by_hand():
 def test_order_panel_counts_pairs_by_both_answers():
     frame = pair_frame([(0, 0, 4, 2), (0, 1, 5, 5), (1, 0, 3, 4), (1, 1, 1, 5), (2, 0, 4, 2)])
     # in x (6 - rev): 4 4, 5 1, 3 2, 1 1, 4 4
-    assert compute_order_effect_metrics(frame)["table"] == [
+    assert order_metrics(frame)["table"] == [
         [1, 0, 0, 0, 0],
         [0, 0, 0, 0, 0],
         [0, 1, 0, 0, 0],
         [0, 0, 0, 2, 0],
         [1, 0, 0, 0, 0],
     ]
-    assert compute_order_effect_metrics(frame.iloc[:0])["table"] == [[0] * 5] * 5
+    assert order_metrics(frame.iloc[:0])["table"] == [[0] * 5] * 5
 
 
 def test_order_panel_by_trait_reads_consistency_not_raw_distance():
     frame = pair_frame([(0, 0, 1, 5), (1, 0, 1, 5), (0, 1, 5, 5), (1, 1, 5, 5)])
-    rows = {row["case_id"]: row for row in compute_order_effect_metrics(frame)["by_case"]}
+    rows = {row["case_id"]: row for row in order_metrics(frame)["by_case"]}
     assert rows["trait 0"]["abs_diff"] == 0  # 1 and 5 on the reversed scale say the same
     assert rows["trait 0"]["rma"] == 1
     assert rows["trait 1"]["abs_diff"] == 4
@@ -298,7 +303,7 @@ def test_order_panel_by_trait_reads_consistency_not_raw_distance():
 
 def test_order_panel_by_trait_category():
     frame = pair_frame([(0, 0, 1, 5), (1, 2, 4, 3), (0, 1, 5, 5)])
-    even, odd = compute_order_effect_metrics(frame)["by_trait_category"]
+    even, odd = order_metrics(frame)["by_trait_category"]
     assert (even["trait_category"], even["n"], even["abs_diff"]) == ("even", 2, 0.5)
     assert (odd["trait_category"], odd["n"], odd["abs_diff"]) == ("odd", 1, 4)
     assert odd["ci_low"] is None
@@ -307,17 +312,16 @@ def test_order_panel_by_trait_category():
 def test_order_panel_puts_traits_without_a_category_last():
     frame = pair_frame([(0, 0, 1, 5), (0, 1, 5, 5)])
     frame["trait_category"] = pd.Categorical([None, None, "x", "x"])
-    rows = compute_order_effect_metrics(frame)["by_trait_category"]
+    rows = order_metrics(frame)["by_trait_category"]
     assert [row["trait_category"] for row in rows] == ["x", "Unknown"]
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [(0, 0, "in", 3.0)], [(0, 0, "in", 3.0), (0, 0, "rev", None)]]
+    "rows", [[], [(0, 0, "in", 3.0, 1)], [(0, 0, "in", 3.0, 1), (0, 0, "rev", None, 1)]]
 )
 def test_order_panel_without_pairs_is_undefined_but_complete(rows):
-    frame = pd.DataFrame(rows, columns=["persona_id", "trait_id", "scale_order", "rating_raw"])
-    found = compute_order_effect_metrics(frame.astype({"rating_raw": float}))
-    complete = compute_order_effect_metrics(pair_frame([(0, 0, 1, 5)]))
+    found = order_metrics(long_frame(rows))
+    complete = order_metrics(pair_frame([(0, 0, 1, 5)]))
     assert found.keys() == complete.keys()
     assert found["status"] == "no_data"
     assert found["n_pairs"] == 0
@@ -326,7 +330,7 @@ def test_order_panel_without_pairs_is_undefined_but_complete(rows):
 
 
 def test_order_panel_of_one_persona_has_no_intervals():
-    found = compute_order_effect_metrics(pair_frame([(0, 0, 4, 2), (0, 1, 5, 5)]))
+    found = order_metrics(pair_frame([(0, 0, 4, 2), (0, 1, 5, 5)]))
     assert found["status"] == "n_lt_2"
     assert found["obe"]["mean_diff"] == 2
     assert found["obe"]["ci_low"] is None
@@ -334,24 +338,10 @@ def test_order_panel_of_one_persona_has_no_intervals():
     assert found["agreement"]["kappa"]["none"]["ci_low"] is None
 
 
-def test_order_panel_averages_questions_that_were_asked_twice():
-    frame = pd.concat([pair_frame([(0, 0, 4, 2), (1, 0, 3, 3)]), pair_frame([(0, 0, 2, 2)])])
-    pairs = compute_order_pairs(frame)
-    assert pairs.n_duplicates == 2
-    assert pairs.difference.tolist() == [-1, 0]  # in (4 + 2) / 2 = 3, rev 2
-
-
-def test_order_panel_refuses_impossible_answers():
-    with pytest.raises(RatingOutOfScale):
-        compute_order_effect_metrics(pair_frame([(0, 0, 7, 2)]))
-    with pytest.raises(InvalidInput):
-        compute_order_effect_metrics(pair_frame([(0, 0, 1, 2)]).assign(scale_order="up"))
-
-
 @law
 @given(PAIRS)
 def test_order_panel_never_holds_a_number_that_is_none(pairs):
-    found = compute_order_effect_metrics(pair_frame(pairs))
+    found = order_metrics(pair_frame(pairs))
     assert np.isfinite(numbers_in(found)).all()
 
 
@@ -359,7 +349,7 @@ def test_order_panel_never_holds_a_number_that_is_none(pairs):
 @given(PAIRS)
 def test_consistent_pairs_agree_exactly(pairs):
     consistent = [(persona, trait, first, 6 - first) for persona, trait, first, _ in pairs]
-    found = compute_order_effect_metrics(pair_frame(consistent))
+    found = order_metrics(pair_frame(consistent))
     assert found["rma"]["exact_rate"] == (1 if pairs else None)
     assert found["agreement"]["kappa"]["quadratic"]["value"] in (None, pytest.approx(1))
 
@@ -368,8 +358,8 @@ def test_consistent_pairs_agree_exactly(pairs):
 @given(PAIRS)
 def test_order_panel_ignores_row_order(pairs):
     frame = pair_frame(pairs)
-    found = compute_order_effect_metrics(frame)
-    backwards = compute_order_effect_metrics(frame[::-1])
+    found = order_metrics(frame)
+    backwards = order_metrics(frame[::-1])
     assert numbers_in(backwards) == pytest.approx(numbers_in(found), abs=1e-12)
 
 
@@ -390,7 +380,7 @@ QUIET = {
 
 def order_panel_of(**habits):
     design = PlantedDesign(model=PlantedModel(**(QUIET | habits)), n_personas=30)
-    return compute_order_effect_metrics(design.simulate(1))
+    return order_metrics(design.simulate(1))
 
 
 def test_a_rater_that_always_says_3_is_consistent_but_says_nothing():
@@ -449,7 +439,7 @@ def test_order_panel_of_the_worked_case():
     frame = pair_frame(
         [(personas[p], int(t[1:]), first, second) for p, t, first, second in case.input["pairs"]]
     )
-    found = compute_order_effect_metrics(frame)
+    found = order_metrics(frame)
     flat = {
         "n_pairs": found["n_pairs"],
         "n_personas": found["n_personas"],
@@ -465,6 +455,6 @@ def test_order_panel_of_the_worked_case():
         "loa_low": found["obe"]["loa_low"],
         "loa_high": found["obe"]["loa_high"],
     }
-    gap = compute_order_pairs(frame).difference
+    gap = compute_order_pairs(AnswerGrid.from_frame(frame)).difference
     flat["se_iid"] = compute_cluster_mean(gap, np.arange(len(gap))).se
     assert flat == close(case.expected, case.tolerance)

@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
@@ -11,6 +10,7 @@ from benchlib.domain.analysis.metrics import (
     compute_trait_category_histograms,
 )
 from benchlib.presentation.figures import histogram, means, theme
+from tests.domain.frames import grid_of_answers
 
 HOSTILE = '<a href="https://example.org">x</a><img src=x onerror=alert(1)> $x$\nnext'
 
@@ -60,7 +60,7 @@ def test_tags_take_no_room_and_wide_letters_take_more():
 
 
 def test_histogram_draws_shares_and_tells_counts_on_hover():
-    counted = compute_rating_histogram(pd.DataFrame({"rating": [1, 2, 3, 3, 4, 5]}))
+    counted = compute_rating_histogram(grid_of_answers([1, 2, 3, 3, 4, 5]))
     figure = histogram.rating_histogram_figure(counted)
     (bars,) = figure.data
     assert list(bars.x) == ["1", "2", "3", "4", "5"]
@@ -71,10 +71,8 @@ def test_histogram_draws_shares_and_tells_counts_on_hover():
 
 
 def test_trait_categories_are_rows_whose_shares_sum_to_one():
-    frame = pd.DataFrame(
-        {"rating": [1, 2, 5, 5], "trait_category": ["warmth", "warmth", "morality", "morality"]}
-    )
-    figure = histogram.trait_category_figure(compute_trait_category_histograms(frame))
+    grid = grid_of_answers([1, 2, 5, 5], ["warmth", "warmth", "morality", "morality"])
+    figure = histogram.trait_category_figure(compute_trait_category_histograms(grid))
     assert [bar.name for bar in figure.data] == ["1", "2", "3", "4", "5"]
     assert list(figure.data[0].y) == ["morality", "warmth"]
     for row in range(2):
@@ -138,7 +136,7 @@ def test_long_names_that_begin_alike_stay_apart():
 @pytest.mark.parametrize(
     "figure",
     [
-        histogram.rating_histogram_figure(compute_rating_histogram(pd.DataFrame({"rating": []}))),
+        histogram.rating_histogram_figure(compute_rating_histogram(grid_of_answers([]))),
         histogram.trait_category_figure([]),
         histogram.tally_figure({}),
         histogram.answer_distribution_figure(None, 3),
