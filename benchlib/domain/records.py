@@ -1,4 +1,19 @@
-"""Frozen records that cross layers and threads."""
+"""Frozen records that cross layers and threads.
+
+One question and what becomes of it, from the plan to the store:
+
+====================  =============================================================
+`WorkItem`            what to ask: persona, trait, scale order
+`Question`            the same with its prompt and the number of the attempt
+`Answer`              a reply that holds a rating
+`AnswerFailure`       a reply that holds none, or a refusal of this one question
+`StoredAnswer`        an answer as the store returns it: a *result* in SQL
+`StoredFailure`       a failed attempt as the store returns it
+====================  =============================================================
+
+A *rating* is the number in an answer: `rating_raw` is the digit the model gave,
+`rating_pre_valence` has the scale order undone, `rating` is aligned with the trait's valence too.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +30,8 @@ from benchlib.domain.vocabulary import (
     ScaleOrder,
     Valence,
 )
+
+# --- What a run is about ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,29 @@ class TraitRecord:
     valence: Valence
     active: bool = True
     version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRecord:
+    """A fixed list of personas.
+
+    Attributes:
+        kind: pool, balanced, factorial, counterfactual, reality or imported.
+        parameters: How it was made (seed, factors, source file name, ...), enough to make it again.
+        content_hash: SHA-256 over its personas in order: what a run's manifest names.
+    """
+
+    id: int
+    name: str
+    kind: str
+    note: str
+    parameters: Mapping[str, Any]
+    n_personas: int
+    content_hash: str
+    created_at: datetime
+
+
+# --- What is asked, and what comes back ---
 
 
 class WorkItem(NamedTuple):
@@ -115,6 +155,9 @@ class AnswerFailure(NamedTuple):
     raw_text: str = ""
 
 
+# --- Engines ---
+
+
 @dataclass(frozen=True, slots=True)
 class EngineReport:
     """What a probe found out about an engine; goes into the run's manifest.
@@ -146,24 +189,7 @@ class EngineReport:
     notes: tuple[str, ...] = field(default=())
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetRecord:
-    """A fixed list of personas.
-
-    Attributes:
-        kind: pool, balanced, factorial, counterfactual, reality or imported.
-        parameters: How it was made (seed, factors, source file name, ...), enough to make it again.
-        content_hash: SHA-256 over its personas in order: what a run's manifest names.
-    """
-
-    id: int
-    name: str
-    kind: str
-    note: str
-    parameters: Mapping[str, Any]
-    n_personas: int
-    content_hash: str
-    created_at: datetime
+# --- Runs ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,34 +282,7 @@ class RunRecord:
         return self.config.llm == "simulated"
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerFilter:
-    """Which answers, failed attempts or missing questions to show; empty or None: all.
-
-    Attributes:
-        rating_raw: Of answers only.
-        attributes: Values the persona must have.
-        kind: Of failed attempts only.
-    """
-
-    case_ids: tuple[str, ...] = ()
-    rating_raw: int | None = None
-    scale_order: ScaleOrder | None = None
-    persona_uuid: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    kind: str | None = None
-
-    def asks_for(self, item: WorkItem) -> bool:
-        """Whether a question is among them."""
-        return (
-            (not self.case_ids or item.trait.case_id in self.case_ids)
-            and self.scale_order in (None, item.scale_order)
-            and self.persona_uuid in (None, item.persona.uuid)
-            and all(item.persona.attributes.get(n) == v for n, v in self.attributes.items())
-        )
-
-
-EVERYTHING: Final = AnswerFilter()
+# --- Answers and failed attempts as the store returns them ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,3 +326,33 @@ class StoredFailure:
     raw_snippet: str
     prompt_snippet: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFilter:
+    """Which answers, failed attempts or missing questions to show; empty or None: all.
+
+    Attributes:
+        rating_raw: Of answers only.
+        attributes: Values the persona must have.
+        kind: Of failed attempts only.
+    """
+
+    case_ids: tuple[str, ...] = ()
+    rating_raw: int | None = None
+    scale_order: ScaleOrder | None = None
+    persona_uuid: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    kind: str | None = None
+
+    def asks_for(self, item: WorkItem) -> bool:
+        """Whether a question is among them."""
+        return (
+            (not self.case_ids or item.trait.case_id in self.case_ids)
+            and self.scale_order in (None, item.scale_order)
+            and self.persona_uuid in (None, item.persona.uuid)
+            and all(item.persona.attributes.get(n) == v for n, v in self.attributes.items())
+        )
+
+
+EVERYTHING: Final = AnswerFilter()

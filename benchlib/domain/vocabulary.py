@@ -17,7 +17,6 @@ ScaleMode = Literal["in", "rev", "random50"]
 ScaleOrder = Literal["in", "rev"]
 AnswerMode = Literal["distribution", "rating", "rationale", "text"]
 Valence = Literal[-1, 0, 1]
-MemberRole = Literal["source", "counterfactual"]
 EngineKind = Literal["vllm", "simulated"]
 
 SCALE_ORDERS: Final[tuple[ScaleOrder, ScaleOrder]] = ("in", "rev")

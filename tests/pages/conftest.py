@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1 import AppTest, app_test
 
 from benchlib import bootstrap
 from benchlib.application.benchmark_service import BenchmarkService
@@ -24,6 +24,11 @@ from tests.samples import add_dataset, add_traits, claim
 NAVIGATION = Path(__file__).parents[2] / "pages" / "navigation.py"
 PAGES = re.findall(r'st\.Page\(\s*"(\w+)\.py"', NAVIGATION.read_text())
 NOBODY = "http://127.0.0.1:9"
+
+
+def pytest_sessionfinish():
+    """AppTest's module makes a folder and leaves it to the end of Python, which warns of it."""
+    app_test.TMP_DIR.cleanup()
 
 
 @dataclass

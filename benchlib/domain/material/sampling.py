@@ -3,7 +3,7 @@
 Everything random comes from the generator handed in.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import Final
@@ -392,17 +392,3 @@ def _fraction(levels: Sequence[int], n_rows: int, rng: np.random.Generator) -> I
                 counts[design[row, other], level] += 1
         done.append(factor)
     return design
-
-
-def cramers_v(one: Iterable[object], other: Iterable[object]) -> float | None:
-    """How closely two attributes go together, 0 (independent) to 1; None if one is constant.
-
-    Cramér 1946, from the chi-squared statistic without continuity correction.
-    """
-    table = pd.crosstab(pd.Series(list(one)), pd.Series(list(other))).to_numpy(dtype=np.float64)
-    smaller = min(table.shape) - 1
-    if smaller < 1:
-        return None
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    chi_squared = float(((table - expected) ** 2 / expected).sum())
-    return float(np.sqrt(chi_squared / table.sum() / smaller))

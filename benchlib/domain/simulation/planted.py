@@ -1,7 +1,7 @@
 """A simulated run of the planted rater, and the exact truth an analysis of it must find."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +15,6 @@ from benchlib.domain.vocabulary import N_POINTS, SCALE_ORDERS
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-
-__all__ = ["PlantedDesign", "PlantedModel", "PlantedTruth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +120,6 @@ class PlantedDesign:
                 "valence": valences.astype(np.int8),
             }
         )
-
-    def without_effects(self) -> "PlantedDesign":
-        """The same run with no difference between groups at all."""
-        model = replace(self.model, effects={}, acquiescence_effects={})
-        return replace(self, model=model)
 
     def simulate(
         self, seed: int, *, keep_missing: bool = False, with_expected: bool = False

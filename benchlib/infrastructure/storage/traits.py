@@ -12,19 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from benchlib.domain.errors import InvalidInput, NotFound, WrongState
-from benchlib.domain.material.traits import TraitDraft, same_wording, traits_hash
+from benchlib.domain.material.traits import TraitDraft, same_wording
 from benchlib.domain.records import TraitRecord
 from benchlib.domain.vocabulary import Language, Valence
 from benchlib.infrastructure.storage.models import Trait
-
-__all__ = [
-    "add_traits",
-    "edit_trait",
-    "get_traits",
-    "list_traits",
-    "set_trait_active",
-    "traits_hash",
-]
 
 
 def list_traits(session: Session, *, active_only: bool = False) -> list[TraitRecord]:

@@ -16,7 +16,8 @@ from benchlib.domain.analysis.deltas import compute_deltas
 from benchlib.domain.analysis.forest import compute_forest
 from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
 from benchlib.domain.analysis.styles import compute_response_styles
-from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
+from benchlib.domain.simulation.planted import PlantedDesign
+from benchlib.domain.simulation.response_model import PlantedModel
 
 N_RUNS = 100
 ACCEPTED = 0.95 - 3 * np.sqrt(0.95 * 0.05 / N_RUNS)
@@ -120,7 +121,8 @@ def test_intervals_of_single_traits_cover_the_truth():
 
 
 def test_without_effects_few_runs_are_flagged():
-    design = replace(DESIGN.without_effects(), n_personas=60)
+    model = replace(DESIGN.model, effects={}, acquiescence_effects={})
+    design = replace(DESIGN, model=model, n_personas=60)
     p_values = []
     for seed in range(N_RUNS):
         cells = compute_cells(design.simulate(1000 + seed), ["group"])

@@ -12,7 +12,8 @@ from benchlib.domain.analysis.distributions import (
 )
 from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
+from benchlib.domain.simulation.planted import PlantedDesign
+from benchlib.domain.simulation.response_model import PlantedModel
 from tests.domain.oracle import close, load_case
 
 

@@ -8,7 +8,8 @@ from scipy import stats
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.persona_scores import compute_grouping, compute_persona_scores
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
+from benchlib.domain.simulation.planted import PlantedDesign
+from benchlib.domain.simulation.response_model import PlantedModel
 from tests.domain.frames import law
 
 WOMAN = {"gender": "female", "religion": "none"}
@@ -224,7 +225,8 @@ def test_truth_agrees_with_itself():
 
 
 def test_truth_without_effects_is_zero():
-    truth = PlantedDesign().without_effects().truth()
+    model = replace(PlantedDesign().model, effects={}, acquiescence_effects={})
+    truth = PlantedDesign(model).truth()
     assert truth.delta == pytest.approx({"b": 0, "c": 0}, abs=1e-12)
     assert truth.cliffs_delta == pytest.approx({"b": 0, "c": 0}, abs=1e-12)
     assert truth.acquiescence["c"] == pytest.approx(truth.acquiescence["a"], abs=1e-12)

@@ -10,7 +10,8 @@ from statsmodels.stats.inter_rater import cohens_kappa
 from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
 from benchlib.domain.analysis.order_pairs import compute_cluster_mean, compute_order_pairs
-from benchlib.domain.simulation.planted import PlantedDesign, PlantedModel
+from benchlib.domain.simulation.planted import PlantedDesign
+from benchlib.domain.simulation.response_model import PlantedModel
 from benchlib.domain.stats.agreement import (
     KAPPA_WEIGHTS,
     compute_agreement,
