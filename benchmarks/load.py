@@ -364,9 +364,9 @@ class Person:
                 answer = await self._socket.receive()
                 if answer.type is not aiohttp.WSMsgType.BINARY:
                     return f"the session ended: {answer.type.name}"
-                told = ForwardMsg.FromString(answer.data)
-                kind = told.WhichOneof("type")
-                element = told.delta.new_element if kind == "delta" else Element()
+                message = ForwardMsg.FromString(answer.data)
+                kind = message.WhichOneof("type")
+                element = message.delta.new_element if kind == "delta" else Element()
                 if element.WhichOneof("type") == "exception":
                     problem = element.exception.message or "an exception"
                 elif element.WhichOneof("type") == "alert" and element.alert.format == Alert.ERROR:
@@ -374,10 +374,10 @@ class Person:
                 elif kind == "page_not_found":
                     problem = "page not found"
                 elif kind == "auto_rerun":
-                    self._refreshing[told.auto_rerun.fragment_id] = told.auto_rerun.interval
+                    self._refreshing[message.auto_rerun.fragment_id] = message.auto_rerun.interval
                 elif (  # a run that ended early is followed by the one that took its place
                     kind == "script_finished"
-                    and told.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN
+                    and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN
                 ):
                     return problem
 
