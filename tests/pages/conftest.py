@@ -5,10 +5,12 @@ import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest, app_test
 
 from benchlib import bootstrap
@@ -70,6 +72,15 @@ class House:
         return self.execute(self.queue(**fields))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def packages_are_read_once():
+    """AppTest reads the metadata of every installed package for each app: most of a test's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        scan = cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
+        yield
+
+
 @pytest.fixture
 def make_house(store, tmp_path, monkeypatch):
     """Gives `make(**settings) -> House`, whose services the pages find."""
@@ -103,7 +114,7 @@ def open_page():
     """
 
     def open_page(name, claims=None, **query):
-        at = AppTest.from_file(NAVIGATION, default_timeout=60)
+        at = AppTest.from_file(NAVIGATION, default_timeout=600)
         at.switch_page(f"{name}.py")
         if claims is not None:
             at.user = claims
