@@ -31,7 +31,6 @@ from benchlib.domain.stats.welch import (
     FdrMethod,
     Moments,
     Status,
-    compute_moments,
     compute_welch,
     is_significant,
     none_if_nan,
@@ -234,7 +233,7 @@ def compute_delta_differences(
     contrasts = prepare_contrasts(shared.cells[0], names, reference[0].scores, baselines)
     scores = [stack_scores(own) for own in trait_sets]
     moments = {
-        f"{place} {name}": _moments(scores[place] - scores[0], contrast)
+        f"{place} {name}": contrast.moments(scores[place] - scores[0])
         for place in range(1, len(scores))
         for name, contrast in contrasts.items()
     }
@@ -250,7 +249,7 @@ def compute_delta_differences(
         rows = []
         for place, run_id in enumerate(shared.run_ids[1:], 1):
             key = f"{place} {name}"
-            own = _moments(scores[0][:, [at]], contrasts[name]).column(0)
+            own = contrasts[name].moments(scores[0][:, [at]]).column(0)
             rows += _delta_rows(
                 (run_id, shared.run_ids[0]),
                 contrasts[name],
@@ -325,10 +324,6 @@ def _levels(cells: Cells) -> FloatArray:
 
 def _with_levels(trait_set: TraitSet) -> Cells:
     return replace(trait_set.cells, centred=_uncentred(trait_set.cells))
-
-
-def _moments(scores: FloatArray, contrast: GroupContrasts) -> Moments:
-    return compute_moments(scores, contrast.grouping.codes, len(contrast.grouping.categories))
 
 
 class _Paired(TypedDict):

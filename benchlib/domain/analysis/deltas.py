@@ -35,7 +35,6 @@ from benchlib.domain.stats.welch import (
     Verdict,
     compute_equivalence,
     compute_hedges_g,
-    compute_moments,
     compute_q_values,
     compute_welch,
     is_significant,
@@ -211,7 +210,7 @@ def compute_all_deltas(
     names = [str(name) for name in cells.attributes.columns]
     contrasts = prepare_contrasts(cells, names, trait_sets[0].scores, baselines)
     scores = stack_scores(trait_sets)
-    moments = {name: _moments(scores, contrast) for name, contrast in contrasts.items()}
+    moments = {name: contrast.moments(scores) for name, contrast in contrasts.items()}
     family = compute_delta_family(trait_sets, contrasts, moments)
     reported = names if attributes is None else list(attributes)
     for name in reported:
@@ -287,10 +286,6 @@ def _tally(trait_set: TraitSet, grouping: Grouping) -> _Tally:
         n_missing=by_category((answers == 0).sum(axis=1)),
         n_dropped=by_category(~trait_set.scores.enters),
     )
-
-
-def _moments(scores: FloatArray, contrast: GroupContrasts) -> Moments:
-    return compute_moments(scores, contrast.grouping.codes, len(contrast.grouping.categories))
 
 
 def _permutation_tests(

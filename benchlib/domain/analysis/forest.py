@@ -23,7 +23,6 @@ from benchlib.domain.analysis.trait_comparisons import (
     compare_traits,
 )
 from benchlib.domain.analysis.trait_sets import GroupContrasts, TraitSet, stack_scores
-from benchlib.domain.arrays import FloatArray
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.pooling import (
     TraitPopulationEffect,
@@ -34,7 +33,6 @@ from benchlib.domain.stats.welch import (
     Moments,
     Status,
     compute_equivalence,
-    compute_moments,
     compute_q_values,
     compute_welch,
     is_significant,
@@ -138,7 +136,7 @@ def _compute_forest(
     contrast = study.contrasts[attribute]
     comparisons = compare_traits(study, contrast, targets, options, rng)
     scopes = study.scopes()
-    moments = _moments(stack_scores(scopes), contrast)
+    moments = contrast.moments(stack_scores(scopes))
     pooled = [
         _pool(study, contrast, comparison, scope, moments.column(i), options)
         for comparison in comparisons
@@ -179,7 +177,7 @@ def _pool(
     listed = comparison.listed[columns]
     if not listed.all():
         fewer = take_traits(scope.cells, listed)
-        moments = _moments(compute_persona_scores(fewer, neutral=study.neutral).z, contrast)
+        moments = contrast.moments(compute_persona_scores(fewer, neutral=study.neutral).z)
     welch = compute_welch(moments.at(comparison.base), moments.at(comparison.target))
     n_rated = np.minimum(comparison.welch.n_base, comparison.welch.n_cat)[columns]
     used = columns[listed & (n_rated > 1)]
@@ -220,10 +218,6 @@ def _pool(
         "population": cast(PopulationEffect, asdict(population)),
         "independent": independent,
     }
-
-
-def _moments(scores: FloatArray, contrast: GroupContrasts) -> Moments:
-    return compute_moments(scores, contrast.grouping.codes, len(contrast.grouping.categories))
 
 
 def _nothing_pooled(study: TraitStudy, contrast: GroupContrasts) -> PooledEffect:

@@ -18,7 +18,6 @@ from benchlib.domain.stats.one_sample import compute_one_sample
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     Status,
-    compute_moments,
     compute_welch,
     is_significant,
     none_if_nan,
@@ -219,10 +218,7 @@ def _compare(
     names = [str(name) for name in cells.attributes.columns]
     scores = PersonaScores(values[:, 0], np.zeros(len(values), dtype=np.int64), enters)
     contrasts = prepare_contrasts(cells, names, scores, baselines)
-    moments = {
-        name: compute_moments(values, contrast.grouping.codes, len(contrast.grouping.categories))
-        for name, contrast in contrasts.items()
-    }
+    moments = {name: contrast.moments(values) for name, contrast in contrasts.items()}
     p_values = {name: contrasts[name].p_values(moments[name]) for name in names}
     q_values = correct_together(p_values, "bh")
     return {
@@ -265,7 +261,7 @@ def _table(
     grouping, targets = contrast.grouping, set(contrast.targets)
     rows: list[StyleRow] = []
     for column, style in enumerate(styles):
-        moments = compute_moments(values[:, column], grouping.codes, len(grouping.categories))
+        moments = contrast.moments(values[:, column])
         welch = compute_welch(moments.at(contrast.base), moments)
         n_ratings, n_missing = (
             np.bincount(grouping.codes, weights=count[:, column], minlength=len(moments.n))

@@ -31,7 +31,6 @@ from benchlib.domain.stats.welch import (
     FdrMethod,
     Moments,
     Welch,
-    compute_moments,
     compute_welch,
 )
 
@@ -99,9 +98,7 @@ class TraitStudy:
         centred = trait_sets[0].cells.centred
         moments, p_values = {}, {}
         for name, contrast in contrasts.items():
-            moments[name] = compute_moments(
-                centred, contrast.grouping.codes, len(contrast.grouping.categories)
-            )
+            moments[name] = contrast.moments(centred)
             p_values[name] = contrast.p_values(moments[name])
         return cls(
             trait_sets=trait_sets,

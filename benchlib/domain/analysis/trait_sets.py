@@ -16,7 +16,13 @@ from benchlib.domain.analysis.persona_scores import (
 )
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.stats.welch import FdrMethod, Moments, compute_q_values, compute_welch
+from benchlib.domain.stats.welch import (
+    FdrMethod,
+    Moments,
+    compute_moments,
+    compute_q_values,
+    compute_welch,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +82,10 @@ class GroupContrasts:
         if self.baseline is None:
             return []
         return [i for i in range(len(self.grouping.tested)) if i != self.base]
+
+    def moments(self, scores: FloatArray) -> Moments:
+        """(G, ...) moments of scores (P, ...) by category, `Unknown` included."""
+        return compute_moments(scores, self.grouping.codes, len(self.grouping.categories))
 
     def p_values(self, moments: Moments) -> FloatArray:
         """Welch p of the tested categories, in the shape of the (G, ...) moments; NaN elsewhere."""

@@ -6,8 +6,6 @@ persona and are no independent evidence; intervals therefore come from leaving o
 time.
 """
 
-import warnings
-from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
 import numpy as np
@@ -59,14 +57,6 @@ class Agreement(TypedDict):
     kendall: Estimate
     bowker: ChiSquareTest
     stuart_maxwell: ChiSquareTest
-
-
-@dataclass(frozen=True, slots=True)
-class Kappa:
-    """Cohen's kappa and the standard error it would have if the pairs were independent."""
-
-    value: float | None
-    se_iid: float | None
 
 
 def compute_agreement(tables: ArrayLike) -> Agreement:
@@ -157,29 +147,6 @@ def compute_table_statistics(tables: ArrayLike) -> dict[str, FloatArray]:
     )
     statistics["kendall"] = _tau_b(counts, rows, columns, n)
     return statistics
-
-
-def compute_kappa(table: ArrayLike, weights: KappaWeights = "quadratic") -> Kappa:
-    """Cohen's kappa of one table with its large-sample standard error.
-
-    Args:
-        table: (K, K) counts.
-        weights: Disagreement counts 1, its distance, or its squared distance.
-
-    Returns:
-        Kappa -1..1 and the error of Fleiss, Cohen & Everitt (1969), which assumes independent
-        pairs and is too small where personas give several. Both None if all answers are the same.
-    """
-    from statsmodels.stats.inter_rater import cohens_kappa  # slow to load
-
-    counts = np.asarray(table, dtype=np.float64)
-    value = none_if_nan(compute_table_statistics(counts)[f"kappa_{weights}"])
-    if value is None:
-        return Kappa(None, None)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        result = cohens_kappa(counts, wt=None if weights == "none" else weights)
-    return Kappa(value, none_if_nan(result.std_kappa))
 
 
 def compute_bowker(table: ArrayLike) -> ChiSquareTest:

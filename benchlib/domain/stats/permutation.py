@@ -7,18 +7,13 @@ from itertools import chain, combinations
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.welch import Moments, compute_moments, compute_welch
 
 DEFAULT_N_PERM: Final = 2_000
 MAX_ASSIGNMENTS: Final = 20_000
 """Up to this many assignments of personas to two groups all of them are enumerated."""
-
-MAX_EXACT_COUNT: Final = 400
-"""Largest group for which the exact test from counts is computed."""
 
 _BLOCK_VALUES = 6_000_000
 _TIE = 1e-9
@@ -277,57 +272,3 @@ def _enumerate_p(pooled: FloatArray, n_base: int, t_square: float) -> float:
     rest_part = np.maximum(rest_square / n_second - (rest / n_second) ** 2, 0) / (n_second - 1)
     gap = (total / n_first - rest / n_second) ** 2
     return float((gap >= t_square * (part + rest_part) * (1 - _TIE)).mean())
-
-
-def exact_permutation_p(counts_base: ArrayLike, counts_cat: ArrayLike) -> float | None:
-    """Exact two-sided permutation p of the mean difference from two histograms.
-
-    Shift algorithm of Streitberg and Roehmel: the distribution of the category's sum over all
-    assignments is built point by point of the scale, over (answers drawn, sum). Binomial weights
-    keep the numbers in range. Valid with one rating per persona only, so for a single trait.
-
-    Args:
-        counts_base: (K,) answers of the baseline per point of an equidistant scale.
-        counts_cat: (K,) answers of the category.
-
-    Returns:
-        Share of assignments with at least the observed |difference|; None if a group is empty or
-        larger than `MAX_EXACT_COUNT`.
-
-    Raises:
-        InvalidInput: The histograms differ in length.
-    """
-    base, cat = np.asarray(counts_base, dtype=np.int64), np.asarray(counts_cat, dtype=np.int64)
-    if base.shape != cat.shape:
-        raise InvalidInput("Both histograms need the same points.")
-    n_base, n_cat = int(base.sum()), int(cat.sum())
-    if min(n_base, n_cat) == 0 or max(n_base, n_cat) > MAX_EXACT_COUNT:
-        return None
-    pooled, points = base + cat, np.arange(len(base))
-    n_total, total = n_base + n_cat, int(pooled @ points)
-    share = n_cat / n_total
-    ways = np.zeros((n_cat + 1, n_cat * (len(base) - 1) + 1))
-    ways[0, 0] = 1.0
-    for point, available in zip(points.tolist(), pooled.tolist(), strict=True):
-        ways = _add_point(ways, point, available, share)
-    sums = np.arange(ways.shape[1])
-    observed = abs(n_total * int(cat @ points) - n_cat * total)
-    extreme = np.abs(n_total * sums - n_cat * total) >= observed
-    return float(min(1.0, ways[n_cat, extreme].sum() / ways[n_cat].sum()))
-
-
-def _add_point(ways: FloatArray, point: int, available: int, share: float) -> FloatArray:
-    """Extend the distribution by the answers on one point of the scale."""
-    grown = np.zeros_like(ways)
-    n_rows, n_sums = ways.shape
-    for drawn in range(min(available, n_rows - 1) + 1):
-        log_weight = (
-            math.lgamma(available + 1)
-            - math.lgamma(drawn + 1)
-            - math.lgamma(available - drawn + 1)
-            + drawn * math.log(share)
-            + (available - drawn) * math.log1p(-share)
-        )
-        shift = drawn * point
-        grown[drawn:, shift:] += math.exp(log_weight) * ways[: n_rows - drawn, : n_sums - shift]
-    return grown

@@ -123,29 +123,6 @@ def compute_cliffs_delta(counts_base: ArrayLike, counts_cat: ArrayLike) -> Cliff
     return cliffs_from_parts(np.where(empty, np.nan, delta), var_base, var_cat, n_base, n_cat)
 
 
-def compute_kruskal_counts(counts: ArrayLike) -> KruskalWallis:
-    """Compute Kruskal-Wallis from one histogram per group, as `scipy.stats.kruskal`.
-
-    Args:
-        counts: (G, K) answers per group and point of the scale; empty groups are left out.
-    """
-    table = np.asarray(counts, dtype=np.float64)
-    ties = table.sum(axis=0)
-    midranks = np.cumsum(ties) - ties + (ties + 1) / 2
-    return _kruskal(table @ midranks, table.sum(axis=1), float((ties**3 - ties).sum()))
-
-
-def compute_kruskal(values: FloatArray, codes: IntArray, n_groups: int) -> KruskalWallis:
-    """Compute Kruskal-Wallis on one number per persona.
-
-    Args:
-        values: (n,) persona scores, none missing; equal to ten decimals is a tie.
-        codes: (n,) group of each persona; negative = in none.
-        n_groups: Number of groups; empty ones are left out.
-    """
-    return compute_kruskal_levels(rank_levels(values), codes, n_groups)
-
-
 def rank_levels(values: FloatArray) -> IntArray:
     """Number the distinct values in ascending order, to rank any part of them without sorting.
 

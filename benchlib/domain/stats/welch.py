@@ -129,11 +129,6 @@ def none_if_nan(value: float | np.floating | FloatArray) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def none_where_nan(values: FloatArray) -> list[float | None]:
-    """Apply `none_if_nan` to every number of a flat array."""
-    return [number if np.isfinite(number) else None for number in values.tolist()]
-
-
 def compute_moments(values: FloatArray, codes: IntArray, n_groups: int) -> Moments:
     """Compute size, mean and variance per group, in two passes for the sake of precision.
 

@@ -9,8 +9,8 @@ from scipy import stats
 
 from benchlib.domain.stats import mean_permutation
 from benchlib.domain.stats.mean_permutation import compute_mean_permutation
-from benchlib.domain.stats.permutation import exact_permutation_p
 from tests.domain.frames import law
+from tests.domain.oracle import load_case
 
 digits = st.lists(st.integers(1, 5), min_size=1, max_size=7)
 
@@ -62,10 +62,13 @@ def test_nearly_constant_large_groups_are_exact_without_a_floor():
     assert one([2] * 30, [4] * 30)[0] == pytest.approx(2 / comb(60, 30), rel=1e-9)
 
 
-def test_agrees_with_the_exact_test_from_two_histograms():
-    base, cat = np.array([3, 10, 40, 50, 17]), np.array([2, 7, 9, 4, 1])
-    ratings = [np.repeat(np.arange(1.0, 6), counts) for counts in (base, cat)]
-    assert one(*ratings)[0] == pytest.approx(exact_permutation_p(base, cat), rel=1e-9)
+def test_exact_p_of_the_worked_case():
+    case = load_case("exact_permutation_counts")
+    base, cat = (
+        np.repeat(np.arange(1, len(case.input[name]) + 1), case.input[name])
+        for name in ("counts_base", "counts_cat")
+    )
+    assert one(base, cat) == (case.approx("p_exact"), True)
 
 
 @pytest.mark.parametrize(("n", "m", "shift"), [(120, 20, 0.5), (40, 25, 1), (400, 10, 1)])

@@ -2,19 +2,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
-from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.permutation import (
     Labels,
     compute_max_t_p,
     compute_permutation_tests,
-    exact_permutation_p,
 )
 from benchlib.domain.stats.welch import compute_welch, moments_of
-from tests.domain.frames import law
 from tests.domain.oracle import close, load_case
 
 
@@ -126,48 +121,6 @@ def test_false_positives_keep_to_the_level_under_unequal_variances():
         found = compute_permutation_tests(pooled, [Labels(codes, 2, 0)], rng, 199)[0]
         rejected += found.p_value[1] < 0.05
     assert rejected / 300 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
-
-
-def test_the_exact_test_from_counts_matches_the_worked_case():
-    case = load_case("exact_permutation_counts")
-    found = exact_permutation_p(case.input["counts_base"], case.input["counts_cat"])
-    assert found == case.approx("p_exact")
-
-
-def test_the_exact_test_from_counts_agrees_with_enumeration():
-    def distance(x, y, axis):
-        return np.abs(x.mean(axis=axis) - y.mean(axis=axis))
-
-    rng = np.random.default_rng(2)
-    for _ in range(5):
-        base, cat = rng.integers(1, 6, 6), rng.integers(1, 6, 5)
-        expected = stats.permutation_test(
-            (cat, base), distance, vectorized=True, alternative="greater", n_resamples=np.inf
-        )
-        counts = [np.bincount(values, minlength=6)[1:] for values in (base, cat)]
-        assert exact_permutation_p(*counts) == pytest.approx(expected.pvalue)
-
-
-@law
-@given(
-    st.lists(st.integers(0, 6), min_size=5, max_size=5),
-    st.lists(st.integers(0, 6), min_size=5, max_size=5),
-)
-def test_the_exact_test_from_counts_is_symmetric(base, cat):
-    p = exact_permutation_p(base, cat)
-    if min(sum(base), sum(cat)) == 0:
-        assert p is None
-        return
-    assert 0 < p <= 1
-    assert p == pytest.approx(exact_permutation_p(cat, base))
-    assert p == pytest.approx(exact_permutation_p(base[::-1], cat[::-1]))
-
-
-def test_the_exact_test_from_counts_knows_its_limits():
-    assert exact_permutation_p([401, 0], [1, 1]) is None
-    assert exact_permutation_p([300, 80], [100, 20]) > 0.1
-    with pytest.raises(InvalidInput):
-        exact_permutation_p([1, 2], [1, 2, 3])
 
 
 def test_max_t_is_stricter_than_each_trait_alone():
