@@ -1,6 +1,7 @@
 """Several processes on one store: every run has one owner, whatever happens to the others."""
 
 import json
+import os
 import re
 import signal
 import sqlite3
@@ -23,10 +24,13 @@ from benchlib.infrastructure.storage import datasets, runs
 from benchlib.infrastructure.storage.database import open_store
 from benchlib.settings import Settings
 from tests.fake_vllm import fake_vllm_process
-from tests.samples import NOW, add_traits, get_run
+from tests.samples import HANGS_SECONDS, NOW, add_traits, get_run
 
 COMMAND = (sys.executable, "-m", "tests.kill.child")
-LEASE_SECONDS = 3
+NEVER_LAPSES = 3_600
+"""A lease for processes that only share: on a busy machine a short one may lapse by itself."""
+
+LEASE_SECONDS = 4
 MINUTES = (0, 17, -9)
 """How far the clocks of the processes are off."""
 
@@ -43,7 +47,7 @@ kinds = pytest.mark.parametrize(
 class Child:
     """A process that executes runs, as if on a machine of its own."""
 
-    def __init__(self, url, log, minutes):
+    def __init__(self, url, log, minutes, lease_seconds):
         self.minutes = minutes
         self._log = log
         with log.open("w") as stream:
@@ -52,6 +56,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
+                env={**os.environ, "BENCHLIB_LEASE_SECONDS": str(lease_seconds)},
             )
 
     def owns(self, run):
@@ -64,10 +69,12 @@ class Child:
 
 
 @contextmanager
-def children(url, folder):
+def children(url, folder, lease_seconds):
     """A process per clock, all ready."""
+    folder.mkdir()
     started = [
-        Child(url, folder / f"machine-{i}.log", minutes) for i, minutes in enumerate(MINUTES)
+        Child(url, folder / f"machine-{i}.log", minutes, lease_seconds)
+        for i, minutes in enumerate(MINUTES)
     ]
     try:
         for child in started:
@@ -76,7 +83,7 @@ def children(url, folder):
         for child in started:
             child.process.stdin.close()
         for child in started:
-            assert child.process.wait(30) in (0, -signal.SIGKILL)
+            assert child.process.wait(HANGS_SECONDS) in (0, -signal.SIGKILL)
     finally:
         for child in started:
             child.process.kill()
@@ -86,9 +93,8 @@ def children(url, folder):
 
 
 @pytest.fixture
-def place(kind, tmp_path, request, monkeypatch):
-    """URL and store, with a short lease for all processes."""
-    monkeypatch.setenv("BENCHLIB_LEASE_SECONDS", str(LEASE_SECONDS))
+def place(kind, tmp_path, request):
+    """URL and store."""
     sqlite = f"sqlite:///{tmp_path / 'store.db'}"
     url = sqlite if kind == "sqlite" else request.getfixturevalue("postgres_url")
     store = open_store(url)
@@ -119,7 +125,7 @@ def add_run(store, address, number, n_personas):
         return runs.add_run(session, config, count_items(n_personas, len(trait_ids), 0.5), NOW)
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=HANGS_SECONDS):
     last = monotonic() + seconds
     while not condition():
         assert monotonic() < last
@@ -157,16 +163,15 @@ def asked_again(address):
 
 @kinds
 def test_several_processes_on_one_store(kind, place, tmp_path):
-    """One crew for all of it: processes take longer to start than to prove their point."""
+    """A crew for several scenes: processes take longer to start than to prove their point."""
     url, store = place
-    with (
-        fake_vllm_process("--latency", "0.1", "--set", "record=true") as address,
-        children(url, tmp_path) as crew,
-    ):
-        a_queue_is_shared_and_no_question_is_asked_twice(store, address, crew)
-        a_run_is_cancelled_from_a_process_that_executes_nothing(store, address)
-        assert asked_again(address) == 0
-        runs_of_processes_that_stall_or_die_are_taken_over(store, address, crew)
+    with fake_vllm_process("--latency", "0.1", "--set", "record=true") as address:
+        with children(url, tmp_path / "sharing", NEVER_LAPSES) as crew:
+            a_queue_is_shared_and_no_question_is_asked_twice(store, address, crew)
+            a_run_is_cancelled_from_a_process_that_executes_nothing(store, address)
+            assert asked_again(address) == 0
+        with children(url, tmp_path / "failing", LEASE_SECONDS) as crew:
+            runs_of_processes_that_stall_or_die_are_taken_over(store, address, crew)
         print(f"{kind}: {asked_again(address)} asked again")
 
 
