@@ -1,7 +1,7 @@
-"""Reading a rating out of what a model answered; never inventing one.
+"""Reading a rating from a model's answer; never inventing one.
 
-Every reader returns an `Answer`, or an `AnswerFailure` that says why the text holds no rating. In
-doubt it is a failure: a failure is asked again, a wrong rating is believed.
+Every reader returns an `Answer`, or an `AnswerFailure` that says why there is no rating. In doubt
+it is a failure: a failure is asked again, a wrong rating would be believed.
 """
 
 import json
@@ -18,10 +18,10 @@ from benchlib.domain.vocabulary import N_POINTS, FailureKind
 _LONGEST_TEXT: Final = 20_000
 _SNIPPET: Final = 300
 _NO_LOGPROB: Final = -9000.0
-"""Engines write -9999 for minus infinity; nothing real comes near."""
+"""Engines write -9999 for minus infinity; no real log-probability comes near."""
 
 _INVALID: Final = 0
-"""Marks a number that is on no account a rating: 0, 6, 4.5, -3, 4/10, ..."""
+"""Marks a number that cannot be a rating: 0, 6, 4.5, -3, 4/10, ..."""
 
 
 class RatingDistribution(NamedTuple):
@@ -30,7 +30,7 @@ class RatingDistribution(NamedTuple):
     Attributes:
         probabilities: p1..p5, summing to 1.
         valid_mass: Probability of all five together before renormalising, 0..1.
-        rating: The most likely one; of several equally likely ones the lowest.
+        rating: The most likely one; the lowest of several equally likely ones.
     """
 
     probabilities: tuple[float, float, float, float, float]
@@ -50,12 +50,12 @@ def distribution_from_logprobs(
             report (None, minus infinity, or about -9999) has probability 0.
 
     Returns:
-        The distribution, or a failure if no digit was reported or a figure is not a number. A
-        figure that is not a number says nothing about its digit, so nothing is left to rescale.
+        The distribution, or a failure if no digit was reported or a value is NaN or infinite: such
+        a value says nothing about its digit, so the others cannot be renormalised.
     """
     one, two, three, four, five = (-inf if value is None else value for value in logprobs)
     total = one + two + three + four + five
-    if not _NO_LOGPROB < total < inf:  # seldom: something is missing or no number
+    if not _NO_LOGPROB < total < inf:  # rare: something is missing or not a number
         one, two, three, four, five = (
             -inf if value < _NO_LOGPROB else value for value in (one, two, three, four, five)
         )
@@ -93,8 +93,8 @@ def answer_from_logprobs(
 def parse_structured(text: str) -> Answer | AnswerFailure:
     """Read a JSON answer: an object with `rating`, and maybe `rationale`.
 
-    The whole text must be that object. An object cut off after a complete rating, with nothing
-    but white space behind it, still counts: some models fill the rest of their tokens with it.
+    The whole text must be that object. An object cut off after a complete rating and followed by
+    white space only still counts: some models fill the rest of their tokens with white space.
     """
     return _answer_from_json(text, text.strip()) or _unusable(
         "The answer is not a JSON object with a rating.", text
@@ -102,11 +102,11 @@ def parse_structured(text: str) -> Answer | AnswerFailure:
 
 
 def parse_rating_text(text: str) -> Answer | AnswerFailure:
-    """Read a rating out of free text, as models give it without structured outputs.
+    """Read a rating from free text, as models give it without structured outputs.
 
     Understands JSON, code fences, thinking blocks, emphasis, number words in English and German,
-    "4/5", "Rating: 4", "4.0" and "4,0". Refuses what leaves room for doubt: several different
-    numbers, ranges, fractions, anything outside 1..5, and numbers that count something else.
+    "4/5", "Rating: 4", "4.0" and "4,0". Refuses anything ambiguous: several different numbers,
+    ranges, fractions, anything outside 1..5, and numbers that count something else.
     """
     answer = _without_thinking(text)
     if answer is None:
@@ -126,7 +126,7 @@ def parse_rating_text(text: str) -> Answer | AnswerFailure:
 
 
 class _ContradictoryRating(ValueError):
-    """One object gives two ratings."""
+    """An object gives two ratings."""
 
 
 def _checked_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -145,13 +145,13 @@ _CUT_OFF: Final = re.compile(r'"rating"\s*:\s*"?[1-5]"?\Z')
 
 
 def _answer_from_json(raw: str, text: str) -> Answer | AnswerFailure | None:
-    """Read a text that is one JSON object; None if it is none with a rating."""
+    """Read a text that is a JSON object; None if it is not one with a rating."""
     try:
         value = _DECODER.decode(text)
     except _ContradictoryRating:
         return _unusable("The answer gives two different ratings.", raw)
     except (ValueError, RecursionError):
-        # The white space behind it, which `text` has lost, is what proves a rating complete.
+        # The white space after it, stripped from `text`, proves that the rating is complete.
         if not raw[-1:].isspace() or not _CUT_OFF.search(text[-40:]):
             return None
         try:
@@ -162,7 +162,7 @@ def _answer_from_json(raw: str, text: str) -> Answer | AnswerFailure | None:
 
 
 def _answer_from_embedded_json(raw: str, text: str) -> Answer | AnswerFailure | None:
-    """Read the JSON objects inside other text; None if none holds a rating."""
+    """Read the JSON objects inside other text; None if none has a rating."""
     start = text.find("{")
     found: list[Answer | AnswerFailure] = []
     for _ in range(20):
@@ -239,7 +239,7 @@ _SCALE: Final = re.compile(
     rf"|{_START}(?:five|5|fünf)[\s-]*(?:point|punkte?|stufige?n?)(?:[\s-]*(?:scale|skala))?{_EDGE}"
     rf"|{_START}out\s+of\s+(?:5|five)(?=\s*[:)])"
 )
-"""How a text speaks of the scale itself; says nothing about the rating."""
+"""Mentions of the scale itself, which say nothing about the rating."""
 
 _LABEL: Final = re.compile(
     rf"{_START}(?:rating|score|answer|choice|bewertung|antwort|wertung|einschätzung|wahl)"
@@ -272,14 +272,14 @@ _SENTENCE_END: Final = re.compile(r"[.!?;\n]")
 
 @dataclass(frozen=True, slots=True)
 class _Mention:
-    """A number in a text.
+    """A number mentioned in a text.
 
     Attributes:
         start: Where it begins.
-        end: Where it ends, a scale like "/5" included.
+        end: Where it ends, including a scale like "/5".
         rating: The rating it may be, or `_INVALID`.
         is_word: Written as a word.
-        closes: What follows lets it be an answer rather than a count of something.
+        closes: What follows allows it to be an answer rather than a count of something.
     """
 
     start: int
@@ -301,7 +301,7 @@ def _answer_from_prose(raw: str, text: str) -> Answer | AnswerFailure:
     ratings = {mention.rating for mention in claimed}
     if ratings & {_INVALID}:
         return _unusable(f"The answer names something that is not one of 1 to {N_POINTS}.", raw)
-    # Beside a label, only what looks like an answer too contradicts it: ages and counts do not.
+    # A labelled rating is contradicted only by what looks like an answer too, not by ages.
     rivals = [m for m in mentions if m.closes or not (labelled or m.is_word)]
     ratings |= {m.rating for m in rivals if not (labelled and m.rating == _INVALID)}
     if len(ratings) > 1:
@@ -310,13 +310,13 @@ def _answer_from_prose(raw: str, text: str) -> Answer | AnswerFailure:
 
 
 def _is_labelled(text: str, mention: _Mention) -> bool:
-    """Whether it stands behind a label: "Rating: 4"."""
+    """Whether it follows a label: "Rating: 4"."""
     before = text[max(0, mention.start - 40) : mention.start]
     return _LABEL.search(before) is not None and (mention.closes or mention.rating == _INVALID)
 
 
 def _is_claimed(text: str, mention: _Mention) -> bool:
-    """Whether it opens the text, or a sentence says that it is the rating."""
+    """Whether it starts the text, or a sentence says that it is the rating."""
     if not (mention.closes or mention.rating == _INVALID):
         return False
     if not text[: mention.start].strip("([# -\t\n"):
@@ -328,7 +328,7 @@ def _is_claimed(text: str, mention: _Mention) -> bool:
 
 
 def _mentions(text: str) -> list[_Mention]:
-    """All numbers of a text that was made plain, each judged by itself and its neighbours."""
+    """All numbers in a text cleaned by `_plain`, each judged by itself and its neighbours."""
     found = []
     for match in _MENTION.finditer(text):
         number, start, end = match["number"], match.start(), match.end()
@@ -352,7 +352,7 @@ def _whole(number: str) -> int:
 
 
 def _is_free(text: str, start: int, end: int) -> bool:
-    """Whether a number stands by itself: no sign, unit, doubt, range or longer word is about it."""
+    """Whether a number stands alone: no sign, unit, doubt, range or longer word around it."""
     before, after = text[start - 1 : start], text[end : end + 2]
     if before.isalnum() or (before and before in "_/+^#€£-–—−.,<>~≈"):
         return False
@@ -369,7 +369,7 @@ def _is_free(text: str, start: int, end: int) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Lower case, without emphasis, quotes and the marks of a boxed answer."""
+    """The text in lower case, without emphasis, quotes and the marks of a boxed answer."""
     text = unicodedata.normalize("NFKC", text).lower()
     text = text.replace("\ufe0f", "").replace("\u20e3", "").replace("\\boxed", "answer:")
     return text.translate(_MARKUP).strip()
@@ -389,7 +389,7 @@ def _without_thinking(text: str) -> str | None:
     """The text after all thinking blocks; None if one never ends."""
     for opening, closing in _THINKING:
         folded = text.lower()
-        if len(folded) != len(text):  # a letter whose lower case is longer: work on that text
+        if len(folded) != len(text):  # some letters are longer in lower case: work on that text
             text = folded
         last = folded.rfind(closing)
         if last >= 0:

@@ -8,22 +8,22 @@ from benchlib.domain.records import Answer, AnswerFailure, EngineReport, Questio
 
 
 class ModelClient(Protocol):
-    """Something that rates: a vLLM server, or the simulated rater. Used inside one event loop."""
+    """A model server or the simulated rater. Used inside one event loop."""
 
     report: EngineReport
-    """What was found before the run; fixed for its whole length."""
+    """What was found before the run; fixed for the whole run."""
 
     @property
     def max_batch_size(self) -> int:
-        """How many questions a request holds at most."""
+        """Limit of questions in a request."""
 
     @property
     def batch_size(self) -> int:
-        """How many questions the next request carries best."""
+        """Best number of questions for the next request."""
 
     @property
     def concurrency(self) -> int:
-        """How many requests in flight keep the engine busy, as known now."""
+        """Requests in flight that keep the engine busy, as known now."""
 
     @property
     def addresses(self) -> tuple[AddressState, ...]:
@@ -36,9 +36,9 @@ class ModelClient(Protocol):
             One outcome per question, in the same order.
 
         Raises:
-            EngineFault: The transport failed; nothing was learned about any item.
+            EngineFault: The transport failed; nothing is known about any item.
             EngineChanged: The server now serves another model.
         """
 
     async def close(self) -> None:
-        """Give up connections; in-flight calls end with EngineFault."""
+        """Close all connections; calls in flight end with EngineFault."""

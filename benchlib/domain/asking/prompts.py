@@ -1,8 +1,8 @@
-"""The words a model is asked with: persona first, then trait, scale and answer instruction.
+"""The prompt: persona first, then trait, scale and answer instruction.
 
-The order is part of the prompt version: it decides both what prefix caching can share and, as
-measured, the ratings themselves. Whatever a persona or trait says is data: it is put on one line
-and cannot pose as another section or as a control token of a chat template.
+The order is part of the prompt version: it decides what prefix caching can share and, as measured,
+changes the ratings themselves. Persona and trait texts are data: each is put on one line, and
+cannot pose as another section or as a control token of a chat template.
 """
 
 import json
@@ -34,9 +34,9 @@ _ADJECTIVE: Final = "{adjective}"
 
 
 def render_persona(persona: PersonaRecord, language: Language) -> str:
-    """The description of a person, one line for each thing known; ends with an empty line.
+    """The description of a person, one line per known attribute; ends with an empty line.
 
-    An age makes `age_group` superfluous; values that are empty or "Unknown" are left out.
+    With an age, `age_group` is left out, as are values that are empty or "Unknown".
     """
     wording = WORDINGS[language]
     lines = [wording.persona_heading]
@@ -74,7 +74,7 @@ def render_question(
     """The trait question, its five numbered options, and how to answer.
 
     Args:
-        trait: Needs a wording in `language`; its question template is optional.
+        trait: Must have a wording in `language`; its question template is optional.
         scale_order: `in` numbers from "not at all" (1) to "very" (5); `rev` shows the same five
             texts in reverse order, still numbered 1 to 5.
         language: Of everything in the prompt.
@@ -114,10 +114,10 @@ def build_question(
     """One rendered question; for many, a `PromptBook` costs less.
 
     Args:
-        item: Whom to ask about what.
+        item: Persona, trait and scale order.
         language: Of the prompt.
-        answer_mode: How the answer is wanted.
-        system_prompt: Replaces the system prompt of this version; empty means the default one.
+        answer_mode: How the rating is asked for.
+        system_prompt: Replaces the default system prompt; empty means the default one.
         attempt: Counts from 1.
     """
     book = PromptBook(language=language, answer_mode=answer_mode, system_prompt=system_prompt)
@@ -125,9 +125,9 @@ def build_question(
 
 
 class PromptBook:
-    """Renders the questions of a run, each persona block and each question block once.
+    """Renders the questions of a run, each persona block and question block only once.
 
-    Blocks are remembered per record object, up to a bound. Used by one thread at a time.
+    Blocks are cached per record object, up to a limit. Not thread-safe.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class PromptBook:
         self._questions: dict[tuple[int, ScaleOrder, int], tuple[TraitRecord, str]] = {}
 
     def question(self, item: WorkItem, attempt: int = 1) -> Question:
-        """The prompt of one item; about a microsecond where both blocks are remembered.
+        """The prompt of one item; takes about a microsecond if both blocks are cached.
 
         Raises:
             InvalidInput: The trait has no wording in this language.
@@ -155,7 +155,7 @@ class PromptBook:
         if persona is not self._persona:
             self._persona_block = self._describe(persona)
             self._persona = persona
-        # An id is only unique among living objects: each memo keeps its object alive.
+        # An id is unique among living objects only: each cache entry keeps its object alive.
         key = (id(trait), scale_order, attempt)
         known = self._questions.get(key)
         if known is None:
@@ -179,7 +179,7 @@ class PromptBook:
 
 
 def prompt_template_hash() -> str:
-    """SHA-256 over all texts and over one rendered sample of each kind of prompt, in hex."""
+    """SHA-256, in hex, of all texts and of one rendered sample of each kind of prompt."""
     persona = PersonaRecord(
         id=1,
         uuid="sample",
@@ -215,7 +215,7 @@ def prompt_template_hash() -> str:
 
 
 def _as_data(text: str) -> str:
-    """Put a value on one line and break what a chat template would take for a control token."""
+    """Put a value on one line and break up what a chat template would read as control tokens."""
     text = _DIRECTION_MARKS.sub("", text)
     if not text.isprintable():
         text = "".join(" " if unicodedata.category(c) in _UNPRINTABLE else c for c in text)

@@ -1,4 +1,4 @@
-"""All texts of the prompts, in English and German; whatever changes here changes their hash."""
+"""All texts of the prompts, in English and German; any change here changes the prompt hash."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

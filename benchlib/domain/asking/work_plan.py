@@ -1,4 +1,4 @@
-"""Which questions a run must ask, streamed persona by persona, never held as a whole.
+"""Which questions a run must ask, streamed persona by persona and never held in memory as a whole.
 
 Every decision is a function of (seed, persona, trait) alone. A resumed run, another process or a
 reader of the paper gets the same plan, whatever was asked before.
@@ -11,13 +11,14 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from benchlib.domain.arrays import IntArray, KeyArray, splitmix64
 from benchlib.domain.records import PersonaRecord, TraitRecord, WorkItem
 from benchlib.domain.vocabulary import SCALE_ORDERS, ScaleMode
 
 _ORDER_SALT: Final = 0x1F83D9ABFB41BD6B
 _DUAL_SALT: Final = 0x5BE0CD19137E2179
+_GOLDEN: Final = 0x9E3779B97F4A7C15
 _TRAIT_BITS: Final = 21
 _NOTHING: Final = np.empty(0, dtype=np.int64)
 
@@ -29,23 +30,23 @@ def pack_key(persona_id: int, trait_id: int, order_code: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CompletedKeys:
-    """The keys that need not be asked again.
+    """The keys that are rated and need not be asked again.
 
     Attributes:
-        packed: Sorted int64, one `pack_key` per key. Eight bytes a key, so a million are cheap.
+        packed: Sorted int64, one `pack_key` per key; eight bytes each, so a million are cheap.
     """
 
-    packed: npt.NDArray[np.int64]
+    packed: IntArray
 
     @classmethod
     def none(cls) -> "CompletedKeys":
-        """Nothing was asked yet."""
+        """Nothing is rated yet."""
         return cls(np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return int(self.packed.size)
 
-    def of_persona(self, persona_id: int) -> npt.NDArray[np.int64]:
+    def of_persona(self, persona_id: int) -> IntArray:
         """The completed keys of one persona, packed."""
         low, high = np.searchsorted(
             self.packed, [persona_id << _TRAIT_BITS, (persona_id + 1) << _TRAIT_BITS]
@@ -54,7 +55,7 @@ class CompletedKeys:
 
 
 def count_items(n_personas: int, n_traits: int, dual_fraction: float) -> int:
-    """How many items the plan holds: every pair once, the dual quota twice."""
+    """Number of items in the plan: every pair once, the dual quota twice."""
     n_pairs = n_personas * n_traits
     return n_pairs + _quota(n_pairs, dual_fraction)
 
@@ -68,14 +69,14 @@ def work_plan(
     seed: int,
     completed: CompletedKeys,
 ) -> Iterator[WorkItem]:
-    """Yield what is still to ask, grouped by persona so that the engine's prefix cache helps.
+    """Yield what is left to ask, grouped by persona so that the engine's prefix cache helps.
 
     Args:
-        personas: All personas of the dataset in its order, also those already asked about: the
-            quota of dual pairs is dealt out along this order.
+        personas: All personas of the dataset in its order, including those already rated: the quota
+            of dual pairs is spread along this order.
         traits: The run's traits; their order is the order of asking.
         scale_mode: `in` and `rev` show every pair in that order; `random50` decides by a stable
-            hash, half of the pairs each way in expectation.
+            hash, so that half of the pairs are shown each way in expectation.
         dual_fraction: Share of all pairs asked in both orders, 0..1. Exactly
             floor(fraction * pairs + 0.5) pairs are; each persona has floor or ceil of its share.
         seed: The run's seed.
@@ -95,7 +96,7 @@ def work_plan(
         )
         known = completed.of_persona(persona.id) if len(completed) else _NOTHING
         if known.size == n_traits + n_dual:
-            continue  # a run's keys are all of its plan: a full count leaves nothing to ask
+            continue  # all keys of a run are from its plan: a full count leaves nothing to ask
         mixed = _mix(trait_hashes ^ np.uint64(_stable_hash(persona.uuid)), seed)
         first = _first_orders(mixed, scale_mode)
         dual = np.zeros(n_traits, dtype=bool)
@@ -111,7 +112,7 @@ def work_plan(
                 yield WorkItem(persona, trait, SCALE_ORDERS[1 - order])
 
 
-def _first_orders(mixed: npt.NDArray[np.uint64], scale_mode: ScaleMode) -> npt.NDArray[np.int64]:
+def _first_orders(mixed: KeyArray, scale_mode: ScaleMode) -> IntArray:
     """Order codes, 0 = in, 1 = rev."""
     if scale_mode == "random50":
         return (_mix(mixed, _ORDER_SALT) >> np.uint64(63)).astype(np.int64)
@@ -127,9 +128,5 @@ def _stable_hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
 
 
-def _mix(values: npt.NDArray[np.uint64], salt: int) -> npt.NDArray[np.uint64]:
-    """SplitMix64's finaliser over values + salt (Steele, Lea and Flood 2014)."""
-    z = values + np.uint64((salt * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+def _mix(keys: KeyArray, salt: int) -> KeyArray:
+    return splitmix64(keys + np.uint64((salt * _GOLDEN + _GOLDEN) % 2**64))

@@ -24,12 +24,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from benchlib.domain.arrays import FloatArray, KeyArray, splitmix64
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.vocabulary import N_POINTS
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-KeyArray = npt.NDArray[np.uint64]
 Effects = Mapping[str, Mapping[str, float]]
 """Attribute -> category in lower case -> rating points; a category that is not named has none."""
 
@@ -53,7 +51,6 @@ finds the named ones and leaves the others alone. The numbers are invented for d
 tests.
 """
 
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _REVERSED: Final = np.uint64(0x9E3779B97F4A7C15)
 _UNIT: Final = 2.0**-53
 
@@ -244,7 +241,7 @@ class PlantedModel:
         latent = MIDDLE + spread * (np.where(in_reverse, -content, content) + self.position_bias)
         cumulative = _cumulative(latent, self.residual_sd)
         persona_keys = np.array([p.key for p in personas], dtype=np.uint64)[who]
-        noise = _mix(_mix(persona_keys ^ (in_reverse * _REVERSED)) ^ trait_keys)
+        noise = splitmix64(splitmix64(persona_keys ^ (in_reverse * _REVERSED)) ^ trait_keys)
         drawn = 1 + (_uniform(noise)[:, None] > cumulative).sum(axis=1)
         probabilities = np.diff(cumulative, prepend=0.0, append=1.0, axis=1)
         return PlantedAnswers(latent, probabilities, drawn.astype(np.int8))
@@ -263,7 +260,8 @@ class PlantedModel:
             keys = np.array([p.slots[slot] for p in personas], dtype=np.uint64)[who]
             rows = np.flatnonzero(keys)
             if rows.size:
-                total[rows] += scipy.special.ndtri(_uniform(_mix(keys[rows] ^ trait_keys[rows])))
+                mixed = splitmix64(keys[rows] ^ trait_keys[rows])
+                total[rows] += scipy.special.ndtri(_uniform(mixed))
         return self.slope_sd * total
 
 
@@ -286,13 +284,6 @@ def _word(digest: bytes, place: int) -> int:
 
 def _normal(word: int) -> float:
     return float(scipy.special.ndtri(((word >> 11) + 0.5) * _UNIT))
-
-
-def _mix(keys: KeyArray) -> KeyArray:
-    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014): spreads every bit over all."""
-    keys = (keys ^ (keys >> np.uint64(30))) * _FIRST
-    keys = (keys ^ (keys >> np.uint64(27))) * _SECOND
-    return keys ^ (keys >> np.uint64(31))
 
 
 def _uniform(keys: KeyArray) -> FloatArray:
