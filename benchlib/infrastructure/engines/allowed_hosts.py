@@ -1,4 +1,4 @@
-"""Which hosts may be asked as engines: an address in a form is a request that the server makes."""
+"""Which hosts may be used as engines: an address typed into a form is requested by our server."""
 
 import socket
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ _METADATA: Final = (
     ip_network("fd00:ec2::/32"),
     ip_network("100.100.100.200/32"),
 )
-"""Where clouds give credentials to whoever asks from inside: link-local, AWS by IPv6, Alibaba."""
+"""Where clouds give credentials to any process inside: link-local, AWS over IPv6, Alibaba."""
 
 
 def normalise_address(address: str) -> str:
-    """The base URL that a person meant: with scheme, without `/v1`, slash, query or fragment.
+    """The base URL a person meant: with a scheme; no `/v1`, trailing slash, query or fragment.
 
     Raises:
-        InvalidInput: It is not an http(s) URL, or it holds a user name or password.
+        InvalidInput: It is not an http(s) URL, or it contains a user name or password.
     """
     text = address.strip()
     if "://" not in text:
@@ -36,7 +36,7 @@ def normalise_address(address: str) -> str:
         url, host, port = URL(), None, None
     if url.user is not None or url.password is not None:
         raise InvalidInput(
-            "The engine address holds a user name or password; put the key into its own field."
+            "The engine address contains a user name or password; put the key into its own field."
         )
     if url.scheme not in ("http", "https") or not host or " " in text:
         raise InvalidInput(
@@ -48,13 +48,13 @@ def normalise_address(address: str) -> str:
 
 
 def checked_addresses(addresses: Iterable[str], settings: Settings) -> tuple[str, ...]:
-    """The addresses in their normal form, each of an allowed host.
+    """The normalised addresses, each on an allowed host.
 
-    Allowed are this machine, the hosts of VLLM_BASE_URL and those of BENCHLIB_ENGINE_HOSTS; there
-    `*` allows every host. No setting allows the addresses of cloud metadata.
+    Allowed are this machine and the hosts in VLLM_BASE_URL and BENCHLIB_ENGINE_HOSTS, where `*`
+    allows every host. No setting allows cloud metadata addresses.
 
     Raises:
-        InvalidInput: One is no address, or its host is not allowed.
+        InvalidInput: One is not an address, or its host is not allowed.
     """
     checked = tuple(normalise_address(address) for address in addresses)
     named = {_host(normalise_address(address)) for address in settings.engine_addresses}
@@ -64,29 +64,29 @@ def checked_addresses(addresses: Iterable[str], settings: Settings) -> tuple[str
         literal = _literal(host)
         if literal is not None and _is_metadata(literal):
             raise InvalidInput(
-                f"{address} is an address of cloud metadata, which is never asked; correct it."
+                f"{address} is a cloud metadata address, which is never used; correct it."
             )
         if not ({host, "*"} & allowed or host == "localhost" or _is_loopback(literal)):
             raise InvalidInput(
-                f"The host {host} is not allowed as an engine; whoever runs this dashboard can "
-                "name it in BENCHLIB_ENGINE_HOSTS or VLLM_BASE_URL."
+                f"The host {host} is not allowed as an engine; the administrator of this "
+                "dashboard can add it to BENCHLIB_ENGINE_HOSTS or VLLM_BASE_URL."
             )
     return checked
 
 
 def open_socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket for an address that a name has led to: the last look, after every lookup of names.
+    """A socket for a resolved address: the last check, after all name resolution.
 
     Args:
         address: As `socket.getaddrinfo` gives it.
 
     Raises:
-        PermissionError: It is an address of cloud metadata.
+        PermissionError: It is a cloud metadata address.
     """
     family, kind, protocol, _, target = address
     found = _literal(str(target[0]).partition("%")[0])
     if found is not None and _is_metadata(found):
-        raise PermissionError(EACCES, "an address of cloud metadata is never asked")
+        raise PermissionError(EACCES, "cloud metadata addresses are never used")
     return socket.socket(family=family, type=kind, proto=protocol)
 
 

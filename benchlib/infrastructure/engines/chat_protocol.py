@@ -1,6 +1,6 @@
-"""The bodies of chat requests and what their replies say, for every way of asking.
+"""The bodies of chat requests and the reading of their replies, for every way of asking.
 
-Pure: bytes in, values out. An `AskPlan` fixes the way of asking for the length of a run.
+Pure: bytes in, values out. An `AskPlan` fixes the way of asking for a whole run.
 """
 
 import json
@@ -24,13 +24,13 @@ PATHS: Final[Mapping[Route, str]] = {
 PLAIN_DIGITS: Final[Mapping[str, int]] = {"1": 0, "2": 1, "3": 2, "4": 3, "5": 4}
 
 REFUSED: Final = frozenset({400, 413, 422})
-"""Status of a reply that finds fault with what was asked."""
+"""Status of a reply that blames the request."""
 
 _SNIPPET: Final = 300
 
 
 class MalformedReply(Exception):
-    """A reply with status 200 that answers nothing; its text is the reason, without an address."""
+    """A reply with status 200 that cannot be used; its text is the reason, without the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class AskPlan:
     Attributes:
         mode: Answer mode the prompts are rendered for.
         route: One request for many conversations, or for one.
-        fields: What a request holds besides model and messages.
+        fields: Of a request, besides model and messages.
         logprobs_source: Where a distribution comes from; None where there is none.
-        digits: Place of each digit's token among the five.
-        enforced: Whether the server keeps the answer to its format.
-        separate_system: Whether the chat template knows a system role; else the system prompt
-            goes before the user's.
+        digits: Token of a digit -> its place, 0..4.
+        enforced: Whether the server enforces the answer's JSON format.
+        separate_system: Whether the chat template knows a system role; otherwise the system prompt
+            is put before the user's.
     """
 
     mode: AnswerMode
@@ -57,20 +57,20 @@ class AskPlan:
     separate_system: bool = True
 
     def extended(self, **fields: Any) -> "AskPlan":
-        """The same plan with more fields in its requests."""
+        """This plan with more fields in its requests."""
         return replace(self, fields={**self.fields, **fields})
 
 
 @dataclass(frozen=True, slots=True)
 class ChatReply:
-    """A reply that was read.
+    """What a reply says.
 
     Attributes:
         outcomes: One per question, in the order asked.
         model: The model's name in the reply, if any.
         fingerprint: `system_fingerprint` of the reply, if any.
-        prompt_tokens: Of the whole request; 0 where not told.
-        completion_tokens: Of the whole request; 0 where not told.
+        prompt_tokens: Of the whole request; 0 if not reported.
+        completion_tokens: Of the whole request; 0 if not reported.
     """
 
     outcomes: list[Answer | AnswerFailure]
@@ -81,7 +81,7 @@ class ChatReply:
 
 
 def request_body(plan: AskPlan, model: str, questions: Sequence[Question]) -> bytes:
-    """The body for `PATHS[plan.route]`; on the single route there is exactly one question."""
+    """The body for `PATHS[plan.route]`; the single route takes exactly one question."""
     if plan.separate_system:
         conversations = [
             [
@@ -105,8 +105,8 @@ def read_reply(plan: AskPlan, body: bytes, n_questions: int, latency_ms: int) ->
     """Read the body of a reply with status 200.
 
     Raises:
-        MalformedReply: Not JSON, the wrong number of choices, or cut short by the server; nothing
-            is known about any question then.
+        MalformedReply: Not JSON, the wrong number of choices, or cut short by the server; then
+            nothing is known about any question.
     """
     reply = _decoded(body)
     choices = reply.get("choices") if isinstance(reply, dict) else None
@@ -126,7 +126,7 @@ def read_reply(plan: AskPlan, body: bytes, n_questions: int, latency_ms: int) ->
                 raise MalformedReply("it gave two answers to one question")
             outcomes[index] = read(plan, choice, reason, latency_ms)
         except (AttributeError, IndexError, KeyError, TypeError):
-            raise MalformedReply("its answers cannot be told apart") from None
+            raise MalformedReply("its answers cannot be matched to the questions") from None
     usage = reply.get("usage")
     prompt_tokens = _count(usage, "prompt_tokens")
     completion_tokens = _count(usage, "completion_tokens")
@@ -153,7 +153,7 @@ def _decoded(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(body)  # knows NaN: one spoiled figure must not cost the whole batch
+        return json.loads(body)  # accepts NaN: one bad number must not cost the whole batch
     except (ValueError, RecursionError):
         raise MalformedReply("its answer is not complete JSON") from None
 
@@ -161,7 +161,7 @@ def _decoded(body: bytes) -> Any:
 def _read_distribution(
     plan: AskPlan, choice: dict[str, Any], reason: object, latency_ms: int
 ) -> Answer | AnswerFailure:
-    """The five digits' log-probabilities at the first token; all of them must be there."""
+    """The five digits' log-probabilities at the first token; all of them are required."""
     content = choice["message"].get("content") or ""
     place = plan.digits
     found: list[Any] = [None, None, None, None, None]

@@ -1,35 +1,35 @@
-"""How much one address is given at a time: more while that makes it faster, less when it says so.
+"""How much is sent to one address at a time: more while that makes it faster, less on overload.
 
-Requests in flight climb a hill: after a window of answers at one number of requests they grow, and
-stay grown if more was answered per second. A full queue, a refusal or a time-out takes them down
-again. The size of a request follows from the time it takes.
+Concurrency climbs a hill: after a window of answers it is doubled, and stays so if more was
+answered per second than before. A long queue, a refusal or a time-out lowers it again. The batch
+size follows from the time a request takes.
 """
 
 from typing import Final
 
 FIRST_REQUESTS: Final = 4
-"""In flight at an address that nothing is known of yet."""
+"""Requests in flight at an address of which nothing is known yet."""
 
 _FIRST_BATCH_SIZE: Final = 8
 _SHORT_REQUEST_SECONDS: Final = 1.0
 _LONG_REQUEST_SECONDS: Final = 8.0
 _WINDOW_SECONDS: Final = 0.25
 _WORTHWHILE: Final = 1.05
-"""Growth of the rate that shows a step of requests to have paid. To keep a step that did not costs
-less than to go back from one that did."""
+"""Growth of the rate above which a step up has paid. Keeping a step that did not pay costs less
+than undoing one that did."""
 
 _HELD_WINDOWS: Final = 10
-"""Windows without a step after one that did not pay; then the engine may have changed."""
+"""Windows without a step after one that did not pay; by then the engine may have changed."""
 
 _SHRINK_SECONDS: Final = 1.0
 
 
 class ConcurrencyLimiter:
-    """Of one address. Used inside one event loop.
+    """Concurrency and batch size for one address. Used inside one event loop.
 
     Args:
-        max_concurrency: Never more than this in flight.
-        max_batch_size: Never more than this in a request.
+        max_concurrency: Limit of requests in flight.
+        max_batch_size: Limit of questions in a request.
 
     Attributes:
         concurrency: How many requests to keep in flight.
@@ -52,9 +52,9 @@ class ConcurrencyLimiter:
         """Note a request that was answered.
 
         Args:
-            n_items: It held.
-            seconds: It took.
-            in_flight: Requests at the address then, itself included.
+            n_items: Questions in it.
+            seconds: The time it took.
+            in_flight: Requests at the address then, including this one.
             now: On the loop's clock.
         """
         if seconds < _SHORT_REQUEST_SECONDS and n_items >= self.batch_size:
@@ -71,22 +71,22 @@ class ConcurrencyLimiter:
             busy = self._most_in_flight >= self.concurrency
             rate = self._n_items / (now - self._began)
             self._begin_window(now)
-            if busy:  # else not their number was the limit, and nothing can be learned of it
+            if busy:  # otherwise concurrency was not the limit, and nothing is learned about it
                 self._step(rate)
 
     def overloaded(self, now: float) -> None:
-        """Note that the address was given too much: halve it, once for all that was in flight."""
+        """Note a refusal or time-out: halve, but only once for all requests that were in flight."""
         if now - self._shrunk_at >= _SHRINK_SECONDS:
             self._shrunk_at = now
             self._shrink(self.concurrency // 2)
 
     def queue_seen(self, running: float, waiting: float) -> None:
-        """Note what the address says of its queue; one that is half as long as its work is long."""
+        """Note the engine's own queue; it is too long above half of the requests being computed."""
         if waiting > running / 2:
             self._shrink(self.concurrency * 3 // 4)
 
     def connection_lost(self) -> None:
-        """Note that the address went away; it begins anew, for it may come back slower."""
+        """Note that the address failed; start over, since it may come back slower."""
         self._shrink(min(self.concurrency, FIRST_REQUESTS))
 
     def _step(self, rate: float) -> None:

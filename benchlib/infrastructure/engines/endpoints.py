@@ -1,4 +1,4 @@
-"""The addresses of a client: how busy each is, how it did, when it may be asked again."""
+"""The addresses of a client: how busy each is, how it has done, when it may be asked again."""
 
 import asyncio
 import math

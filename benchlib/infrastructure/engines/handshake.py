@@ -1,4 +1,4 @@
-"""First contact: which of the addresses can serve a run, and how they are asked."""
+"""First contact with a run's addresses: which of them can serve it, and how they are asked."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,10 +32,10 @@ class Handshake:
     """What a client needs to start.
 
     Attributes:
-        endpoints: The addresses in use, also those that do not answer yet.
+        endpoints: The addresses in use, including those that do not answer yet.
         plan: How they are asked.
         report: For the run's manifest.
-        model_answered: How replies name the model, if they do.
+        model_answered: The model's name in replies, if they give one.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -55,12 +55,12 @@ async def handshake(
     backoff: Backoff,
     clock: Callable[[], float],
 ) -> Handshake:
-    """Meet all addresses, probe the first that serves, see that the others are like it.
+    """Contact all addresses, probe the first that can serve, check that the others match it.
 
     Raises:
-        EngineNotReachable: None can serve; the text has a line for each.
+        EngineNotReachable: None can serve; the message has a line for each.
     """
-    candidates = await asyncio.gather(*(_meet(http, model_name, has_key) for http in engines))
+    candidates = await asyncio.gather(*(_identify(http, model_name, has_key) for http in engines))
     first: _Candidate | None = None
     found: Capabilities | None = None
     for candidate in candidates:
@@ -121,7 +121,7 @@ _UNKNOWN = EngineIdentity("openai-compatible", None, ())
 
 @dataclass(slots=True)
 class _Candidate:
-    """What an address answered at first; `problem` does not name the address."""
+    """One address at first contact; `problem` does not name the address."""
 
     http: EngineHttp
     identity: EngineIdentity = _UNKNOWN
@@ -142,7 +142,7 @@ class _Candidate:
         self.may_return = True
 
 
-async def _meet(http: EngineHttp, model_name: str | None, has_key: bool) -> _Candidate:
+async def _identify(http: EngineHttp, model_name: str | None, has_key: bool) -> _Candidate:
     candidate = _Candidate(http)
     try:
         candidate.identity = await identify(http, has_key=has_key)
@@ -155,7 +155,7 @@ async def _meet(http: EngineHttp, model_name: str | None, has_key: bool) -> _Can
 
 
 async def _match(candidate: _Candidate, first: _Candidate, found: Capabilities) -> None:
-    """See that another address serves the same model in the same way.
+    """Check that another address serves the same model in the same way.
 
     Raises:
         EngineRefusal: It does not.

@@ -1,8 +1,8 @@
-"""Talking HTTP to one address of an engine; whatever fails there becomes an `EngineFault`.
+"""HTTP to one address of an engine; any failure becomes an `EngineFault`.
 
-The API key lives in a header of the session and nowhere else: no message, address or repr of this
-module holds it, and a server that repeats it is not quoted with it. Redirects are not followed, so
-it cannot travel to another host either.
+The API key is kept in a header of the session and nowhere else: no message, address or repr of
+this module contains it, and it is redacted from replies that repeat it. Redirects are not followed,
+so it cannot leak to another host either.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from benchlib.domain.vocabulary import FailureKind
 from benchlib.infrastructure.engines.allowed_hosts import open_socket
 
 CONNECT_SECONDS: Final = 5.0
-"""How long to wait for a connection, whatever the limit of the whole request is."""
+"""How long to wait for a connection, whatever the limit for the whole request."""
 
 _LARGEST_BODY: Final = 64 * 2**20
 _LONGEST_WAIT_SECONDS: Final = 3600.0
 _LONGEST_MESSAGE: Final = 300
 _SHORTEST_SECRET: Final = 8
-"""Shorter keys are placeholders ("EMPTY", "none"), and might be part of any answer."""
+"""Shorter keys are placeholders ("EMPTY", "none") and could be part of any answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Reply:
             return None
 
     def message(self) -> str:
-        """What the server says went wrong, on one line and not too long; may be empty."""
+        """The server's own error message on one line, shortened; may be empty."""
         value = self.json()
         found = value.get("error", value.get("detail", "")) if isinstance(value, dict) else ""
         if isinstance(found, dict):
@@ -59,16 +59,16 @@ class Reply:
 
 
 def open_session(api_key: str | None) -> aiohttp.ClientSession:
-    """A session for all addresses of one client; needs a running event loop.
+    """A session for all addresses of a client; needs a running event loop.
 
     Raises:
-        InvalidInput: The key holds characters that cannot be sent.
+        InvalidInput: The key contains characters that cannot be sent.
     """
     headers = {"User-Agent": "benchlib", "Accept-Encoding": "identity"}
     if api_key:
         if not (api_key.isascii() and api_key.isprintable()):
             raise InvalidInput(
-                "The API key holds characters that cannot be sent in a header; paste it again."
+                "The API key contains characters that cannot be sent in a header; paste it again."
             )
         headers["Authorization"] = f"Bearer {api_key}"
     return aiohttp.ClientSession(
@@ -101,7 +101,7 @@ class EngineHttp:
         return f"EngineHttp({self.address})"
 
     async def get(self, path: str) -> Reply:
-        """Ask for something small.
+        """Request something small.
 
         Raises:
             EngineFault: No answer came.
@@ -159,7 +159,7 @@ _JSON_HEADERS: Final = {"Content-Type": "application/json"}
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, up to a limit: a server that never stops sending must not fill the memory."""
+    """The body, up to a limit: a server that never stops sending must not exhaust memory."""
     length = response.content_length
     if length is not None and length <= _LARGEST_BODY:
         return await response.read()

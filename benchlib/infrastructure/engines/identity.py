@@ -1,4 +1,4 @@
-"""Who answers at an address: kind, version, models; and what its refusals mean."""
+"""What answers at an address: kind, version, models; and what its error statuses mean."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from benchlib.infrastructure.engines.http import EngineHttp, Reply
 
 
 class EngineRefusal(Exception):
-    """An address that answers, but cannot serve; its text is the reason, without the address."""
+    """An address answers but cannot serve; the text is the reason, without the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,11 @@ class ServedModel:
     """A model as `/v1/models` lists it.
 
     Attributes:
-        name: To be asked by.
-        revision: Its root or path, if told.
-        max_model_len: Longest prompt plus answer in tokens, if told.
+        name: What requests call it.
+        revision: Its root or path, if reported.
+        max_model_len: Longest prompt plus answer in tokens, if reported.
         owned_by: "vllm" for vLLM.
-        is_adapter: It sits on another model of the list.
+        is_adapter: It is an adapter of another model in the list.
     """
 
     name: str
@@ -34,12 +34,12 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class EngineIdentity:
-    """Who answers at an address.
+    """What answers at an address.
 
     Attributes:
         kind: "vllm" or "openai-compatible".
         version: As `/version` reports, if it does.
-        models: In the server's order; empty where it keeps no list.
+        models: In the server's order; empty if it has no list.
     """
 
     kind: str
@@ -52,11 +52,11 @@ class EngineIdentity:
 
 
 async def identify(http: EngineHttp, *, has_key: bool) -> EngineIdentity:
-    """Ask an address who it is.
+    """Ask an address what it is.
 
     Raises:
         EngineFault: No answer came, or one that may change by itself.
-        EngineRefusal: It is no engine that can be used, or the key does not fit.
+        EngineRefusal: It is not a usable engine, or the key is wrong.
     """
     listing, version_reply, health = await _get_all(http, "/v1/models", "/version", "/health")
     if listing.status in (401, 403):
@@ -82,7 +82,7 @@ async def identify(http: EngineHttp, *, has_key: bool) -> EngineIdentity:
 
 
 def fault_of(address: str, reply: Reply) -> EngineFault:
-    """The fault that a reply with a status of 300 and above stands for."""
+    """The fault that a reply with status 300 or above stands for."""
     status = reply.status
     kind = FailureKind.SERVER_ERROR
     if status in (429, 503):
@@ -97,7 +97,7 @@ def fault_of(address: str, reply: Reply) -> EngineFault:
 
 
 def choose_model(identity: EngineIdentity, requested: str | None) -> str:
-    """The requested model if it is served, else the first one.
+    """The requested model if it is served; if none was requested, the first that is no adapter.
 
     Raises:
         EngineRefusal: It is not served, or nothing says what is.
@@ -115,7 +115,7 @@ def choose_model(identity: EngineIdentity, requested: str | None) -> str:
 
 
 async def _get_all(http: EngineHttp, *paths: str) -> list[Reply]:
-    """Ask for several things at once; the first fault counts for all."""
+    """Send several requests at once; raises the first fault."""
     results = await asyncio.gather(*(http.get(path) for path in paths), return_exceptions=True)
     replies = []
     for result in results:

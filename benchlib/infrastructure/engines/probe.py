@@ -1,18 +1,17 @@
-"""Finding out what an engine is and what it really does, before a run and for the form.
+"""Finding out what an engine really does, before a run and for the form.
 
-Servers take unknown fields with status 200 and ignore them, so nothing is believed that a test
-question has not shown: five digits that came back, a format that held against a prompt which asks
-for something else.
+Servers accept unknown fields with status 200 and ignore them. So a capability counts only if a test
+question has shown it: five digits that came back, a format that held although the prompt asks for
+something else.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple, assert_never
+from typing import Any, Final, assert_never
 
 import orjson
 
-from benchlib.domain.asking.answer_modes import ANSWER_MODES, JsonField
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.errors import EngineFault
 from benchlib.domain.records import Answer, PersonaRecord, Question, TraitRecord, WorkItem
@@ -35,16 +34,14 @@ from benchlib.infrastructure.engines.identity import (
     EngineRefusal,
     fault_of,
 )
+from benchlib.infrastructure.engines.json_formats import structured_fields
 
 _DIGITS: Final = ("1", "2", "3", "4", "5")
 _LOW_MASS: Final = 0.5
 _VERY_LOW_MASS: Final = 0.1
 _MOVED: Final = 0.02
-"""Two distributions of one question that differ by more than this differ for a reason."""
+"""Distributions of one question that differ by more than this are taken to be different."""
 
-_JSON_OVERHEAD_TOKENS: Final = 24
-_SHORTEST_RATIONALE: Final = 40
-_LONGEST_RATIONALE: Final = 600
 _PATIENCE: Final = 3
 _BUSY_BACKOFF: Final = Backoff(0.4, 5.0)
 
@@ -54,8 +51,8 @@ class Capabilities:
     """What a probe found.
 
     Attributes:
-        plan: The best way of asking in the requested mode, or the next best.
-        model_answered: How replies name the model, if they do.
+        plan: The best way of asking in the requested mode, or the next best mode.
+        model_answered: The model's name in replies, if they give one.
         notes: Sentences for the user.
     """
 
@@ -67,10 +64,10 @@ class Capabilities:
 async def ask_once(
     http: EngineHttp, plan: AskPlan, model: str, questions: Sequence[Question]
 ) -> ChatReply | Reply:
-    """One request as `plan` says; a reply that is not status 200 comes back as it is.
+    """Send one request as `plan` says; a reply with another status than 200 is returned as it is.
 
     Raises:
-        EngineFault: No answer came, or one that cannot be read.
+        EngineFault: No answer came, or it cannot be read.
     """
     reply = await http.post(PATHS[plan.route], request_body(plan, model, questions))
     if reply.status != 200:
@@ -79,12 +76,12 @@ async def ask_once(
         return read_reply(plan, reply.body, len(questions), latency_ms=0)
     except MalformedReply as error:
         raise EngineFault(
-            FailureKind.SERVER_ERROR, f"{http.address} cannot be understood: {error}."
+            FailureKind.SERVER_ERROR, f"{http.address} sent an unusable reply: {error}."
         ) from None
 
 
 def sample_questions(mode: AnswerMode) -> list[Question]:
-    """Two harmless questions, one in each order, rendered as a run would."""
+    """Two harmless questions, one in each scale order, rendered as in a run."""
     book = PromptBook(language="en", answer_mode=mode)
     return [book.question(WorkItem(_PERSONA, _TRAIT, order)) for order in SCALE_ORDERS]
 
@@ -98,7 +95,7 @@ async def probe(
     temperature: float,
     max_new_tokens: int,
 ) -> Capabilities:
-    """Find the best way of asking this server in the requested mode, else the next best.
+    """Find the best way of asking this server in the requested mode, or the next best mode.
 
     Raises:
         EngineFault: The server stopped answering.
@@ -127,7 +124,7 @@ _OFF_TOPIC: Final = Question(
     "You are a helpful assistant.",
     "Say hello and write one sentence about the weather.",
 )
-"""What nobody would answer with a digit or with JSON: a format that holds here is enforced."""
+"""No model answers this with a digit or with JSON: a format that holds here is enforced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +133,8 @@ class _DigitTokens:
 
     Attributes:
         ids: In the order of the digits.
-        ambiguous: The tokenizer puts a token of its own before a text. Such a one also has tokens
-            that look like a digit and are not it, so tokens must be shown by their ids.
+        ambiguous: The tokenizer puts a token of its own before a text. Such a tokenizer has other
+            tokens that look like the digit, so replies must name tokens by their ids.
     """
 
     ids: tuple[int, ...]
@@ -145,7 +142,7 @@ class _DigitTokens:
 
 
 class Prober:
-    """One search for a way of asking; collects notes on the way."""
+    """One search for a way of asking; collects notes meanwhile."""
 
     def __init__(
         self, http: EngineHttp, model: str, is_vllm: bool, temperature: float, max_new_tokens: int
@@ -209,7 +206,7 @@ class Prober:
 
     async def find_structured(self, mode: AnswerMode) -> AskPlan | None:
         """A plan for JSON answers whose format the server enforces."""
-        for fields in _structured_fields(mode, self.max_new_tokens):
+        for fields in structured_fields(mode, self.max_new_tokens):
             plan = replace(self._text_plan(mode).extended(**fields), enforced=True)
             found = await self._first_that_works(plan, [_OFF_TOPIC, _OFF_TOPIC])
             if found is not None:
@@ -225,7 +222,7 @@ class Prober:
         )
 
     async def _find_routes(self) -> None:
-        """See that chat works at all, whether it takes a system prompt, and whether in batches."""
+        """Check that chat works at all, and whether with a system prompt and in batches."""
         plain = AskPlan(mode="text", route="single", fields={"max_tokens": 1})
         reply = await self._send(plain, [_OFF_TOPIC])
         if isinstance(reply, Reply):
@@ -246,7 +243,9 @@ class Prober:
         batch = await self._send(replace(plain, route="batch"), [_OFF_TOPIC, _OFF_TOPIC])
         if isinstance(batch, Reply):
             self.routes = ["single"]
-            self.notes.append("This server takes no batches of chats; questions go one by one.")
+            self.notes.append(
+                "This server takes no batches of chats; questions are sent one by one."
+            )
         else:
             self.routes = ["batch", "single"]
 
@@ -286,7 +285,7 @@ class Prober:
         return best[0]
 
     async def _settle(self, plan: AskPlan, mass: float) -> AskPlan:
-        """Thinking off where that brings the digits forward; say what the mass means."""
+        """Switch thinking off if that helps the digits; add notes on mass and temperature."""
         if mass < _LOW_MASS and self.is_vllm and "chat_template_kwargs" not in plan.fields:
             quiet = plan.extended(chat_template_kwargs={"enable_thinking": False})
             other = await self._works(quiet, sample_questions("distribution"))
@@ -303,13 +302,13 @@ class Prober:
         return plan
 
     async def _note_temperature(self, plan: AskPlan) -> None:
-        as_wished = await self._send(plan, sample_questions("distribution"))
+        as_requested = await self._send(plan, sample_questions("distribution"))
         at_one = await self._send(plan.extended(temperature=1.0), sample_questions("distribution"))
-        if isinstance(as_wished, Reply) or isinstance(at_one, Reply):
+        if isinstance(as_requested, Reply) or isinstance(at_one, Reply):
             return
         moves = [
             abs(p - q)
-            for first, second in zip(as_wished.outcomes, at_one.outcomes, strict=True)
+            for first, second in zip(as_requested.outcomes, at_one.outcomes, strict=True)
             if isinstance(first, Answer) and isinstance(second, Answer)
             for p, q in zip(first.probabilities or (), second.probabilities or (), strict=True)
         ]
@@ -342,7 +341,7 @@ class Prober:
     async def _first_that_works(
         self, plan: AskPlan, questions: Sequence[Question]
     ) -> tuple[AskPlan, float] | None:
-        """The plan on the first route it works on, if need be with thinking off."""
+        """The plan on the first route where it works, with thinking off if necessary."""
         for route in self.routes:
             variants = [replace(plan, route=route)]
             if self.is_vllm:
@@ -360,7 +359,7 @@ class Prober:
         return None
 
     async def _works(self, plan: AskPlan, questions: Sequence[Question]) -> float | None:
-        """The least valid mass if the plan brings valid answers to all questions, else None."""
+        """The lowest valid mass if the plan gets valid answers to all questions, else None."""
         asked = questions if plan.route == "batch" else questions[:1]
         reply = await self._send(plan, asked)
         if isinstance(reply, Reply):
@@ -375,7 +374,7 @@ class Prober:
         return min(masses)
 
     async def _send(self, plan: AskPlan, questions: Sequence[Question]) -> ChatReply | Reply:
-        """Ask; wait a little where the server is busy. A refusal comes back as it is."""
+        """Ask, waiting a little while the server is busy; a refusal is returned as it is."""
         attempt = 0
         while True:
             try:
@@ -391,60 +390,3 @@ class Prober:
                 raise fault_of(self.http.address, reply)
             wait = _BUSY_BACKOFF.seconds(attempt, reply.retry_after_seconds)
             await asyncio.sleep(min(wait, _BUSY_BACKOFF.longest_seconds))
-
-
-def _structured_fields(mode: AnswerMode, max_new_tokens: int) -> Iterator[dict[str, Any]]:
-    """Ways to ask for the JSON of a mode, best first.
-
-    The regular expression leaves no room for white space, in which small models get lost until
-    their tokens are used up, and it bounds the rationale so that the rating still fits in.
-    """
-    longest = max(
-        _SHORTEST_RATIONALE, min(_LONGEST_RATIONALE, max_new_tokens - _JSON_OVERHEAD_TOKENS)
-    )
-    fields = [_json_field(name, longest) for name in ANSWER_MODES[mode].json_fields]
-    regex = ", ".join(rf"\"{field.name}\": {field.regex}" for field in fields)
-    yield {"structured_outputs": {"regex": rf"\{{{regex}\}}"}}
-    bounded = _object_schema({field.name: field.bounded for field in fields})
-    yield {"structured_outputs": {"json": bounded}}
-    schema = _object_schema({field.name: field.schema for field in fields})
-    yield {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "rating", "strict": True, "schema": schema},
-        }
-    }
-
-
-class _FieldFormat(NamedTuple):
-    """How one field of a JSON answer is described; `bounded` also limits its length."""
-
-    name: JsonField
-    regex: str
-    schema: dict[str, Any]
-    bounded: dict[str, Any]
-
-
-def _json_field(name: JsonField, longest: int) -> _FieldFormat:
-    match name:
-        case "rating":
-            schema: dict[str, Any] = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-            return _FieldFormat(name, "[1-5]", schema, schema)
-        case "rationale":
-            return _FieldFormat(
-                name,
-                rf"\"[^\"\\\x00-\x1f]{{1,{longest}}}\"",
-                {"type": "string"},
-                {"type": "string", "minLength": 1, "maxLength": longest},
-            )
-        case _:
-            assert_never(name)
-
-
-def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }

@@ -1,14 +1,14 @@
-"""A keeper between us and a server we start: it sees to it that nothing of the server is left.
+"""A process between us and a server we start, which makes sure that no part of the server is left.
 
 Run as a script, by any Python, without this package:
-`python -I -S keep_child.py GRACE_SECONDS COMMAND...`. It starts the command in a process group of
-its own and prints that group's number. When its standard input ends (we closed it, or we are gone,
-however that came about), on SIGTERM or SIGINT, or when the command ends by itself, it ends the
-whole group: SIGTERM, GRACE_SECONDS of patience, SIGKILL. It exits with the command's status once
-the group is empty. What the command prints goes to standard error.
+`python -I -S process_keeper.py GRACE_SECONDS COMMAND...`. It starts the command in a process group
+of its own and prints that group's number. It ends the whole group when its standard input is closed
+(by us, or because we died, for whatever reason), on SIGTERM or SIGINT, and when the command exits:
+SIGTERM first, SIGKILL after GRACE_SECONDS. It exits with the command's status once the group is
+empty. What the command prints goes to standard error.
 
-A closed pipe tells more than a signal at the parent's death: that one fires already when the thread
-ends that started us.
+A closed pipe is more reliable than a parent-death signal, which already fires when the thread that
+started us ends.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ _ORPHAN_SECONDS = 3.0
 
 
 def main() -> int:
-    """Keep one command; see the module."""
+    """Run one command; see the module."""
     grace_seconds, command = float(sys.argv[1]), sys.argv[2:]
     ended, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _note)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # grandchildren without parents become ours to reap
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphaned grandchildren become ours to reap
     try:
         child = subprocess.Popen(
             command,
@@ -49,29 +49,29 @@ def main() -> int:
     os.write(1, b"%d\n" % child.pid)
     os.close(1)
     stdin_open = True
-    while child.poll() is None and stdin_open and not _told_to_stop:
+    while child.poll() is None and stdin_open and not _stop_signals:
         readable, _, _ = select.select([0, ended], [], [])
         if ended in readable:
             os.read(ended, 4096)
         if 0 in readable:
             stdin_open = bool(os.read(0, 4096))
-    if child.returncode is not None:  # what it left behind has nothing to finish
+    if child.returncode is not None:  # what it left behind has no work to finish
         grace_seconds = min(grace_seconds, _ORPHAN_SECONDS)
     _end_group(child, grace_seconds)
     status = child.wait()
     return status if status >= 0 else 128 - status
 
 
-_told_to_stop: list[int] = []
+_stop_signals: list[int] = []
 
 
 def _note(number: int, _: object) -> None:
     if number != signal.SIGCHLD:
-        _told_to_stop.append(number)
+        _stop_signals.append(number)
 
 
 def _end_group(child: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
-    """Leave no process of the group; a group lives as long as anybody in it is not reaped."""
+    """Leave no process of the group; it exists until its last process is reaped."""
     deadline = time.monotonic() + grace_seconds
     sent = signal.SIGTERM
     with contextlib.suppress(ProcessLookupError):
@@ -88,7 +88,7 @@ def _end_group(child: "subprocess.Popen[bytes]", grace_seconds: float) -> None:
 
 
 def _reap_others(child: "subprocess.Popen[bytes]") -> None:
-    """Reap orphans of the group that were handed to us, not the child itself."""
+    """Reap orphans of the group that became our children, but not the child itself."""
     with contextlib.suppress(ChildProcessError):
         while True:
             done = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -103,7 +103,7 @@ def _die_with_keeper() -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    """Linux only; elsewhere the closed pipe and the group must do."""
+    """On Linux only; elsewhere the closed pipe and the process group must do."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""What vLLM's own `/metrics` says, for the engine panel of the Progress page."""
+"""vLLM's own `/metrics`, for the engine section of the Progress page and the concurrency limit."""
 
 import asyncio
 import threading
@@ -22,13 +22,13 @@ from benchlib.infrastructure.engines.identity import fault_of
 
 @dataclass(frozen=True, slots=True)
 class ServerMetrics:
-    """Figures of vLLM's `/metrics`, summed over its engines; None where it does not tell.
+    """Numbers from vLLM's `/metrics`, summed over its engines; None where it reports none.
 
     Attributes:
         requests_running: Being computed now.
         requests_waiting: Queued in the engine now.
         prefix_cache_queries: Tokens looked up since it started.
-        prefix_cache_hits: Of these, tokens found.
+        prefix_cache_hits: Of these, tokens that were found.
         prompt_tokens: Since it started.
         generation_tokens: Since it started.
         preemptions: Since it started.
@@ -65,10 +65,10 @@ _METRIC_PREFIXES: Final = tuple(_METRIC_NAMES)
 async def fetch_server_metrics(
     address: str, *, api_key: str | None = None, timeout_seconds: float = 3.0
 ) -> ServerMetrics:
-    """Ask a vLLM server for its figures; other servers give none.
+    """Ask a vLLM server for its metrics; other servers have none.
 
     Raises:
-        InvalidInput: The address is none.
+        InvalidInput: The address is malformed.
         EngineFault: No answer came.
     """
     async with open_session(api_key) as session:
@@ -103,7 +103,7 @@ _WINDOW_SECONDS: Final = 60.0
 
 @dataclass(slots=True)
 class _History:
-    """Readings of the last minute with their moments; `asked` is the moment of the last try."""
+    """Metrics of the last minute by time; `asked` is the time of the last attempt."""
 
     asked: float
     silent: bool = False
@@ -112,7 +112,7 @@ class _History:
     def note(self, now: float, metrics: ServerMetrics) -> None:
         self.silent = False
         if self.seen and (self.seen[-1][1].prompt_tokens or 0) > (metrics.prompt_tokens or 0):
-            self.seen.clear()  # the engine was started anew
+            self.seen.clear()  # the engine was restarted
         self.seen.append((now, metrics))
         while now - self.seen[0][0] > _WINDOW_SECONDS:
             self.seen.popleft()
@@ -152,16 +152,16 @@ def _in_a_thread(work: Coroutine[Any, Any, None]) -> None:
     thread = threading.Thread(target=asyncio.run, args=(work,), name="engine-metrics", daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # no thread is to be had; the page shows what was known
+    except RuntimeError:  # no thread can be started; the page shows what was known
         work.close()
 
 
 class EngineMonitor:
-    """Reads the figures of engines while somebody looks; all who look share the readings.
+    """Reads the metrics of engines while someone looks; all viewers share what was read.
 
     Args:
         fetch: Asks an address; raises EngineFault.
-        start: Runs a coroutine elsewhere; whoever looks never waits for an engine.
+        start: Runs a coroutine elsewhere, so that no viewer waits for an engine.
     """
 
     def __init__(
@@ -177,10 +177,10 @@ class EngineMonitor:
         self._histories: dict[str, _History] = {}
 
     def look(self, addresses: Sequence[str]) -> list[EngineStats]:
-        """What is known, at once; has figures that are older than a few seconds read anew.
+        """What is known now, without waiting; metrics older than a few seconds are read again.
 
         Args:
-            addresses: Base URLs whose hosts may be asked.
+            addresses: Base URLs on allowed hosts.
         """
         now = self._clock()
         with self._lock:

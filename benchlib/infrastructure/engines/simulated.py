@@ -23,7 +23,7 @@ SIMULATED_MODEL_NAME: Final = "simulated-rater"
 _BATCH_ITEMS: Final = 256
 _REQUESTS_IN_FLIGHT: Final = 2
 _LOST_MASS: Final = 0.03
-"""Probability off the digits for an answer of no certainty at all; none for a certain one."""
+"""Probability outside the digits for an answer of no certainty; 0 for a certain one."""
 
 _NOTE: Final = (
     "Simulated: the answers are drawn from a model with planted effects and say nothing about any "
@@ -41,13 +41,13 @@ class SimulatedClient:
 
     Args:
         seed: Of personas, answers and faults.
-        items_per_second: Highest rate over all calls together; None answers at once.
-        fault_rate: Share of attempts, 0..1, that come back as `unusable`. Which ones is fixed by
-            the item and its attempt.
-        transport_fault_rate: Share of requests, 0..1, that raise EngineFault. Which ones is fixed
-            by their number within this client.
-        answer_mode: How answers look: `distribution` gives the exact probabilities and the most
-            likely digit, the others a drawn digit.
+        items_per_second: Limit of the rate over all calls together; None answers at once.
+        fault_rate: Share of attempts, 0..1, that come back as `unusable`; which ones depends on the
+            item and its attempt only.
+        transport_fault_rate: Share of requests, 0..1, that raise EngineFault; which ones depends on
+            their number within this client only.
+        answer_mode: What answers look like: `distribution` gives the exact probabilities and the
+            most likely digit, the others a drawn digit.
         model: The planted effects; its seed is replaced. None takes the default ones.
 
     Raises:
@@ -65,9 +65,11 @@ class SimulatedClient:
         model: PlantedModel | None = None,
     ) -> None:
         if not (0 <= fault_rate <= 1 and 0 <= transport_fault_rate <= 1):
-            raise InvalidInput("A fault rate of the simulated rater lies outside 0..1.")
+            raise InvalidInput("A fault rate of the simulated rater is outside 0..1; correct it.")
         if items_per_second is not None and not items_per_second > 0:
-            raise InvalidInput("The simulated rater needs more than 0 items per second.")
+            raise InvalidInput(
+                "The simulated rater needs more than 0 items per second; raise it or leave it out."
+            )
         self.report = EngineReport(
             kind="simulated",
             addresses=(),
@@ -93,19 +95,19 @@ class SimulatedClient:
 
     @property
     def max_batch_size(self) -> int:
-        """How many questions a request holds at most: what takes a second, so that it is seen."""
+        """Limit of questions in a request: what takes a second, so that progress shows."""
         if self._items_per_second is None:
             return _BATCH_ITEMS
         return max(1, min(_BATCH_ITEMS, round(self._items_per_second)))
 
     @property
     def batch_size(self) -> int:
-        """How many questions the next request carries best."""
+        """Best number of questions for the next request."""
         return self.max_batch_size
 
     @property
     def concurrency(self) -> int:
-        """How many requests in flight keep the rater busy."""
+        """Requests in flight that keep the rater busy."""
         return _REQUESTS_IN_FLIGHT
 
     @property
@@ -114,7 +116,7 @@ class SimulatedClient:
         return ()
 
     async def ask(self, questions: Sequence[Question]) -> list[Answer | AnswerFailure]:
-        """Rate all questions; the answers do not depend on how they are batched.
+        """Rate all questions; how they are batched does not matter.
 
         Returns:
             One outcome per question, in the same order.
@@ -145,7 +147,7 @@ class SimulatedClient:
         self._closed.set()
 
     async def _wait_for_turn(self, n_items: int) -> None:
-        """Hold the rate: each call takes its stretch of one common timeline."""
+        """Keep to the rate: each call takes its stretch of one common timeline."""
         if self._items_per_second is None:
             await asyncio.sleep(0)
         else:
@@ -159,7 +161,7 @@ class SimulatedClient:
             raise EngineFault(FailureKind.UNREACHABLE, "The simulated rater is closed.")
 
     def _rate(self, questions: Sequence[Question], latency_ms: int) -> list[Answer | AnswerFailure]:
-        # Object ids serve as names only while `questions` keeps the objects alive.
+        # Object ids identify objects only while `questions` keeps them alive.
         persona_at: dict[int, int] = {}
         trait_at: dict[int, int] = {}
         personas: list[PlantedPersona] = []

@@ -1,8 +1,8 @@
 """Asking vLLM, or any OpenAI-compatible server, at one address or at several.
 
 A call goes to the address with the least work in flight. What fails there is tried at the others
-before the caller hears of it; an address that failed rests for a growing while and must show that
-it still serves the same model before it is asked again.
+before the caller sees a fault. An address that failed is left alone for a growing time, and must
+show that it still serves the same model before it is asked again.
 """
 
 import asyncio
@@ -43,17 +43,17 @@ from benchlib.infrastructure.engines.probe import ask_once, sample_questions
 from benchlib.infrastructure.engines.server_metrics import parse_metrics
 
 BATCH_ITEMS: Final = 64
-"""Conversations a batch request carries best, as measured on vLLM."""
+"""Best number of conversations in a batch request, as measured on vLLM."""
 
 _SINGLE_ITEMS: Final = 16
 QUEUE_CHECK_SECONDS: Final = 5.0
-"""Time between looks at an engine's queue."""
+"""Time between checks of an engine's queue."""
 
 Outcome = Answer | AnswerFailure
 
 
 class VllmClient:
-    """A `ModelClient` for servers that speak OpenAI's chat protocol. Made by `connect`."""
+    """A `ModelClient` for servers that speak OpenAI's chat protocol; made by `connect`."""
 
     def __init__(
         self,
@@ -97,19 +97,19 @@ class VllmClient:
 
         Args:
             addresses: Base URLs, with or without `/v1`.
-            api_key: For all of them; None where they want none.
+            api_key: For all of them; None if they need none.
             model_name: To be asked; None takes the first one served.
-            answer_mode: As requested; the report says what it will be.
+            answer_mode: As requested; the report says which one is used.
             temperature: Of the sampling.
             max_new_tokens: Limit of an answer in text; a distribution takes one token.
             timeout_seconds: Of one request.
-            max_concurrency: In flight at an address; how many there are adapts below that.
+            max_concurrency: Limit of requests in flight at each address; the number adapts below.
             backoff: How long an address that failed is left alone.
-            queue_check_seconds: Time between looks at the queue of a vLLM server.
+            queue_check_seconds: Time between checks of the queue of a vLLM server.
             clock: Monotonic seconds; None takes the event loop's.
 
         Raises:
-            EngineNotReachable: No address can serve; the text has a line for each.
+            EngineNotReachable: No address can serve; the message has a line for each.
             InvalidInput: An address or the key is malformed.
         """
         clock = clock or asyncio.get_running_loop().time
@@ -141,18 +141,18 @@ class VllmClient:
 
     @property
     def max_batch_size(self) -> int:
-        """How many questions a call carries at most."""
+        """Limit of questions in a call."""
         return BATCH_ITEMS if self.plan.route == "batch" else _SINGLE_ITEMS
 
     @property
     def batch_size(self) -> int:
-        """How many questions the next call carries best, at the address it will go to."""
+        """Best number of questions for the next call, at the address it will go to."""
         index = pick_endpoint(self._endpoints, set(), self._clock())
         return self.max_batch_size if index is None else self._endpoints[index].limiter.batch_size
 
     @property
     def concurrency(self) -> int:
-        """How many calls in flight keep the usable addresses busy, as known now."""
+        """Calls in flight that keep the usable addresses busy, as known now."""
         now = self._clock()
         usable = [
             endpoint.limiter.concurrency
@@ -174,7 +174,7 @@ class VllmClient:
             One outcome per question, in the same order.
 
         Raises:
-            EngineFault: No address answered; nothing was learned about any question.
+            EngineFault: No address answered; nothing is known about any question.
             EngineChanged: A server now serves something else.
         """
         if not questions:
@@ -226,13 +226,13 @@ class VllmClient:
         return outcomes
 
     async def close(self) -> None:
-        """Give up connections; calls in flight end with EngineFault."""
+        """Close all connections; calls in flight end with EngineFault."""
         await self._session.close()
 
     # -- one address ------------------------------------------------------------------------------
 
     async def _check_queue(self, endpoint: Endpoint) -> None:
-        """Now and then, see whether requests wait there; that is no reason not to ask."""
+        """From time to time, check whether requests wait there; a fault here does not matter."""
         if self._clock() < endpoint.next_queue_check or self.report.kind != "vllm":
             return
         endpoint.next_queue_check = self._clock() + self._queue_check_seconds
@@ -240,12 +240,12 @@ class VllmClient:
             reply = await endpoint.http.get("/metrics")
         except EngineFault:
             return
-        told = parse_metrics(reply.body.decode(errors="replace") if reply.status == 200 else "")
-        if told.requests_running is not None and told.requests_waiting is not None:
-            endpoint.limiter.queue_seen(told.requests_running, told.requests_waiting)
+        metrics = parse_metrics(reply.body.decode(errors="replace") if reply.status == 200 else "")
+        if metrics.requests_running is not None and metrics.requests_waiting is not None:
+            endpoint.limiter.queue_seen(metrics.requests_running, metrics.requests_waiting)
 
     async def _ask_each(self, endpoint: Endpoint, questions: Sequence[Question]) -> list[Outcome]:
-        """One request per question; the first fault ends them all."""
+        """Send one request per question; the first fault ends them all."""
         tasks = [asyncio.ensure_future(self._ask_group(endpoint, [q])) for q in questions]
         try:
             return [outcome for group in await asyncio.gather(*tasks) for outcome in group]
@@ -255,7 +255,7 @@ class VllmClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_group(self, endpoint: Endpoint, questions: Sequence[Question]) -> list[Outcome]:
-        """One request; where it is refused for one bad question, halves until that is alone."""
+        """Send one request; if it is refused, halve it until the bad question stands alone."""
         outcomes: list[Outcome | None] = [None] * len(questions)
         work = [(0, len(questions))]
         suspects: list[int] = []
@@ -283,7 +283,7 @@ class VllmClient:
     async def _send(
         self, endpoint: Endpoint, questions: Sequence[Question]
     ) -> list[Outcome] | Reply:
-        """One request; only a refusal (or status 500) comes back as a reply."""
+        """Send one request; only a refusal or status 500 is returned as a reply."""
         began = self._clock()
         reply = await endpoint.http.post(
             PATHS[self.plan.route], request_body(self.plan, self.report.model_name, questions)
@@ -297,7 +297,8 @@ class VllmClient:
             read = read_reply(self.plan, reply.body, len(questions), round(seconds * 1000))
         except MalformedReply as error:
             raise EngineFault(
-                FailureKind.SERVER_ERROR, f"{endpoint.http.address} cannot be understood: {error}."
+                FailureKind.SERVER_ERROR,
+                f"{endpoint.http.address} sent an unusable reply: {error}.",
             ) from None
         if read.model != self._model_answered:
             raise EngineChanged(
@@ -313,7 +314,7 @@ class VllmClient:
         return read.outcomes
 
     async def _fault(self, endpoint: Endpoint, reply: Reply) -> EngineFault:
-        """The fault of a reply that no question is to blame for.
+        """The fault behind a reply that no question is to blame for.
 
         Raises:
             EngineChanged: The key or the model is no longer accepted.
@@ -328,11 +329,11 @@ class VllmClient:
         return fault_of(endpoint.http.address, reply)
 
     async def _check(self, endpoint: Endpoint) -> None:
-        """See that an address still serves the model the run began with.
+        """Check that an address still serves the model the run began with.
 
         Raises:
-            EngineFault: It does not answer, or it never was part of the run and does not fit.
-            EngineChanged: It does not.
+            EngineFault: It does not answer, or it is new to the run and serves something else.
+            EngineChanged: It serves something else now.
         """
         async with endpoint.check_lock:
             if not endpoint.needs_check:
@@ -348,7 +349,7 @@ class VllmClient:
             endpoint.needs_check = endpoint.unverified = False
 
     async def _identify(self, endpoint: Endpoint) -> str | None:
-        """The revision an address serves; EngineChanged if it is not the one known."""
+        """The revision an address serves; raises EngineChanged if it is not the known one."""
         address, name = endpoint.http.address, self.report.model_name
         try:
             identity = await identify(endpoint.http, has_key=self._has_key)
@@ -370,10 +371,10 @@ class VllmClient:
         return revision
 
     async def _ask_sample(self, endpoint: Endpoint, reply: Reply) -> None:
-        """Tell a sick server from a sick question: ask what was answered before the run.
+        """Tell a failing server from a bad question: ask what was answered before the run.
 
         Raises:
-            EngineFault: The server is sick.
+            EngineFault: The server fails.
         """
         sample = sample_questions(self.plan.mode)[:1]
         if isinstance(
@@ -391,26 +392,26 @@ class VllmClient:
         return _rejected(again)
 
     async def _verify_if_all_failed(self, endpoint: Endpoint, outcomes: Sequence[Outcome]) -> None:
-        """Nothing was answered: see whether the server still does what it did before the run.
+        """If nothing was answered, check that the server still does what it did before the run.
 
         Raises:
             EngineFault: It does not answer.
-            EngineChanged: It refuses what it took before.
+            EngineChanged: It refuses what it accepted before.
         """
         rejected = any(
             isinstance(outcome, AnswerFailure) and outcome.kind is FailureKind.REJECTED
             for outcome in outcomes
         )
         if not rejected and self.plan.logprobs_source is None:
-            return  # weak models give unusable texts; that is no sign of change
+            return  # weak models give unusable text; that is no sign of a change
         await self._verify(endpoint)
 
     async def _verify(self, endpoint: Endpoint) -> None:
-        """Ask the test question in the way of this run.
+        """Ask the test question the way this run asks.
 
         Raises:
             EngineFault: It is not answered.
-            EngineChanged: It is refused, or answered without what the run needs.
+            EngineChanged: It is refused, or the answer lacks what the run needs.
         """
         sample = sample_questions(self.plan.mode)[:1]
         reply = await ask_once(endpoint.http, self.plan, self.report.model_name, sample)

@@ -1,7 +1,7 @@
-"""A vLLM server of our own: a child process that is started, watched, reused and stopped.
+"""A vLLM server of our own: a child process that is started, monitored, reused and stopped.
 
-The interpreter that runs vLLM is a parameter: vLLM need not be installed beside this package. Every
-call returns at once, except `start` (a moment), `wait_until_ready` and `stop`.
+The interpreter that runs vLLM is a parameter: vLLM need not be installed next to this package.
+Every call returns at once, except `start` (a moment), `wait_until_ready` and `stop`.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from benchlib.domain.errors import EngineNotReachable, InvalidInput
 from benchlib.infrastructure.engines import process_keeper
 
 STOP_SECONDS: Final = 20.0
-"""How long a server may take to end by itself."""
+"""How long a server may take to exit by itself."""
 
 _KEEPER_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.25
@@ -37,8 +37,8 @@ _CPU_ARGUMENTS: Final = (
     "--dtype", "float32", "--enforce-eager", "--gpu-memory-utilization", "0.4",
     "--block-size", "32",
 )  # fmt: skip
-"""As measured: float32 is several times faster than bfloat16 on most processors, and blocks of 32
-tokens let prompts share the persona block, which the default of 128 does not."""
+"""As measured: float32 is several times faster than bfloat16 on most processors, and prompts share
+the persona block with KV blocks of 32 tokens, but not with the default of 128."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,14 @@ class VllmServer:
 
     Attributes:
         model: As given to `start`.
-        model_name: What it is asked by.
+        model_name: What requests call it.
         port: On 127.0.0.1.
         base_url: For clients.
-        log_path: What the server prints.
+        log_path: The server's output.
         process_group: Of the server and all it started.
     """
 
-    # Guards _running: for one recipe there is at most one server that was not stopped.
+    # Guards _running: at most one server per recipe has not been stopped.
     _registry_lock: Final = threading.Lock()
     _running: Final[dict[_Recipe, "VllmServer"]] = {}
 
@@ -84,7 +84,7 @@ class VllmServer:
         self._recipe: Final = recipe
         self._keeper: Final = keeper
         self.process_group: Final = group
-        # Guards _keeper's end: one thread waits for it, all see the same outcome.
+        # Guards the keeper's exit: one thread waits for it, all see the same outcome.
         self._stop_lock: Final = threading.Lock()
         self._stopped = False
         self._was_ready = False
@@ -101,16 +101,16 @@ class VllmServer:
         api_key: str | None = None,
         log_folder: Path | None = None,
     ) -> Self:
-        """Start a server, or hand out the one that was started in the same way.
+        """Start a server, or return the one that was started in the same way.
 
         Args:
             model: Name on the hub, or a local folder.
             port: On 127.0.0.1; None takes a free one.
             python_executable: Of an environment with vLLM.
-            extra_args: For vLLM; they come last and so win.
+            extra_args: For vLLM; they come last, so they win.
             env: Added to the environment.
-            api_key: The server wants it from its clients; handed over by environment only.
-            log_folder: Where the log goes; None makes a temporary folder.
+            api_key: Required from clients; passed in the environment only.
+            log_folder: For the log; None makes a temporary folder.
 
         Raises:
             EngineNotReachable: There is no such interpreter, or it has no vLLM.
@@ -121,7 +121,7 @@ class VllmServer:
             raise EngineNotReachable(
                 f"There is no Python at {python_executable}; give the path of one that has vLLM."
             )
-        # Absolute, as it runs elsewhere; not resolved, as a link is what makes an environment.
+        # Absolute, since it runs elsewhere; not resolved, since the link is the environment.
         python = str(Path(python).absolute())
         recipe = _Recipe(model, python, tuple(extra_args), tuple(sorted((env or {}).items())))
         with cls._registry_lock:
@@ -139,7 +139,9 @@ class VllmServer:
         folder = Path(recipe.model).expanduser()
         is_local = folder.is_dir()
         if is_local and not (folder / "config.json").is_file():
-            raise InvalidInput(f"The folder {folder} holds no config.json, so it is no model.")
+            raise InvalidInput(
+                f"The folder {folder} has no config.json, so it is not a model; choose another one."
+            )
         _require_vllm(recipe.python_executable)
         port = _free_port(port)
         name = folder.resolve().name if is_local else recipe.model
@@ -178,7 +180,7 @@ class VllmServer:
 
     @property
     def state(self) -> Literal["starting", "ready", "stopped", "failed"]:
-        """Starting, ready, stopped by us, or failed; asks process and `/health`, at most 1 s."""
+        """Starting, ready, stopped by us, or failed; checks process and `/health`, at most 1 s."""
         if self._stopped:
             return "stopped"
         if self._has_ended():
@@ -198,7 +200,7 @@ class VllmServer:
         """A sentence on why it failed; None while it has not."""
         if self._stopped or not self._has_ended():
             return None
-        status = self._keeper.poll()  # None for the moment in which its remains are cleared away
+        status = self._keeper.poll()  # None while the keeper still cleans up
         ended = "ended" if status is None else f"ended with status {status}"
         moment = "after it was ready" if self._was_ready else "while it was starting"
         said = _last_error(self.log_tail(200))
@@ -240,7 +242,7 @@ class VllmServer:
         return text.splitlines()[-n_lines:] if n_lines > 0 else []
 
     def report(self) -> ServerState:
-        """Everything a page shows of it."""
+        """Everything a page shows of it, with the last lines of its log."""
         return {
             "model": self.model,
             "model_name": self.model_name,
@@ -251,7 +253,7 @@ class VllmServer:
         }
 
     def stop(self) -> None:
-        """End it and everything it started; returns when nothing is left."""
+        """Stop it and everything it started; returns when nothing is left."""
         with self._registry_lock:
             self._stopped = True
             if self._running.get(self._recipe) is self:
@@ -269,14 +271,14 @@ class VllmServer:
 
     @classmethod
     def stop_all(cls) -> None:
-        """End every server that was started here."""
+        """Stop every server that was started here."""
         with cls._registry_lock:
             servers = list(cls._running.values())
         for server in servers:
             server.stop()
 
     def _has_ended(self) -> bool:
-        """Whether the server itself is gone; its keeper may still be clearing up."""
+        """Whether the server itself is gone; its keeper may still be cleaning up."""
         if self._keeper.poll() is not None:
             return True
         try:
@@ -298,7 +300,7 @@ class VllmServer:
 
 
 def has_gpu() -> bool:
-    """Whether this machine shows a GPU that vLLM's standard build can use."""
+    """Whether this machine has a GPU that vLLM's standard build can use."""
     devices = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")
     return any(Path(device).exists() for device in devices) or bool(shutil.which("nvidia-smi"))
 
@@ -317,10 +319,10 @@ def _environment(recipe: _Recipe, is_local: bool, api_key: str | None) -> dict[s
 
 
 def _require_vllm(python: str) -> None:
-    """See that an interpreter has vLLM, without importing it.
+    """Check that an interpreter has vLLM, without importing it.
 
     Raises:
-        EngineNotReachable: It has not.
+        EngineNotReachable: It does not.
     """
     look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('vllm') is None)"
     try:
@@ -366,7 +368,7 @@ def _read_group(keeper: "subprocess.Popen[bytes]") -> int:
 
 
 def _kill_group(group: int) -> None:
-    """End what is left of a process group, and wait until it is empty."""
+    """Kill what is left of a process group, and wait until it is empty."""
     deadline = time.monotonic() + _KEEPER_SECONDS
     with contextlib.suppress(ProcessLookupError, PermissionError):
         while time.monotonic() < deadline:

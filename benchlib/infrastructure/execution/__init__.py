@@ -1,1 +1,1 @@
-"""Executing runs: the worker thread, the clients it asks, the progress it tells."""
+"""Executing runs: the worker thread, asking and storing, progress and monitoring."""

@@ -1,8 +1,8 @@
 """Executing one run: ask, store, renew, finish.
 
-The rule that keeps a run whole: an answer is told of only after the transaction that stored it, and
-that transaction also proves that the run is still ours. Whatever is lost with a killed process was
-in flight, and the next execution asks exactly that again.
+The rule that keeps a run whole: an answer is reported only after the transaction that stored it,
+and that transaction also proves that the run is still ours. Whatever is lost with a killed process
+was in flight, and the next execution asks exactly that again.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from benchlib.infrastructure.engines.simulated import SimulatedClient
 from benchlib.infrastructure.engines.vllm_client import VllmClient
 from benchlib.infrastructure.execution.manifest import make_manifest
 from benchlib.infrastructure.execution.pending_results import Batch, PendingResults
-from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_pace
+from benchlib.infrastructure.execution.progress_tracker import get_completed_keys, note_done
 from benchlib.infrastructure.execution.run_monitor import RunMonitor
 from benchlib.infrastructure.execution.timing import DEFAULT_TIMING, Timing, wait_or_stop
 from benchlib.infrastructure.storage import datasets, results, runs, traits
@@ -42,7 +42,7 @@ from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings, split_addresses
 
 UNSTORED_SHARE: Final = 2
-"""Bound on what a killed process asks again, in units of the most work that may be in flight.
+"""Bound on what a killed process asks again, in units of the work that may be in flight.
 
 Questions in flight and answers that are not committed are together at most
 `UNSTORED_SHARE` x requests in flight (`max_concurrency`, at each address) x questions per request
@@ -50,8 +50,8 @@ Questions in flight and answers that are not committed are together at most
 """
 
 _COMMIT_SHARE: Final = 1 / 3
-"""Of that bound: answers that are stored without waiting longer, so that asking goes on meanwhile
-instead of running into the bound."""
+"""Share of that bound at which answers are stored without further delay, so that asking goes on
+meanwhile instead of running into the bound."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,14 +59,14 @@ ClientFactory = Callable[[RunConfig, str | None, Settings], Awaitable[ModelClien
 
 
 class LeaseLost(Exception):
-    """The run belongs to somebody else now; this execution must not write another word."""
+    """Another worker owns the run now; this execution must not write anything more."""
 
 
 async def create_client(config: RunConfig, api_key: str | None, settings: Settings) -> ModelClient:
     """The client a run's configuration asks for, probed and ready.
 
     Raises:
-        EngineNotReachable: No server can serve it; the text lists what was tried.
+        EngineNotReachable: No server can serve it; the message lists what was tried.
     """
     if config.llm == "simulated":
         return SimulatedClient(
@@ -81,7 +81,7 @@ async def create_client(config: RunConfig, api_key: str | None, settings: Settin
 async def _create_vllm_client(
     config: RunConfig, api_key: str | None, settings: Settings
 ) -> VllmClient:
-    """Address from the form, else VLLM_BASE_URL, else localhost; key likewise."""
+    """A client for the run's addresses, else VLLM_BASE_URL, else localhost; key likewise."""
     addresses = checked_addresses(
         split_addresses(config.vllm_base_url)
         if config.vllm_base_url
@@ -104,13 +104,14 @@ async def _create_vllm_client(
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What an execution needs around it.
+    """What an execution needs from outside.
 
     Attributes:
-        owner: Who this process is; unique over machines and restarts.
+        owner: Name of this process; unique over machines and restarts.
         stop: Set when the process is to end; the run is then left resumable.
-        now: Wall clock, aware. monotonic: seconds for durations.
-        git_commit: Of the code in use, if known; goes into the manifest.
+        now: Wall clock, timezone-aware.
+        monotonic: Seconds, for durations.
+        git_commit: Of the code in use, if known; recorded in the manifest.
         monitor: Is notified of what happens to runs.
         timing: How long to wait for what.
         wait: Waits so many seconds, or until the event is set.
@@ -138,7 +139,7 @@ def execute_benchmark_run(
     """Execute a run that `context.owner` has claimed, to its end; blocks until then.
 
     Args:
-        housekeep: Called every few seconds meanwhile, outside of any transaction.
+        housekeep: Called every few seconds meanwhile, outside any transaction.
 
     Returns:
         The status the run was left in; `interrupted` also when another worker took it over.
@@ -161,7 +162,7 @@ def execute_benchmark_run(
 def finish_run(
     context: WorkerContext, run_id: int, status: RunStatus, error: str | None
 ) -> RunStatus:
-    """End the execution of a run; `interrupted` if it no longer is `context.owner`'s."""
+    """End the execution of a run; `interrupted` if `context.owner` no longer owns it."""
     with context.store.write() as session:
         owned = runs.finish(session, run_id, context.owner, status, error, context.now())
         run = runs.get_run(session, run_id) if owned else None
@@ -175,7 +176,7 @@ def finish_run(
 
 @dataclass
 class _Execution:
-    """The state of one execution. Lives in one event loop; only `stop` comes from outside."""
+    """The state of one execution. Used in one event loop; only `stop` is set from outside."""
 
     context: WorkerContext
     run_id: int
@@ -252,7 +253,7 @@ class _Execution:
         return self._verdict(run)
 
     async def _connect(self, run: RunRecord, api_key: str | None) -> ModelClient | None:
-        """Probe the engine, keeping the lease alive; None if somebody says stop meanwhile."""
+        """Probe the engine, keeping the lease alive; None if the run is to stop meanwhile."""
         self.activity = "Probing the engine"
         await self._commit()
         probe = asyncio.ensure_future(
@@ -269,7 +270,7 @@ class _Execution:
         return await probe
 
     async def _work_through(self, max_in_flight: int) -> None:
-        """Keep requests going until nothing is left, or somebody says stop."""
+        """Keep requests in flight until nothing is left to ask, or the run is to stop."""
         bound = UNSTORED_SHARE * max_in_flight * self.client.max_batch_size
         while not (self.cancelled or self.context.stop.is_set()):
             full = self._dispatch(max_in_flight, bound)
@@ -280,7 +281,7 @@ class _Execution:
             await self._collect()
 
     def _dispatch(self, max_in_flight: int, bound: int) -> bool:
-        """Send what may be sent; whether the answers that are not stored forbid more."""
+        """Send what may be sent; returns whether unstored answers forbid more."""
         while len(self.requests) < min(self.client.concurrency, max_in_flight):
             n_items = min(self.client.batch_size, self.client.max_batch_size)
             unstored = sum(self.requests.values()) + len(self.pending) + self.committing
@@ -293,7 +294,7 @@ class _Execution:
         return False
 
     async def _collect(self) -> None:
-        """Wait for a request or a commit to end; pass on what it raised."""
+        """Wait until a request or a commit ends; raises what it raised."""
         waited_for = {*self.requests, self.commit} if self.commit else set(self.requests)
         finished, _ = await asyncio.wait(
             waited_for,
@@ -314,7 +315,7 @@ class _Execution:
         ]
 
     async def _ask(self, questions: Sequence[Question]) -> None:
-        """One request, sent again until the engine answers it or the run stops."""
+        """Send one request until the engine answers it or the run stops."""
         attempt = 1
         while not self.stopping.is_set():
             try:
@@ -347,7 +348,7 @@ class _Execution:
         return self.context.monotonic() - self.last_beat > self.context.settings.lease_seconds / 5
 
     def _is_worth_a_commit(self, bound: int, *, full: bool) -> bool:
-        """Whether to store now: seldom enough to be cheap, often enough to be seen and bounded."""
+        """Whether to store now: rarely enough to be cheap, often enough for display and bound."""
         if self.activity != self.stored_activity or self._is_due():
             return True
         if not len(self.pending):
@@ -357,7 +358,7 @@ class _Execution:
         return enough or waited >= self.context.timing.commit_seconds
 
     async def _commit(self, **values: Any) -> None:
-        """Store what has come in, with the counters that tell of it, as the run's owner."""
+        """Store what has come in, with the counters for it, as the run's owner."""
         batch = self.pending.take()
         self.committing = len(batch.rated) + len(batch.failures)
         self.stored_activity = self.activity
@@ -372,7 +373,7 @@ class _Execution:
         self.committed_at = asyncio.get_running_loop().time()
         self.row = replace(self.row, **batch.values)
         self.context.monitor.committed(self.row)
-        note_pace(
+        note_done(
             self.run_id, self.context.monotonic(), batch.values["done"] + batch.values["failed"]
         )
         if self.last_beat - self.last_housekeeping > self.context.settings.lease_seconds / 5:
@@ -380,7 +381,7 @@ class _Execution:
             await asyncio.to_thread(self.housekeep)
 
     async def _write_patiently(self, batch: Batch) -> bool:
-        """Write, again while the store is locked, full or away: what was answered is not let go."""
+        """Write, trying again while the store is locked, full or unreachable: no answer is lost."""
         began, timing = self.context.monotonic(), self.context.timing
         while True:
             try:
@@ -396,7 +397,7 @@ class _Execution:
                 await self.context.wait(self.stopping, timing.store_pause_seconds)
 
     def _write(self, batch: Batch) -> bool:
-        """One transaction; whether somebody wishes the run to be cancelled."""
+        """Write one transaction; returns whether the run is to be cancelled."""
         with self.context.store.write() as session:
             if not runs.renew(
                 session,
@@ -411,7 +412,7 @@ class _Execution:
             return runs.is_cancel_requested(session, self.run_id)
 
     async def _drain(self) -> None:
-        """Give what is in flight a moment to land, store it, and let go of the rest."""
+        """Give requests in flight a moment to finish, store their answers, and drop the rest."""
         self.stopping.set()
         timing = self.context.timing
         grace = timing.cancel_grace_seconds if self.cancelled else timing.stop_grace_seconds

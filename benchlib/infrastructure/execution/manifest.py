@@ -1,4 +1,4 @@
-"""What a run is, for whoever reads its numbers later; checked whenever the run goes on."""
+"""What a run is, for anyone who reads its numbers later; checked whenever the run resumes."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,7 +14,7 @@ ORDER_OF_WORK: Final = (
     "persona by persona in the order of the dataset, each with all traits in the order of the run; "
     "the second scale order of a pair right after its first"
 )
-"""How questions are sent; with several requests in flight they are answered nearly so."""
+"""The order of sending; with several requests in flight, answers come nearly in it."""
 
 
 def make_manifest(
@@ -26,16 +26,16 @@ def make_manifest(
     now: datetime,
     git_commit: str | None,
 ) -> dict[str, Any]:
-    """The manifest of a run that starts or goes on now.
+    """The manifest of a run that starts or resumes now.
 
     Args:
         frozen: What the run asks about: hashes and counts.
-        batching: How many questions and requests are sent at most at a time; may differ from
-            execution to execution.
+        batching: Limits of questions per request and of requests in flight; may differ between
+            executions.
         git_commit: Of the code in use, if known.
 
     Raises:
-        WrongState: The run would go on with something else than what it began with.
+        WrongState: The run would resume with something other than it began with.
     """
     engine = asdict(report)
     fresh = {
@@ -59,13 +59,13 @@ def make_manifest(
         if before != after:
             raise WrongState(
                 f"The run began with {part} {before}, now it is {after}; its answers would not be "
-                "comparable. Bring the former back, or start a new run."
+                "comparable. Restore the former, or start a new run."
             )
     return {**run.manifest, "executions": [*run.manifest["executions"], execution]}
 
 
 def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """What must not change over the life of a run: (name, before, now)."""
+    """What must not change during a run: (name, before, now)."""
     for key in ("model_name", "model_revision", "answer_mode_used", "logprobs_source"):
         yield key.replace("_", " "), old["engine"][key], new["engine"][key]
     yield "prompt", old["prompt"]["hash"], new["prompt"]["hash"]

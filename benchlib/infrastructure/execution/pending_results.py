@@ -1,4 +1,4 @@
-"""What an execution has learned and not stored yet, and the counters that go with it."""
+"""Answers and failures that are not stored yet, and the counters that go with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _LATEST_ANSWERS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction stores: answers, failures, and the counters that tell of them."""
+    """What one transaction stores: answers, failures, and their counters."""
 
     rated: list[results.Rated]
     failures: list[results.FailedAttempt]
@@ -24,10 +24,10 @@ class Batch:
 
 @dataclass
 class PendingResults:
-    """Counts and keeps what comes in until it is taken to be stored.
+    """Counts and collects what comes in until it is taken to be stored.
 
     Attributes:
-        done: Items rated, taken or not.
+        done: Items rated, stored or not.
         failed: Items given up in this execution.
         tally: See `runs.empty_tally`; with the latest answers.
         rated: Not taken yet.
@@ -50,7 +50,7 @@ class PendingResults:
         now: datetime,
         max_attempts: int,
     ) -> list[tuple[WorkItem, int]]:
-        """Take in the outcomes of a request; returns what is to be asked again, and the attempt."""
+        """Add the outcomes of a request; returns what to ask again, each with its next attempt."""
         again = []
         for question, outcome in zip(questions, outcomes, strict=True):
             if isinstance(outcome, Answer):
@@ -68,14 +68,14 @@ class PendingResults:
         return again
 
     def note_fault(self, fault: EngineFault, now: datetime, n_items: int, attempt: int) -> None:
-        """Take in a request that was not answered."""
+        """Add a request that was not answered."""
         self._count_failure(fault.kind)
         self.failures.append(
             results.FailedAttempt(fault.kind, str(fault), now, n_items=n_items, attempt=attempt)
         )
 
     def take(self) -> Batch:
-        """Hand over what came in, with the counters as they are now."""
+        """Remove and return what came in, with the counters as they are now."""
         self._note_latest()
         batch = Batch(
             self.rated,
@@ -95,7 +95,7 @@ class PendingResults:
         return batch
 
     def give_back(self, batch: Batch) -> None:
-        """Keep what could not be stored."""
+        """Put back what could not be stored."""
         self.rated = batch.rated + self.rated
         self.failures = batch.failures + self.failures
 

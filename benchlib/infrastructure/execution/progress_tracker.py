@@ -1,4 +1,4 @@
-"""Live progress. The store holds the truth; memory only remembers how fast it moved."""
+"""Live progress. The store is the truth; memory only remembers how fast it moved."""
 
 import threading
 from collections import deque
@@ -16,7 +16,7 @@ _WINDOW_SECONDS: Final = 60.0
 
 
 class ProgressStatus(TypedDict):
-    """Where a run stands; `rate_per_s` and `eta_s` are None while nobody works on it.
+    """Where a run stands; `rate_per_s` and `eta_s` are None while no worker executes it.
 
     `done` counts rated items, `failed` items given up; `pct` is their share of `total`, 0..100,
     and 100 only when nothing is left.
@@ -39,14 +39,14 @@ class ProgressStatus(TypedDict):
 
 
 @dataclass
-class _Pace:
-    """Moments (monotonic seconds) and how much was done at them, over the last minute."""
+class _History:
+    """How much was done at which time (monotonic seconds), over the last minute."""
 
     seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def note(self, now: float, done: int) -> None:
         if self.seen and (now < self.seen[-1][0] or done < self.seen[-1][1]):
-            self.seen.clear()  # another run of this number, or another execution
+            self.seen.clear()  # another run with this id, or another execution
         self.seen.append((now, done))
         while now - self.seen[0][0] > _WINDOW_SECONDS:
             self.seen.popleft()
@@ -58,12 +58,12 @@ class _Pace:
         return (after - before) / (end - begin) if end > begin else None
 
 
-_BENCH_PROGRESS: dict[int, _Pace] = {}
-_LOCK = threading.Lock()  # a pace is read and written as a whole
+_BENCH_PROGRESS: dict[int, _History] = {}
+_LOCK = threading.Lock()  # a history is read and written as a whole
 
 
 def update_progress(store: Store, run_id: int, now: float) -> ProgressStatus:
-    """Look at the run in the store and remember its pace.
+    """Read the run from the store and remember how far it is.
 
     Args:
         now: Monotonic seconds.
@@ -74,20 +74,20 @@ def update_progress(store: Store, run_id: int, now: float) -> ProgressStatus:
 
 
 def note_progress(run: RunRecord, now: float) -> ProgressStatus:
-    """Remember the pace of a run that was just read, and tell its status."""
+    """Remember how far a run that was just read is, and return its status."""
     with _LOCK:
         if run.status is not RunStatus.RUNNING:
             _BENCH_PROGRESS.pop(run.id, None)
             return _progress_status(run, None)
-        pace = _BENCH_PROGRESS.setdefault(run.id, _Pace())
-        pace.note(now, run.done + run.failed)
-        return _progress_status(run, pace.rate())
+        history = _BENCH_PROGRESS.setdefault(run.id, _History())
+        history.note(now, run.done + run.failed)
+        return _progress_status(run, history.rate())
 
 
-def note_pace(run_id: int, now: float, n_settled: int) -> None:
-    """Remember how far a running run is; the same memory as `note_progress` uses."""
+def note_done(run_id: int, now: float, n_settled: int) -> None:
+    """Remember how far a running run is, for the rate that `note_progress` returns."""
     with _LOCK:
-        _BENCH_PROGRESS.setdefault(run_id, _Pace()).note(now, n_settled)
+        _BENCH_PROGRESS.setdefault(run_id, _History()).note(now, n_settled)
 
 
 def progress_poller(
@@ -95,17 +95,17 @@ def progress_poller(
     run_id: int,
     stop: threading.Event,
     clock: Callable[[], float],
-    tell: Callable[[ProgressStatus], None],
+    report: Callable[[ProgressStatus], None],
     every: float = 1.0,
 ) -> None:
-    """Tell the run's status until `stop` is set, and once more then."""
+    """Report the run's status until `stop` is set, and once more then."""
     while not stop.wait(every):  # wakes at once when stopped
-        tell(update_progress(store, run_id, clock()))
-    tell(update_progress(store, run_id, clock()))  # the last word must not depend on timing
+        report(update_progress(store, run_id, clock()))
+    report(update_progress(store, run_id, clock()))  # the last word must not depend on timing
 
 
 def get_completed_keys(store: Store, run_id: int) -> CompletedKeys:
-    """The keys of a run that are rated and must not be asked again."""
+    """The keys of a run that are rated already and must not be asked again."""
     with store.read() as session:
         return results.completed_keys(session, run_id)
 

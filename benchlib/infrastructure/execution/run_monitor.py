@@ -1,7 +1,7 @@
-"""What the log, `/metrics` and notifications learn of the runs that this process executes.
+"""What the log, `/metrics` and notifications learn about the runs this process executes.
 
-The executor and the worker call in where something changes; nothing here is done per answer. What
-is logged are facts and figures: no text of a person, model or server.
+The executor and the worker call it where something changes; nothing here is done per answer. It
+logs facts and numbers only: no text from a person, model or server.
 """
 
 import logging
@@ -15,17 +15,17 @@ from benchlib.domain.asking.model_client import ModelClient
 from benchlib.domain.records import RunRecord
 from benchlib.domain.vocabulary import FailureKind
 
-_TOLD_EVERY_SECONDS: Final = 60.0
-"""How often the log tells where a run stands."""
+_PROGRESS_EVERY_SECONDS: Final = 60.0
+"""How often the log says how far a run is."""
 
 _FAILURES_EVERY_SECONDS: Final = 10.0
-"""How often it tells of failed attempts: a server that is down fails many."""
+"""How often it reports failed attempts: a server that is down fails many."""
 
 _log = logging.getLogger(__name__)
 
 
 class RunEvent(NamedTuple):
-    """Something that people want to hear of a run; `quiet_seconds` is the length of a stall."""
+    """Something that people want to know about a run; `quiet_seconds` is how long it stalled."""
 
     what: Literal["ended", "stalled", "recovered"]
     run: RunRecord
@@ -34,20 +34,22 @@ class RunEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A run at its last commit; moments are monotonic seconds.
+    """A run at its last commit; times are monotonic seconds.
 
     Attributes:
         answers: Grows with everything an engine has answered.
-        answered: When it last grew. told: when the log last told where the run stands.
-        warned: When the log last told of failed attempts. failures: those told by then.
-        waits_since: Since when the executor has waited for the engine, if it does.
+        answered: When it last grew.
+        logged: When progress was last logged.
+        warned: When failed attempts were last logged.
+        failures: Those logged by then.
+        waits_since: When the executor began to wait for the engine, if it waits.
     """
 
     run: RunRecord
     committed: float
     answers: int
     answered: float
-    told: float
+    logged: float
     warned: float
     failures: Mapping[str, int]
     waits_since: float | None = None
@@ -55,11 +57,11 @@ class _State:
 
 
 class RunMonitor:
-    """Watches one run after the other.
+    """Monitors one run after the other.
 
     Args:
         notify: Takes an event; must not block or raise.
-        stall_seconds: Without an answer for so long, a run counts as stalled.
+        stall_seconds: A run without an answer for this long counts as stalled.
         clock: Monotonic seconds.
     """
 
@@ -105,7 +107,7 @@ class RunMonitor:
         )
 
     def committed(self, run: RunRecord) -> None:
-        """The run was stored as it is here; called every few seconds at least."""
+        """The run was stored as it is here; called at least every few seconds."""
         now = self._clock()
         answers, failures = _answers(run), _failures(run)
         before = self._state
@@ -113,12 +115,12 @@ class RunMonitor:
             early = now - _FAILURES_EVERY_SECONDS
             self._state = _State(run, now, answers, now, now, early, failures)
             return
-        told, warned, told_failures = before.told, before.warned, before.failures
-        if failures != told_failures and now - warned >= _FAILURES_EVERY_SECONDS:
-            new = {kind: n - told_failures.get(kind, 0) for kind, n in failures.items()}
+        logged, warned, logged_failures = before.logged, before.warned, before.failures
+        if failures != logged_failures and now - warned >= _FAILURES_EVERY_SECONDS:
+            new = {kind: n - logged_failures.get(kind, 0) for kind, n in failures.items()}
             new = {kind: n for kind, n in new.items() if n}
             _log.warning("attempts failed", extra={"run_id": run.id, "failures": new})
-            warned, told_failures = now, failures
+            warned, logged_failures = now, failures
         waits_since = before.waits_since
         waits = run.activity is not None and self._probed == run.id
         if waits and waits_since is None:
@@ -136,16 +138,16 @@ class RunMonitor:
         elif not stalled and now - answered >= self._stall_seconds:
             stalled = True
             self._note(RunEvent("stalled", run, now - answered))
-        if now - told >= _TOLD_EVERY_SECONDS:
-            _log.info("progress", extra=_figures(run))
-            told = now
+        if now - logged >= _PROGRESS_EVERY_SECONDS:
+            _log.info("progress", extra=_summary(run))
+            logged = now
         self._state = _State(
-            run, now, answers, answered, told, warned, told_failures, waits_since, stalled
+            run, now, answers, answered, logged, warned, logged_failures, waits_since, stalled
         )
 
     def ended(self, run: RunRecord) -> None:
-        """The run's execution has ended, by its own process or because that one is gone."""
-        extra = _figures(run)
+        """The run's execution has ended, by its own process or because that process died."""
+        extra = _summary(run)
         _log.info("run ended", extra={**extra, "seconds_active": round(run.seconds_active, 1)})
         self.left(run.id)
         self._notify(RunEvent("ended", run))
@@ -159,7 +161,7 @@ class RunMonitor:
     def _note(self, event: RunEvent) -> None:
         level = logging.WARNING if event.what == "stalled" else logging.INFO
         quiet = {"quiet_seconds": round(event.quiet_seconds, 1)}
-        _log.log(level, "run %s", event.what, extra={**_figures(event.run), **quiet})
+        _log.log(level, "run %s", event.what, extra={**_summary(event.run), **quiet})
         self._notify(event)
 
 
@@ -175,8 +177,8 @@ def _failures(run: RunRecord) -> dict[str, int]:
     return dict(run.tally["failures"])
 
 
-def _figures(run: RunRecord) -> dict[str, Any]:
-    """Where a run stands."""
+def _summary(run: RunRecord) -> dict[str, Any]:
+    """How far a run is, for the log."""
     return {
         "run_id": run.id,
         "status": run.status.value,

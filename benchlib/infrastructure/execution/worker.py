@@ -1,4 +1,4 @@
-"""The one background thread of a process: sweeps up after dead workers, takes the next run."""
+"""The background thread of a process: frees runs of dead workers, executes the next run."""
 
 import logging
 import os
@@ -25,15 +25,15 @@ from benchlib.infrastructure.storage import audit, runs
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 1.0
-"""How often the queue is looked at for runs that another process put there."""
+"""How often the queue is checked for runs that another process added."""
 
 _STOP_SECONDS: Final = 20.0
 
 
 def process_name() -> str:
-    """Who this process is, so that another one on the same machine can tell whether it lives.
+    """A name for this process, by which others on the same machine can tell whether it runs.
 
-    Host, boot, process id and its start time, and a random part for where those are not known.
+    Host, boot, process id and start time, and a random part in case these are not known.
     """
     return "/".join(
         (
@@ -47,7 +47,7 @@ def process_name() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the owner is known to be gone: a process of this boot that no longer runs."""
+    """Whether the owner is known to be dead: a process of this boot that no longer runs."""
     parts = owner.split("/")
     if len(parts) != 5:
         return False
@@ -76,17 +76,17 @@ class Worker:
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread; sweeps first, so that what a crash left shows at once."""
+        """Start the thread; sweeps first, so that what a crash left behind shows at once."""
         self.sweep()
         self._thread = threading.Thread(target=self._work, name="benchlib-worker", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        """Look at the queue now."""
+        """Check the queue now."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Let what is in flight land, leave the run resumable, end the thread."""
+        """Let requests in flight finish, leave the run resumable, end the thread."""
         self.context.stop.set()
         self._wake.set()
         if self._thread is not None:
@@ -94,7 +94,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread is there to take runs."""
+        """Whether the thread runs and takes runs from the queue."""
         return self._thread is not None and self._thread.is_alive()
 
     def remember_key(self, run_id: int, api_key: str | None) -> None:
@@ -103,7 +103,7 @@ class Worker:
             self.keys[run_id] = api_key
 
     def sweep(self) -> None:
-        """Mark runs whose worker is gone as interrupted; queue them again if that is wished."""
+        """Mark runs of dead workers as interrupted; with `auto_resume`, queue them again."""
         with self.context.store.read() as session:
             running = runs.list_runs(session, statuses=[RunStatus.RUNNING])
         self._seen = {run.id: self._seen[run.id] for run in running if run.id in self._seen}
@@ -137,7 +137,7 @@ class Worker:
             for run in runs.list_runs(session, statuses=[RunStatus.INTERRUPTED]):
                 try:
                     runs.requeue(session, run.id)
-                except (NotFound, WrongState):  # somebody else was faster
+                except (NotFound, WrongState):  # another process was faster
                     continue
                 words = f"{run.model_name} on {run.dataset_name}, by BENCHLIB_AUTO_RESUME"
                 audit.add_entry(
@@ -146,7 +146,7 @@ class Worker:
                 _log.info("run resumed by itself", extra={"run_id": run.id})
 
     def _sweep_meanwhile(self) -> None:
-        """Sweep beside a run; what goes wrong with other runs must not end this one."""
+        """Sweep during a run; trouble with other runs must not end this one."""
         try:
             self.sweep()
         except BenchlibError as problem:
@@ -160,7 +160,7 @@ class Worker:
                 if run_id is not None:
                     self._execute(run_id)
                     continue
-            except BenchlibError as problem:  # the store is away: say so, try again
+            except BenchlibError as problem:  # the store cannot be reached: log it, try again
                 _log.error("the worker tries again", extra={"problem": str(problem)})
             self._wake.wait(_LOOK_SECONDS)
             self._wake.clear()
@@ -199,7 +199,7 @@ class Worker:
 
 
 def _boot_id() -> str:
-    """This boot and this set of process ids (a container has its own); empty if not told."""
+    """This boot and PID namespace (a container has its own); empty if not known."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}:{os.readlink('/proc/self/ns/pid')}"
@@ -208,7 +208,7 @@ def _boot_id() -> str:
 
 
 def _started(process: int) -> str:
-    """When a process began, in clock ticks since boot; empty where it is gone or not told."""
+    """When a process started, in clock ticks since boot; empty if it is gone or not known."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:

@@ -302,7 +302,7 @@ def test_an_interpreter_that_is_none_is_refused(model, tmp_path):
 
 
 def test_a_folder_without_a_model_is_refused(python, tmp_path):
-    with pytest.raises(InvalidInput, match=r"holds no config\.json"):
+    with pytest.raises(InvalidInput, match=r"has no config\.json"):
         VllmServer.start(str(tmp_path), python_executable=python)
 
 
