@@ -1,4 +1,4 @@
-"""Everything that is set from outside: environment variables and the secrets file."""
+"""Settings from environment variables and the secrets file."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -41,7 +41,7 @@ class Login(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Frozen settings. The environment wins over `.streamlit/secrets.toml`."""
+    """Frozen settings; the environment overrides `.streamlit/secrets.toml`."""
 
     model_config = SettingsConfigDict(
         env_prefix="BENCHLIB_",
@@ -52,72 +52,72 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("data")
-    """Folder of the embedded store, logs of managed servers and snapshots."""
+    """Folder for the embedded store, logs of managed servers and snapshots."""
 
     db_url: SecretStr | None = None
-    """sqlite:///… or postgresql://…; default is a SQLite file in the data folder."""
+    """sqlite:///… or postgresql://…; the default is a SQLite file in the data folder."""
 
     read_only: bool = False
     """Show everything, change nothing."""
 
     auto_resume: bool = False
-    """Take up interrupted runs without a click."""
+    """Resume interrupted runs without a click."""
 
     vllm_base_url: str | None = Field(
         default=None, validation_alias=AliasChoices("VLLM_BASE_URL", "vllm_base_url")
     )
-    """One address of a server or several, separated by commas."""
+    """Addresses of one or more servers, separated by commas."""
 
     vllm_api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("VLLM_API_KEY", "vllm_api_key")
     )
-    """Key for servers that want one."""
+    """Key for servers that require one."""
 
     engine_hosts: str = ""
-    """Hosts that may be asked as engines, separated by commas, beside this machine and those of
-    VLLM_BASE_URL; `*` allows all."""
+    """Hosts that may serve as engines besides this machine and those in VLLM_BASE_URL, separated by
+    commas; `*` allows all."""
 
     vllm_python: FilePath | None = None
-    """Interpreter that has vLLM, for managed local servers; default is the dashboard's own."""
+    """Python with vLLM, for managed local servers; the default is the dashboard's own."""
 
     api_token: SecretStr | None = Field(default=None, min_length=16)
-    """Who sends it may write over the API from anywhere; without one only this machine may."""
+    """With it, clients may write over the API from anywhere; without it, from this machine only."""
 
     auth: Login | None = None
-    """Where people log in; None where the dashboard has one private user."""
+    """Where people log in; None = the dashboard has one private user."""
 
     role_claim: str | None = None
     """The claim of the provider's token that names roles."""
 
     admins: str = ""
-    """E-mail addresses, separated by commas; so are researchers and viewers."""
+    """E-mail addresses, separated by commas; likewise for researchers and viewers."""
 
     researchers: str = ""
 
     viewers: str = ""
-    """`*` lets everybody look whom the provider lets log in."""
+    """`*` = anyone whom the provider lets log in."""
 
     request_timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
     """How long one request to an engine may take."""
 
     engine_patience_seconds: Annotated[float, Field(ge=0)] = 3_600
-    """How long a run waits for an engine that went away before it ends as failed (resumable)."""
+    """How long a run waits for an engine that is down before it ends as failed (resumable)."""
 
     lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 20
-    """A worker that was silent for so long counts as gone."""
+    """A worker that is silent for so long counts as lost."""
 
     log_format: Literal["json", "text"] | None = None
-    """`json` is one object a line; default is text on a terminal, else JSON."""
+    """`json` is one object per line; the default is text on a terminal, else JSON."""
 
     notify_urls: SecretStr | None = None
-    """Who is told when a run ends or stalls: addresses as apprise writes them, separated by blanks
-    or commas. They hold tokens."""
+    """Whom to notify when a run ends or stalls: apprise URLs, separated by spaces or commas. They
+    hold tokens."""
 
     public_url: Annotated[str, Field(pattern="^https?://")] | None = None
-    """Where people reach the dashboard; makes links in notifications."""
+    """Where people reach the dashboard; for links in notifications."""
 
     stall_seconds: Annotated[float, Field(gt=0)] = 600
-    """A running run without an answer for so long is told as stalled."""
+    """A run that gets no answer for so long is reported as stalled."""
 
     @field_validator("vllm_base_url")
     @classmethod
@@ -126,7 +126,7 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        """Where the store is; may hold a password."""
+        """URL of the store; may hold a password."""
         if self.db_url is not None:
             return self.db_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'benchlib.db'}"
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     @field_validator("admins", "researchers")
     @classmethod
     def _validate_emails(cls, text: str) -> str:
-        if EVERYBODY in _listed(text):
+        if EVERYBODY in _entries(text):
             raise ValueError("* is for viewers only; name e-mail addresses")
         return text
 
@@ -159,25 +159,25 @@ class Settings(BaseSettings):
 
     @property
     def role_rules(self) -> RoleRules:
-        """How a login gets its role."""
+        """The rules that give a login its role."""
         members: Mapping[Role, str] = {
             Role.ADMIN: self.admins,
             Role.RESEARCHER: self.researchers,
             Role.VIEWER: self.viewers,
         }
         return RoleRules(
-            self.role_claim or None, {role: _listed(text) for role, text in members.items()}
+            self.role_claim or None, {role: _entries(text) for role, text in members.items()}
         )
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
-        """The names in `engine_hosts`, in lower case."""
+        """The hosts in `engine_hosts`, in lower case."""
         names = (name.strip().lower().rstrip(".") for name in self.engine_hosts.split(","))
         return frozenset(name for name in names if name)
 
     @property
     def engine_addresses(self) -> tuple[str, ...]:
-        """Addresses to try when a form names none."""
+        """The engine addresses to use if a form names none."""
         return split_addresses(self.vllm_base_url or DEFAULT_VLLM_URL)
 
     @classmethod
@@ -193,8 +193,8 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
-def _listed(text: str) -> frozenset[str]:
-    """The names of a comma-separated list, in lower case."""
+def _entries(text: str) -> frozenset[str]:
+    """The entries of a comma-separated list, in lower case."""
     return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
 
 
@@ -204,17 +204,19 @@ def split_addresses(text: str) -> tuple[str, ...]:
 
 
 def check_addresses(text: str | None) -> str | None:
-    """A comma-separated list of addresses as it is.
+    """Check a comma-separated list of addresses and return it unchanged.
 
     Raises:
-        ValueError: One is no web address, or holds a user name, a key or a query.
+        ValueError: One is not a web address, or holds a user name, a key or a query.
     """
     for address in split_addresses(text or ""):
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("write addresses as http://host:port, separated by commas")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("leave user names and keys out of the address; give the key by itself")
+            raise ValueError(
+                "leave user names and keys out of the address; give the key separately"
+            )
     return text
 
 
@@ -223,7 +225,7 @@ def get_settings() -> Settings:
     """The settings of this process, read once.
 
     Raises:
-        InvalidSetting: One is wrong; a single sentence names it and what is allowed.
+        InvalidSetting: One is wrong; the sentence names it and says what is allowed.
     """
     try:
         return Settings()
@@ -234,7 +236,7 @@ def get_settings() -> Settings:
             name = f"{first['loc'][-1]} in the section [auth]"
         elif name not in ("VLLM_BASE_URL", "VLLM_API_KEY"):
             name = f"BENCHLIB_{name.removeprefix('BENCHLIB_')}"
-        told = first["msg"].removeprefix("Value error, ")
-        raise InvalidSetting(f"The setting {name} is wrong: {told}.") from None
+        problem = first["msg"].removeprefix("Value error, ")
+        raise InvalidSetting(f"The setting {name} is wrong: {problem}.") from None
     except ValueError as error:
         raise InvalidSetting(f".streamlit/secrets.toml cannot be read: {error}.") from None

@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of our own, for tests and benchmarks."""
+"""A private PostgreSQL cluster, for tests and benchmarks."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ def find_initdb() -> str | None:
 
 @contextmanager
 def postgres_cluster(initdb: str, *, fsync: bool = False) -> Iterator[str]:
-    """A running cluster, gone afterwards; gives its URL with a hole for the database."""
+    """A running cluster, removed afterwards; yields its URL with a `{database}` placeholder."""
     bin_dir = Path(initdb).resolve().parent
     folder = Path(tempfile.mkdtemp(prefix="benchlib-pg-"))
     as_owner = []

@@ -1,4 +1,4 @@
-"""Somebody who is told things: a web server that keeps what was posted to it."""
+"""A receiver of notifications: a web server that stores what is posted to it."""
 
 import json
 import queue
@@ -7,11 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Receiver:
-    """Listens on a free port; `address` is how apprise knows it.
+    """Listens on a free port; `address` is its URL for apprise.
 
     Args:
-        behaviour: "takes" (200), "refuses" (500), "hangs" (no answer before the end) or "trickles"
-            (an answer that comes byte by byte and never ends).
+        behaviour: "takes" (200), "refuses" (500), "hangs" (no response) or "trickles" (a response
+            that arrives byte by byte and never ends).
     """
 
     def __init__(self, behaviour="takes"):

@@ -37,7 +37,9 @@ def test_the_environment_names_store_and_engines(monkeypatch):
     assert "pw@" not in repr(settings)
 
 
-def test_secrets_may_lie_in_streamlits_file_and_the_environment_wins(tmp_path, monkeypatch):
+def test_secrets_may_be_in_streamlits_file_and_the_environment_overrides_them(
+    tmp_path, monkeypatch
+):
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "secrets.toml").write_text(
         'db_url = "sqlite:///x.db"\nvllm_api_key = "from-file"\nnotify_urls = "json://h/token"\n'
@@ -139,7 +141,7 @@ def test_a_login_without_authlib_says_what_to_install(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "advice"),
     [
         ("VLLM_BASE_URL", "gpu-1:8000", "write addresses as http://host:port"),
         ("VLLM_BASE_URL", "http://a:1,ftp://b", "write addresses as http://host:port"),
@@ -147,9 +149,9 @@ def test_a_login_without_authlib_says_what_to_install(tmp_path, monkeypatch):
         ("BENCHLIB_VLLM_PYTHON", "nowhere/python", "Path does not point to a file"),
     ],
 )
-def test_addresses_and_files_are_checked_at_the_start(monkeypatch, name, value, told):
+def test_addresses_and_files_are_checked_at_the_start(monkeypatch, name, value, advice):
     monkeypatch.setenv(name, value)
-    with pytest.raises(InvalidSetting, match=f"The setting {name} is wrong: {told}"):
+    with pytest.raises(InvalidSetting, match=f"The setting {name} is wrong: {advice}"):
         get_settings()
 
 

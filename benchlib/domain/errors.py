@@ -10,7 +10,7 @@ class BenchlibError(Exception):
 
 
 class InvalidInput(BenchlibError):
-    """Something a person or program handed in breaks a rule; the text says which and how."""
+    """Input from a person or program breaks a rule; the text says which one and how."""
 
 
 class NotFound(BenchlibError):
@@ -21,18 +21,18 @@ class NotFound(BenchlibError):
 
 
 class WrongState(BenchlibError):
-    """The thing exists, but what was asked does not fit its state."""
+    """The object exists, but its state does not allow what was requested."""
 
 
 class ReadOnly(BenchlibError):
-    """A write was asked of a dashboard that only shows."""
+    """A write was requested from a read-only dashboard."""
 
     def __init__(self) -> None:
         super().__init__("This dashboard is read-only; unset BENCHLIB_READ_ONLY to change things.")
 
 
 class NotAllowed(BenchlibError):
-    """The user's role does not reach for what was asked; the text names the one that does."""
+    """The user's role does not allow what was requested; the text names the role that does."""
 
 
 class StoreError(BenchlibError):
@@ -44,11 +44,11 @@ class InvalidSetting(BenchlibError):
 
 
 class EngineNotReachable(BenchlibError):
-    """No address that was tried can serve the run; the text lists each and why."""
+    """None of the addresses can serve the run; the text lists each with the reason."""
 
 
 class EngineChanged(BenchlibError):
-    """The server now serves something else than what the run began with."""
+    """The server no longer serves what the run began with."""
 
 
 class RatingOutOfScale(BenchlibError):
@@ -60,11 +60,11 @@ class RatingOutOfScale(BenchlibError):
 
 
 class EngineFault(BenchlibError):
-    """A fault of the transport: no item of the request is to blame, ask again later.
+    """A fault of the transport: no question of the request is to blame; ask again later.
 
     Attributes:
         kind: One of the transport kinds of FailureKind.
-        retry_after_seconds: What the server asked for, if it did.
+        retry_after_seconds: The wait that the server asked for, if any.
     """
 
     def __init__(

@@ -87,8 +87,8 @@ class DatasetRecord:
 
     Attributes:
         kind: pool, balanced, factorial, counterfactual, reality or imported.
-        parameters: How it was made (seed, factors, source file name, ...), enough to make it again.
-        content_hash: SHA-256 over its personas in order: what a run's manifest names.
+        parameters: How it was made (seed, factors, file name, ...); enough to make it again.
+        content_hash: SHA-256 over its personas in order; part of a run's manifest.
     """
 
     id: int
@@ -129,11 +129,11 @@ class Answer(NamedTuple):
 
     Attributes:
         rating_raw: The digit answered, 1..5, before any reversal.
-        probabilities: p1..p5, renormalised over the valid digits; None where the engine gives no
+        probabilities: p1..p5, renormalised over the valid digits; None if the engine gives no
             log-probabilities.
-        valid_mass: Probability of all valid digits together before renormalising, 0..1.
-        raw_answer: The text as it came.
-        latency_ms: Time from sending the request that carried it to its answer.
+        valid_mass: Total probability of the valid digits before renormalising, 0..1.
+        raw_answer: The text of the reply, unchanged.
+        latency_ms: Time from sending its request to the reply.
         prompt_tokens: Tokens of the prompt, if the server counts per item.
         completion_tokens: Tokens generated, if the server counts per item.
     """
@@ -148,7 +148,7 @@ class Answer(NamedTuple):
 
 
 class AnswerFailure(NamedTuple):
-    """An attempt that gave no rating for this one item (`rejected` or `unusable`)."""
+    """An attempt that gave no rating for this one question (`rejected` or `unusable`)."""
 
     kind: FailureKind
     message: str
@@ -160,7 +160,7 @@ class AnswerFailure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """What a probe found out about an engine; goes into the run's manifest.
+    """What probing an engine showed; part of the run's manifest.
 
     Attributes:
         kind: "vllm", "openai-compatible" or "simulated".
@@ -168,12 +168,12 @@ class EngineReport:
         model_name: The model as the server names it.
         model_revision: Root, path or revision the server reports, if any.
         engine_version: As `/version` reports, if any.
-        answer_mode: What was asked for ("distribution", ...).
-        answer_mode_used: What will be done, which is the next best where a capability is missing.
+        answer_mode: The mode that was requested ("distribution", ...).
+        answer_mode_used: The mode in use: the next best if the server has no support for it.
         route: "batch" or "single".
         logprobs_source: "logprob_token_ids", "choice", "simulated" or None.
-        max_model_len: Longest prompt plus answer in tokens, if the server tells.
-        notes: Sentences for the user: what is missing and what is done instead.
+        max_model_len: Longest prompt plus answer in tokens, if the server reports it.
+        notes: Sentences for the user: what is missing, and what is done instead.
     """
 
     kind: str
@@ -194,7 +194,7 @@ class EngineReport:
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Everything a person chose for a run; stored whole with it. Holds no key.
+    """Everything a person chose for a run, stored with it; never an API key.
 
     Attributes:
         llm: Which engine rates.
@@ -202,13 +202,13 @@ class RunConfig:
         vllm_base_url: One address or a comma-separated list; None = from the environment.
         trait_ids: Trait versions asked, in this order.
         dual_fraction: Share of (persona, trait) pairs asked in both scale orders, 0..1.
-        answer_mode: How the rating is asked for.
+        answer_mode: How the rating is requested.
         temperature: 0 = the most likely answer.
         max_new_tokens: Longest answer in `rating`, `rationale` and `text` modes.
-        max_attempts: Attempts per item before it counts as failed.
+        max_attempts: Attempts per question before it is given up.
         max_concurrency: Most requests in flight at each address of the engine; the API and the
             store call it `batch_size`.
-        attrgen_run_id: Kept for clients of the predecessor; recorded, not used.
+        attrgen_run_id: Accepted from clients of the predecessor; stored, never read.
         simulated_items_per_second: Speed of the simulated rater; None = as fast as it can.
         simulated_fault_rate: Share of its attempts that give no usable answer, 0..1.
     """
@@ -240,14 +240,16 @@ class RunConfig:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as the store has it at one moment.
+    """A run, as it was when it was read from the store.
 
     Attributes:
         manifest: What the engine reported and what was frozen; empty until the run first started.
-        total: Items planned. done: items rated. failed: items given up in the last execution.
+        total: Questions planned.
+        done: Questions answered.
+        failed: Questions given up in the last execution.
         tally: Counts so far: {"in": [n1..n5], "rev": [n1..n5], "failures": {kind: attempts}}.
         data_version: Grows with every change of the run's results.
-        activity: What its worker is doing, as a sentence; None when nothing needs saying.
+        activity: What its worker is doing, as a sentence; None if that needs no mention.
         seconds_active: Time spent executing, over all resumes.
     """
 
@@ -287,11 +289,11 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """One rating with everything a reader may want to see of it.
+    """One answer with all its details.
 
     Attributes:
         probabilities: p1..p5 of the raw digits, or None.
-        valid_mass: Probability of all valid digits before renormalising, or None.
+        valid_mass: Total probability of the valid digits before renormalising, or None.
     """
 
     persona_id: int
@@ -330,12 +332,12 @@ class StoredFailure:
 
 @dataclass(frozen=True, slots=True)
 class AnswerFilter:
-    """Which answers, failed attempts or missing questions to show; empty or None: all.
+    """Which answers, failed attempts or missing questions to show; empty or None = all.
 
     Attributes:
-        rating_raw: Of answers only.
+        rating_raw: For answers only.
         attributes: Values the persona must have.
-        kind: Of failed attempts only.
+        kind: For failed attempts only.
     """
 
     case_ids: tuple[str, ...] = ()
@@ -346,7 +348,7 @@ class AnswerFilter:
     kind: str | None = None
 
     def asks_for(self, item: WorkItem) -> bool:
-        """Whether a question is among them."""
+        """Whether a question matches."""
         return (
             (not self.case_ids or item.trait.case_id in self.case_ids)
             and self.scale_order in (None, item.scale_order)

@@ -1,4 +1,4 @@
-"""Which moves a run's status may make, and when its worker counts as gone."""
+"""Which changes of a run's status are allowed, and when its worker counts as lost."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from benchlib.domain.errors import WrongState
 from benchlib.domain.vocabulary import RunStatus
 
 LEASE_SECONDS: Final = 20.0
-"""A worker that has not renewed for so long counts as gone."""
+"""A worker that has not renewed its lease for so long counts as lost."""
 
 _MOVES: Final[dict[RunStatus, frozenset[RunStatus]]] = {
     RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.CANCELLED}),
@@ -27,17 +27,17 @@ _MOVES: Final[dict[RunStatus, frozenset[RunStatus]]] = {
 }
 
 ACTIVE: Final = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
-"""A worker has the run or will take it."""
+"""A worker owns the run or will claim it."""
 
 RESUMABLE: Final = frozenset(s for s, moves in _MOVES.items() if RunStatus.QUEUED in moves)
-"""Something is missing and nobody is at it."""
+"""Incomplete, and no worker is on it."""
 
 
 def check_move(run_id: int, before: RunStatus, after: RunStatus) -> None:
-    """Let an allowed move pass.
+    """Check that a change of status is allowed.
 
     Raises:
-        WrongState: The move makes no sense; the text says what does.
+        WrongState: It is not; the text says what to do instead.
     """
     if after in _MOVES[before]:
         return
@@ -51,11 +51,11 @@ def check_move(run_id: int, before: RunStatus, after: RunStatus) -> None:
 
 
 def final_status(total: int, done: int, failed: int) -> RunStatus:
-    """How a run ends that asked everything it could.
+    """The status of a run that has asked everything it could.
 
     Returns:
-        `done` only if every planned item is rated; `partial` if the rest failed for good;
-        `interrupted` if items are unaccounted for, so that a truncated run never looks complete.
+        `done` only if every planned question is answered; `partial` if the rest failed for good;
+        `interrupted` if questions are unaccounted for, so a truncated run never looks complete.
     """
     if done == total:
         return RunStatus.DONE
@@ -63,7 +63,7 @@ def final_status(total: int, done: int, failed: int) -> RunStatus:
 
 
 def is_stale(seconds_unchanged: float, lease_seconds: float = LEASE_SECONDS) -> bool:
-    """Whether a worker counts as gone.
+    """Whether a worker counts as lost.
 
     Args:
         seconds_unchanged: How long the observer has seen the same heartbeat, on the observer's own

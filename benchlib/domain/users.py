@@ -7,11 +7,11 @@ from enum import IntEnum
 from typing import Final
 
 EVERYBODY: Final = "*"
-"""In the list of viewers: whoever the provider lets log in."""
+"""In the list of viewers: anyone whom the provider lets log in."""
 
 
 class Role(IntEnum):
-    """Each role may do all that the ones before it may."""
+    """Each role may do everything that the ones before it may."""
 
     VIEWER = 1
     RESEARCHER = 2
@@ -19,17 +19,17 @@ class Role(IntEnum):
 
     @property
     def label(self) -> str:
-        """The role as people read it."""
+        """The role, for people to read."""
         return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody who acts.
+    """Someone who uses the dashboard.
 
     Attributes:
-        name: What the record of activity shows.
-        role: None for somebody who may not even look.
+        name: As the activity log shows it.
+        role: None = may not even look.
     """
 
     name: str
@@ -37,24 +37,24 @@ class User:
 
 
 OWNER: Final = User("owner", Role.ADMIN)
-"""The one private user of a dashboard without users."""
+"""The private user of a dashboard without login."""
 
 DASHBOARD: Final = User("dashboard", Role.ADMIN)
-"""What the program does by itself."""
+"""The program itself."""
 
 API_TOKEN: Final = User("api token", Role.ADMIN)
-"""Whoever holds the token of the API."""
+"""Anyone who has the API token."""
 
 NOBODY: Final = User("nobody", None)
-"""Somebody who is not logged in."""
+"""Someone who is not logged in."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoleRules:
-    """How a login gets its role: the highest of what the claim and the lists give.
+    """How a login gets its role: the highest that the claim and the lists give.
 
     Attributes:
-        claim: The claim of the token that names roles; None if none is asked.
+        claim: The claim of the token that names roles; None = no claim does.
         members: Role -> e-mail addresses in lower case.
     """
 
@@ -67,9 +67,9 @@ class AuditRecord:
     """Who did what, when.
 
     Attributes:
-        kind: What it was done to: run, dataset, trait or server.
-        object_id: Its number; None where it has none.
-        detail: A few words that still tell what it was when it is gone.
+        kind: Kind of the object: run, dataset, trait or server.
+        object_id: Its id, if it has one.
+        detail: A few words that still identify the object after it is deleted.
     """
 
     at: datetime
@@ -81,13 +81,13 @@ class AuditRecord:
 
 
 def identify(claims: Mapping[str, object], rules: RoleRules) -> User:
-    """The user that a provider's token tells of.
+    """The user behind the claims of a provider's token.
 
-    An e-mail address counts, as a name and for the lists, only where the provider has verified it:
-    others are whatever somebody typed.
+    An e-mail address counts, as a name and for the lists, only if the provider has verified it:
+    anyone can type any other.
 
     Returns:
-        A user without a role where neither claim nor lists give one.
+        A user without a role if neither the claim nor the lists give one.
     """
     email = claims.get("email")
     known = isinstance(email, str) and email != "" and claims.get("email_verified") is True
@@ -98,7 +98,7 @@ def identify(claims: Mapping[str, object], rules: RoleRules) -> User:
         if EVERYBODY in members or (address is not None and address in members)
     ]
     if rules.claim is not None:
-        said = claims.get(rules.claim)
-        names = said if isinstance(said, list) else [said]
+        claimed = claims.get(rules.claim)
+        names = claimed if isinstance(claimed, list) else [claimed]
         roles += [role for role in Role if role.label in names]
     return User(address or f"sub:{claims.get('sub', '')}", max(roles, default=None))

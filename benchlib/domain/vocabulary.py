@@ -7,10 +7,10 @@ N_POINTS: Final = 5
 """Length of the Likert scale; ratings are 1..N_POINTS."""
 
 UNKNOWN_TRAIT_CATEGORY: Final = "Unknown"
-"""Category of a trait that names none."""
+"""Category of a trait without one."""
 
 UNKNOWN_CATEGORY: Final = "Unknown"
-"""Value of a persona attribute that is not given; displayed, never tested."""
+"""Value of a persona attribute that is missing; displayed, never tested."""
 
 Language = Literal["en", "de"]
 ScaleMode = Literal["in", "rev", "random50"]
@@ -24,7 +24,7 @@ SCALE_ORDERS: Final[tuple[ScaleOrder, ScaleOrder]] = ("in", "rev")
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. `interrupted` means: its worker went away, resume it."""
+    """Status of a run. `interrupted` means that its worker was lost; the run can be resumed."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -39,8 +39,8 @@ class FailureKind(StrEnum):
     """Why an attempt gave no rating.
 
     `unreachable`, `timeout`, `overloaded` and `server_error` are faults of the transport and are
-    tried again; `rejected` means the server refuses this item (a prompt too long, say);
-    `unusable` means an answer came that holds no valid rating.
+    retried; `rejected` means that the server refuses this question (its prompt is too long, say);
+    `unusable` means that the reply holds no valid rating.
     """
 
     UNREACHABLE = "unreachable"

@@ -26,7 +26,7 @@ class WarmStep(TypedDict):
 
 
 class WarmJob(TypedDict):
-    """Where a warm-up stands; `status` is idle (never started), running, done or failed."""
+    """The state of a warm-up; `status` is idle (never started), running, done or failed."""
 
     ok: bool
     run_id: int
@@ -55,20 +55,20 @@ _WARM_CACHE_JOBS: Final[dict[tuple[str, int], _Job]] = {}
 """Jobs that are running."""
 
 _ENDED_JOBS: Final[Lru[tuple[str, int], WarmJob]] = Lru(100)
-_LOCK = threading.Lock()  # a run has at most one job running; snapshots are read whole
-_STEP = threading.Lock()  # one step at a time in a process: two big runs need twice the memory
+_LOCK = threading.Lock()  # a run has at most one running job; snapshots are consistent
+_STEP = threading.Lock()  # one step at a time per process: two big runs would need twice the memory
 
 
 def start_warm_cache_job(
     run_id: int, steps: Sequence[Step], now: Callable[[], datetime], *, store: str = ""
 ) -> WarmJob:
-    """Run the steps in a thread of their own and return at once; a job that runs is left alone.
+    """Run the steps in a new thread and return at once; a job that is already running goes on.
 
     Args:
         run_id: The run.
-        steps: Names and what computes each.
+        steps: Name and function of each.
         now: The clock.
-        store: Tells runs of the same number in different databases apart.
+        store: The database, since runs of several databases may share an id.
     """
     with _LOCK:
         job = _WARM_CACHE_JOBS.get((store, run_id))
@@ -92,7 +92,7 @@ def start_warm_cache_job(
 
 
 def warm_job_snapshot(run_id: int, *, store: str = "") -> WarmJob:
-    """Where the run's newest job of this process stands."""
+    """The state of the newest job for this run in this process."""
     with _LOCK:
         job = _WARM_CACHE_JOBS.get((store, run_id))
         ended = _ENDED_JOBS.get((store, run_id))

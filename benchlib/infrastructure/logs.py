@@ -1,8 +1,8 @@
-"""The log: one line for each event, as JSON or as text, with the run it is about.
+"""The log: one line per event, as JSON or text, with the run it is about.
 
-Texts of people, models and servers never get there: whoever logs names facts and figures in
-`extra`, and of an exception only its kind and its way through the code are written, because its
-message may quote an answer.
+Text from people, models and servers never gets into the log: facts and numbers are passed in
+`extra`, and of an exception only its type and traceback are written, because its message may quote
+an answer.
 """
 
 import json
@@ -18,7 +18,7 @@ _KNOWN: Final = frozenset(
 
 
 def set_up_logs(style: Literal["json", "text"] | None) -> None:
-    """Write all logs of this process to the standard error stream in one form.
+    """Write all logs of this process to standard error in one format.
 
     Args:
         style: None writes text on a terminal, else JSON.
@@ -40,14 +40,14 @@ def _console() -> tuple[Any, ...]:
 
 
 class LogFormatter(logging.Formatter):
-    """One line for a record: its message, and the fields given as `extra`."""
+    """One line per record: its message and the fields given as `extra`."""
 
     def __init__(self, style: Literal["json", "text"]) -> None:
         super().__init__()
         self._json = style == "json"
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record; what is not a plain value is named by its type."""
+        """Format a record; values that JSON does not know appear as the name of their type."""
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         message = " ".join(record.getMessage().split())
         fields = {name: value for name, value in vars(record).items() if name not in _KNOWN}
@@ -61,12 +61,12 @@ class LogFormatter(logging.Formatter):
                 "message": message,
             }
             return _dump({**head, **fields})
-        told = "".join(f" {name}={_dump(value)}" for name, value in fields.items())
-        return f"{moment} {record.levelname} {record.name}: {message}{told}"
+        tail = "".join(f" {name}={_dump(value)}" for name, value in fields.items())
+        return f"{moment} {record.levelname} {record.name}: {message}{tail}"
 
 
 def _fault(error: BaseException) -> dict[str, Any]:
-    """An exception and its causes by kind, and where the first of them was raised."""
+    """The types of an exception and its causes, and where the first of them was raised."""
     kinds: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(kinds) < 8:

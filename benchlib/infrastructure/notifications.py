@@ -1,8 +1,8 @@
-"""Telling people that a run ended or stalls, by whatever apprise can reach.
+"""Notify people that a run ended or stalls, over anything that apprise supports.
 
-A message is sent once, from a thread of its own: who receives it may be away, slow or silent, and
-no run, page or stop waits for that. Its text holds facts and figures of the run, nothing that a
-persona, trait or model says.
+A message is sent once, from a thread of its own: its receiver may be down, slow or silent, and no
+run, page or shutdown waits for it. Its text holds facts and numbers of the run, and no text of a
+persona, trait or model.
 """
 
 import logging
@@ -18,8 +18,8 @@ from benchlib.settings import Settings
 if TYPE_CHECKING:
     from apprise import Apprise
 
-_MOST_UNDER_WAY: Final = 16
-"""Messages being sent at once; more are let go, which takes a receiver that hangs."""
+_MAX_IN_FLIGHT: Final = 16
+"""Messages in flight; beyond that they are dropped, which takes a receiver that hangs."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,13 +28,13 @@ class Notifier:
     """Sends to every address of BENCHLIB_NOTIFY_URLS; without one it does nothing.
 
     Raises:
-        InvalidSetting: An address is none, or apprise is missing.
+        InvalidSetting: An address is not valid, or apprise is missing.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._receivers: Final = _receivers(settings)
         self._public_url: Final = settings.public_url
-        self._lock = threading.Lock()  # the threads that are counted are those that send
+        self._lock = threading.Lock()  # guards the set of threads that are sending
         self._sending: set[threading.Thread] = set()
 
     def notify(self, event: RunEvent) -> None:
@@ -44,7 +44,7 @@ class Notifier:
             self._start(receiver, number, event, title, text)
 
     def close(self, seconds: float) -> None:
-        """Wait for messages under way, but no longer than this."""
+        """Wait for messages in flight, but no longer than this."""
         last = monotonic() + seconds
         with self._lock:
             sending = list(self._sending)
@@ -60,7 +60,7 @@ class Notifier:
             try:
                 sent = bool(receiver.notify(text, title, body_format="text"))
             except Exception:  # noqa: BLE001
-                sent = False  # whatever was raised may quote the address
+                sent = False  # the exception may quote the address
             if sent:
                 _log.info("notification sent", extra=extra)
             else:
@@ -70,15 +70,15 @@ class Notifier:
 
         thread = threading.Thread(target=send, name="benchlib-notify", daemon=True)
         with self._lock:
-            if len(self._sending) >= _MOST_UNDER_WAY:
-                _log.warning("notification let go: too many are under way", extra=extra)
+            if len(self._sending) >= _MAX_IN_FLIGHT:
+                _log.warning("notification dropped: too many are in flight", extra=extra)
                 return
             self._sending.add(thread)
             try:
                 thread.start()
-            except RuntimeError:  # no thread is to be had, or the process ends
+            except RuntimeError:  # no thread can be started, or the process is ending
                 self._sending.discard(thread)
-                _log.warning("notification let go: no thread for it", extra=extra)
+                _log.warning("notification dropped: no thread for it", extra=extra)
 
 
 def describe(event: RunEvent, public_url: str | None) -> tuple[str, str]:
@@ -100,10 +100,10 @@ def describe(event: RunEvent, public_url: str | None) -> tuple[str, str]:
 
 _ENDS: Final = {
     RunStatus.DONE: "Every planned answer is there.",
-    RunStatus.PARTIAL: "Some questions got no usable answer; resume it to ask them again.",
-    RunStatus.CANCELLED: "Somebody cancelled the run; what was rated is kept.",
+    RunStatus.PARTIAL: "Some questions got no usable answer; resume the run to ask them again.",
+    RunStatus.CANCELLED: "The run was cancelled; what was rated is kept.",
     RunStatus.FAILED: "The run could not go on; its page says why. What was rated is kept.",
-    RunStatus.INTERRUPTED: "The run stopped midway; resume it to ask what is missing.",
+    RunStatus.INTERRUPTED: "The run stopped midway; resume it to ask only what is missing.",
 }
 
 
@@ -112,8 +112,8 @@ def _sentence(event: RunEvent) -> str:
         return _ENDS[event.run.status]
     quiet = _minutes(event.quiet_seconds)
     if event.what == "stalled":
-        return f"No answer for {quiet}; the run waits and goes on by itself when answers come."
-    return f"Answers come again, after {quiet}."
+        return f"No answer for {quiet}; the run waits and goes on by itself when answers arrive."
+    return f"Answers are arriving again, after {quiet}."
 
 
 def _minutes(seconds: float) -> str:
@@ -133,16 +133,16 @@ def _receivers(settings: Settings) -> list["Apprise"]:
         raise InvalidSetting(
             "BENCHLIB_NOTIFY_URLS needs apprise: pip install 'benchlib[notify]'."
         ) from None
-    # Its log quotes addresses, which hold tokens; what came of a message is logged here.
+    # Its log quotes addresses, which hold tokens; the outcome of a message is logged here.
     quiet = logging.getLogger("apprise")
     quiet.propagate = False
     quiet.addHandler(logging.NullHandler())
-    # No limit of apprise's own: it keeps one by threads that the end of the process waits for.
+    # No time limit by apprise: it enforces one with threads that the end of the process waits for.
     asset = AppriseAsset(app_id="benchlib", async_mode=False, service_timeout=0)
-    everyone = Apprise(asset=asset)
-    if not everyone.add(urls):
+    receivers = Apprise(asset=asset)
+    if not receivers.add(urls):
         raise InvalidSetting(
-            "BENCHLIB_NOTIFY_URLS holds an address that apprise does not know; its documentation "
-            "says how they are written."
+            "BENCHLIB_NOTIFY_URLS holds an address that apprise does not know; see the list of "
+            "services in its documentation."
         )
-    return [Apprise(receiver, asset=asset) for receiver in everyone]
+    return [Apprise(receiver, asset=asset) for receiver in receivers]

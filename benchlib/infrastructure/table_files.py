@@ -1,6 +1,6 @@
 """Tables as files: CSV and Parquet to a frame of texts, and back.
 
-Whatever a file holds, reading it ends with a frame or with InvalidInput.
+Reading any file ends with a frame or with InvalidInput.
 """
 
 import codecs
@@ -26,7 +26,7 @@ MAX_FILE_BYTES: Final = 400 * 2**20
 MAX_ROWS: Final = 1_000_000
 MAX_COLUMNS: Final = 200
 MAX_UNPACKED_BYTES: Final = 2**30
-"""What a compressed file may unpack to."""
+"""Limit on the unpacked size of a compressed file."""
 
 ENCODINGS: Final = (
     *("utf-8", "utf-16", "utf-16-le", "utf-16-be"),
@@ -37,19 +37,19 @@ ENCODINGS: Final = (
 
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: it begins with the same mark
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DELIMITERS: Final = (",", ";", "\t")
 _DELIMITER_NAMES: Final = {",": "comma", ";": "semicolon", "\t": "tab"}
-_MAX_CELL: Final = 131_072  # csv's own limit, in characters; it is a setting of the process
+_MAX_CELL: Final = 131_072  # in characters; the csv module's own limit, which is process-wide
 _CHUNK: Final = 20_000
 _CELL_BYTES: Final = 8
-"""What a cell takes at least, whatever it holds: the place where its text begins."""
+"""Least memory a cell takes, even if empty: the offset of its text."""
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?", re.ASCII)
-_FOREIGN: Final = (
+_OTHER_KINDS: Final = (
     (b"PK\x03\x04", "is a spreadsheet or ZIP archive; save the table as CSV"),
     (b"\xd0\xcf\x11\xe0", "is a spreadsheet; save the table as CSV"),
     (b"\x1f\x8b", "is compressed with gzip; unpack it"),
@@ -75,11 +75,11 @@ def read_table(content: bytes, encoding: str | None = None) -> TableFile:
     """Read a CSV or Parquet file.
 
     Args:
-        content: The file; Parquet is known by its first bytes, all else is taken for CSV.
+        content: The file; Parquet is recognised by its first bytes, anything else is read as CSV.
         encoding: Of a CSV file without a byte order mark; None = UTF-8.
 
     Raises:
-        InvalidInput: The file is too large, damaged, something else, or not in this encoding.
+        InvalidInput: The file is too large, damaged, of another kind, or not in this encoding.
     """
     if len(content) > MAX_FILE_BYTES:
         raise InvalidInput(
@@ -90,16 +90,16 @@ def read_table(content: bytes, encoding: str | None = None) -> TableFile:
         raise InvalidInput("The file is empty; it needs a row of names and one row per record.")
     if content.startswith(b"PAR1"):
         return _read_parquet(content)
-    for magic, what in _FOREIGN:
+    for magic, what in _OTHER_KINDS:
         if content.startswith(magic):
             raise InvalidInput(f"The file {what} first.")
     return _read_csv(content, encoding)
 
 
 def write_csv(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    """A CSV file in UTF-8 with a mark that spreadsheets know; cells can never run as formulas."""
+    """A CSV file in UTF-8 with the mark that spreadsheets expect; no cell runs as a formula."""
     buffer = io.StringIO()
-    # With all names quoted, the delimiter is found again whatever the names hold.
+    # With all names quoted, the delimiter is found again whatever they contain.
     csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerow(names)
     guard = lru_cache(_CHUNK)(_csv_cell)
     csv.writer(buffer, lineterminator="\r\n").writerows(map(guard, row) for row in rows)
@@ -119,7 +119,7 @@ def write_parquet(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def _csv_cell(text: str) -> str:
-    """The text, guarded unless it is a number: those stay numbers in other programs."""
+    """The text, guarded unless it is a number: other programs must read those as numbers."""
     return text if _NUMBER.fullmatch(text) else guard_formula(text)
 
 
@@ -159,7 +159,7 @@ def _choose_encoding(content: bytes, encoding: str | None) -> str:
 
 
 def _text_of(content: bytes, encoding: str) -> io.TextIOWrapper:
-    # Decoded while it is read: a million rows need not stand in memory twice.
+    # Decoded while it is read, so that a million rows are not in memory twice.
     return io.TextIOWrapper(io.BytesIO(content), encoding=encoding, errors="strict", newline="")
 
 
@@ -225,7 +225,7 @@ def _unguarded(cells: Sequence[str]) -> pa.Array:
 def _frame(
     names: Sequence[str], columns: Sequence[pa.ChunkedArray], index: pd.Index
 ) -> pd.DataFrame:
-    # Names may stand twice here; the check of the table tells of it.
+    # Names may repeat here; the check of the table reports it.
     table = pa.table(list(columns), names=[str(place) for place in range(len(columns))])
     frame: pd.DataFrame = table.to_pandas()
     frame.columns = pd.Index(list(names), dtype="str")
@@ -257,7 +257,7 @@ def _csv_problem(reason: str) -> str:
             "Something follows a closing double quote; put the whole cell into double quotes, and "
             "double those inside."
         )
-    return f"The file is no readable CSV ({reason}); save it again as CSV in UTF-8."
+    return f"The file is not readable as CSV ({reason}); save it again as CSV in UTF-8."
 
 
 def _read_parquet(content: bytes) -> TableFile:
@@ -275,11 +275,11 @@ def _parquet_frame(content: bytes) -> pd.DataFrame:
     plan = pq.ParquetFile(source, pre_buffer=False)
     _check_parquet(plan)
     fields = list(plan.schema_arrow)
-    # Texts stay dictionaries until their size is known: a long text that is stored once and used
-    # in every row would unpack to terabytes.
+    # Texts stay dictionary-encoded until their size is known: one long text used in every row
+    # would unpack to terabytes.
     texts = [field.name for field in fields if _is_text(field.type)]
     file = pq.ParquetFile(source, pre_buffer=False, read_dictionary=texts)
-    # Without the unnamed index that pandas stores beside the columns.
+    # Without the unnamed index that pandas stores next to the columns.
     places = [i for i, field in enumerate(fields) if not field.name.startswith("__index_level_")]
     chunks: list[list[pa.Array]] = [[] for _ in places]
     n_rows = size = 0
@@ -299,15 +299,15 @@ def _parquet_frame(content: bytes) -> pd.DataFrame:
 
 
 def _check_parquet(file: Any) -> None:
-    """Refuse by what the file says of itself, before anything is unpacked."""
+    """Refuse a file by its own metadata, before anything is unpacked."""
     meta = file.metadata
     if meta.num_columns > MAX_COLUMNS:
         raise InvalidInput(
             f"The file has {meta.num_columns:,} columns; at most {MAX_COLUMNS} are allowed."
         )
     groups = (meta.row_group(place) for place in range(meta.num_row_groups))
-    told = sum(group.total_byte_size for group in groups)
-    _refuse_if_large(meta.num_rows, max(told, meta.num_rows * meta.num_columns * _CELL_BYTES))
+    declared = sum(group.total_byte_size for group in groups)
+    _refuse_if_large(meta.num_rows, max(declared, meta.num_rows * meta.num_columns * _CELL_BYTES))
     for field in file.schema_arrow:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if not any(test(kind) for test in _ALLOWED_TYPES):

@@ -113,7 +113,7 @@ def test_one_step_runs_at_a_time():
     assert max(most) == 1
 
 
-def test_runs_of_different_stores_are_told_apart():
+def test_runs_of_different_stores_are_kept_apart():
     start_warm_cache_job(1, [("a", lambda: None)], now, store="one")
     assert ended(1, store="one")["status"] == "done"
     assert warm_job_snapshot(1, store="two")["status"] == "idle"

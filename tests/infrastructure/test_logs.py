@@ -92,7 +92,7 @@ def test_the_log_of_a_run_tells_every_event_and_no_text(tmp_path):
     ):
         store = open_store(store_url)
         run_id = add_marked_run(store, engine)
-        told = receiver.address.replace(
+        notify_url = receiver.address.replace(
             "json://", f"json://{MARKERS['user']}:{MARKERS['password']}@"
         )
         dashboard = subprocess.Popen(
@@ -102,7 +102,7 @@ def test_the_log_of_a_run_tells_every_event_and_no_text(tmp_path):
                 **{k: v for k, v in os.environ.items() if not k.startswith("BENCHLIB_")},
                 "PYTHONPATH": str(Path(__file__).parents[2]),
                 "BENCHLIB_DB_URL": store_url,
-                "BENCHLIB_NOTIFY_URLS": f"{told}/{MARKERS['token']}",
+                "BENCHLIB_NOTIFY_URLS": f"{notify_url}/{MARKERS['token']}",
                 "VLLM_API_KEY": MARKERS["sk"],
             },
             stdin=subprocess.PIPE,
@@ -154,9 +154,9 @@ def record_of(error=None, message="it happened", **extra):
 
 def test_one_event_is_one_line_in_both_forms():
     record = record_of(message="two\nlines", run_id=3, path=Path("/x"), name_of='a "b"\n\x1b[1m')
-    told = json.loads(LogFormatter("json").format(record))
-    assert told["message"] == "two lines"
-    assert (told["run_id"], told["path"], told["level"]) == (3, "PosixPath", "error")
+    logged = json.loads(LogFormatter("json").format(record))
+    assert logged["message"] == "two lines"
+    assert (logged["run_id"], logged["path"], logged["level"]) == (3, "PosixPath", "error")
     line = LogFormatter("text").format(record)
     assert line.endswith(
         r'ERROR benchlib.x: two lines run_id=3 path="PosixPath" name_of="a \"b\"\n\u001b[1m"'

@@ -57,7 +57,7 @@ def test_encodings(written, named):
     ]
 
 
-def test_a_wrong_encoding_is_told_with_its_line():
+def test_a_wrong_encoding_is_reported_with_its_line():
     assert "The file is not utf-8 in line 1 (byte 0xf6)" in refusal("größe\n".encode("cp1252"))
     assert "not utf-8 in line 3" in refusal(b"name\nx\n\xff\n")
 
@@ -153,12 +153,12 @@ def test_invalid_texts_in_parquet_are_refused():
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(monkeypatch):
     monkeypatch.setattr(table_files, "MAX_UNPACKED_BYTES", 2**20)
-    # Stored as it is, compressed well: the size stands in the file.
+    # Stored as it is, compressed well: the size is in the file.
     plain = pa.table({"x": [f"{i:06}" + "x" * 500 for i in range(4_000)]})
     bomb = parquet(plain, compression="zstd", use_dictionary=False)
     assert len(bomb) < 100_000
     assert "unpacks to more than" in refusal(bomb)
-    # One long text in many rows: the size stands nowhere.
+    # One long text in many rows: the size is nowhere.
     packed = parquet(pa.table({"x": ["x" * 10_000] * 4_000}), use_dictionary=True)
     assert len(packed) < 20_000
     assert "unpacks to more than" in refusal(packed)

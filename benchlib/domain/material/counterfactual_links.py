@@ -1,4 +1,4 @@
-"""Counterfactual pairs in a persona table: do the links lead where they say?"""
+"""Check the links from counterfactuals to their sources in a persona table."""
 
 from collections.abc import Mapping
 
@@ -14,16 +14,16 @@ def check_links(
     attributes: Mapping[str, TextColumn],
     aliases: Mapping[str, str],
 ) -> list[str]:
-    """Check that every counterfactual names a source of this table and what was changed.
+    """Check that every counterfactual names a source in this table and the changed attribute.
 
     Args:
-        problems: Where to tell of what is wrong.
-        texts: `uuid`, `source_uuid` and `changed_attribute`, as far as they are there.
+        problems: Collects what is wrong.
+        texts: `uuid`, `source_uuid` and `changed_attribute`, those that the table has.
         attributes: The attributes of the table.
-        aliases: Other words for attributes in `changed_attribute`.
+        aliases: Other names for attributes in `changed_attribute`.
 
     Returns:
-        What is allowed but worth a look, as sentences.
+        Warnings, as sentences: what is allowed but may be a mistake.
 
     Raises:
         InvalidInput: Something is wrong.
@@ -63,7 +63,7 @@ def check_links(
         ~linked & ~changed.empty,
         "changed_attribute",
         changed,
-        "it stands only where source_uuid names a persona.",
+        "it is allowed only where source_uuid names a persona.",
     )
     problems.raise_if_any()
     return _compare_with_sources(linked, source_rows, changed, attributes, allowed)
@@ -76,7 +76,7 @@ def _compare_with_sources(
     attributes: Mapping[str, TextColumn],
     allowed: Mapping[str, str],
 ) -> list[str]:
-    """Tell of counterfactuals that do not differ from their source in exactly what they say."""
+    """Warn of counterfactuals that differ from their source in anything but what they name."""
     rows = np.flatnonzero(linked)
     others = np.zeros(len(rows), dtype=bool)
     unchanged = np.zeros(len(rows), dtype=bool)

@@ -25,7 +25,7 @@ from benchlib.domain.material.text_tables import (
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 
 AGE_GROUP: Final = "age_group"
-"""The attribute that follows from the age."""
+"""The attribute derived from the age."""
 
 AGE_GROUPS: Final = ("0-9", "10-19", "20-29", "30-44", "45-64", "65+")
 _GROUP_STARTS: Final = (0, 10, 20, 30, 45, 65)
@@ -33,7 +33,7 @@ _GROUP_STARTS: Final = (0, 10, 20, 30, 45, 65)
 MAX_AGE: Final = 120
 MAX_ATTRIBUTES: Final = 60
 MAX_CATEGORIES: Final = 200
-"""Categories an attribute may have; more of them is rather an identifier or free text."""
+"""Categories an attribute may have; with more it is probably an identifier or free text."""
 
 KNOWN_COLUMNS: Final = (
     "uuid",
@@ -44,7 +44,7 @@ KNOWN_COLUMNS: Final = (
     "source_uuid",
     "changed_attribute",
 )
-"""Columns of a persona table with a meaning of their own; every other one is an attribute."""
+"""Columns of a persona table that have a fixed meaning; all others are attributes."""
 
 _TEXT_COLUMNS: Final = frozenset(KNOWN_COLUMNS) - {"age"}
 
@@ -56,7 +56,7 @@ RESERVED_NAMES: Final = frozenset(
         *("p1", "p2", "p3", "p4", "p5", "valid_mass"),
     )
 )
-"""Names that mean something else in the tables of a run, so no attribute can have them."""
+"""Names with another meaning in the tables of a run, so no attribute may have them."""
 
 _ALIASES: Final = {name: name for name in (*KNOWN_COLUMNS, AGE_GROUP)} | {"persona_uuid": "uuid"}
 _MAX_LENGTH: Final = {"uuid": 64, "source_uuid": 64, "name": 200, "changed_attribute": 64}
@@ -68,7 +68,9 @@ _ATTRIBUTE_NAME: Final = re.compile(r"\w[^\"\\<>`\[\]{}$*|~^]*")
 _LOOKS_LIKE_IDENTIFIER: Final = 20
 _CHUNK: Final = 5_000
 _DRAFT_TEXTS: Final = ("name", "appearance", "biography", "source_uuid", "changed_attribute")
-_SEPARATOR: Final = "\x1f"  # control characters are refused in every text, so nothing can fake it
+_SEPARATOR: Final = (
+    "\x1f"  # control characters are refused in every text, so no text can imitate it
+)
 
 
 class PersonaDraft(NamedTuple):
@@ -77,7 +79,7 @@ class PersonaDraft(NamedTuple):
     Attributes:
         uuid: Stable identifier, also across stores.
         attributes: Categorical attributes in the order shown to the model.
-        source_uuid: For a counterfactual, the persona of the same dataset it was made from.
+        source_uuid: For a counterfactual, the persona of the dataset that it was made from.
         changed_attribute: For a counterfactual, the attribute in which it differs.
     """
 
@@ -99,10 +101,10 @@ class PersonaTable:
     """A table that passed all checks.
 
     Attributes:
-        attributes: Per attribute its categories; "" = this persona has none (age groups only).
-        ages: Years; -1 = not known.
-        texts: The known text columns that are there.
-        warnings: What is allowed but worth a look, as sentences.
+        attributes: The categories of each attribute; "" = none (age groups only).
+        ages: Years; -1 = unknown.
+        texts: Those of the known text columns that the table has.
+        warnings: Sentences about what is allowed but may be a mistake.
     """
 
     n_personas: int
@@ -117,7 +119,7 @@ class PersonaTable:
         return "source_uuid" in self.texts and not bool(self.texts["source_uuid"].empty.all())
 
     def drafts(self) -> Iterator[PersonaDraft]:
-        """The personas in order; those without a uuid get one that follows from their content."""
+        """The personas in order; those without a uuid get one derived from their content."""
         names = list(self.attributes)
         nothing: list[str | None] = [None] * _CHUNK
         seen: dict[str, int] = {}
@@ -142,11 +144,11 @@ class PersonaTable:
 
 
 def check_personas(frame: pd.DataFrame) -> PersonaTable:
-    """Check a persona table as a whole; all of it is good, or all problems are told.
+    """Check a whole persona table; report all its problems at once.
 
     Args:
-        frame: One row per persona, every cell a text or missing; the index holds the numbers
-            under which the user knows the rows.
+        frame: One row per persona, every cell a text or missing; the index holds the numbers of
+            the rows, as the user counts.
 
     Raises:
         InvalidInput: What is wrong, by row and column, and what is allowed.
@@ -170,7 +172,7 @@ def check_personas(frame: pd.DataFrame) -> PersonaTable:
         problems.add("There is no attribute to compare; add a column such as gender, or age.")
     if "uuid" in texts:
         _check_uuids(problems, texts["uuid"])
-    problems.raise_if_any()  # what follows compares columns and needs each of them to be sound
+    problems.raise_if_any()  # the checks below compare columns and need each of them to be valid
     attributes = {
         name: column if name == AGE_GROUP else _name_empty(column)
         for name, column in attributes.items()
@@ -183,7 +185,7 @@ def check_personas(frame: pd.DataFrame) -> PersonaTable:
 
 
 def persona_columns(drafts: Iterable[PersonaDraft]) -> list[str]:
-    """The columns of a persona table that holds these personas, without empty ones."""
+    """The columns, without empty ones, of a persona table that holds these personas."""
     attributes: dict[str, None] = {}
     absent = set(_FIELDS)
     for draft in drafts:
@@ -197,7 +199,7 @@ def persona_columns(drafts: Iterable[PersonaDraft]) -> list[str]:
 
 
 def persona_rows(drafts: Iterable[PersonaDraft], columns: Sequence[str]) -> Iterator[list[str]]:
-    """Personas as rows of texts with these columns, which `check_personas` reads back."""
+    """Personas as rows of texts in these columns; `check_personas` reads them back."""
     places = [_FIELDS.get(name) for name in columns]
     for draft in drafts:
         cells = [
@@ -219,22 +221,22 @@ def order_categories(attribute: str, categories: Iterable[str]) -> list[str]:
 
 
 def age_group(age: int) -> str:
-    """The group a person of this age (whole years, 0..120) belongs to."""
+    """The age group of an age in whole years, 0..120."""
     return AGE_GROUPS[bisect(_GROUP_STARTS, age) - 1]
 
 
 def content_uuid(draft: PersonaDraft, seen: dict[str, int]) -> str:
-    """A uuid that follows from what is known of a persona, so that it is the same everywhere.
+    """A uuid derived from the content of a persona, so that it is the same everywhere.
 
     Args:
-        draft: Its own uuid does not enter.
-        seen: Uuids given out so far; a persona with the same content as an earlier one gets the
-            next number. Changed by this call.
+        draft: The persona; its own uuid does not matter.
+        seen: Counts the uuids given so far; a persona with the content of an earlier one gets
+            the next number. This call changes it.
     """
     content = _SEPARATOR.join(
         (
             *chain.from_iterable(draft.attributes.items()),
-            "",  # no attribute has this name, so nothing else can read the same
+            "",  # no attribute has this name, so no other content reads the same
             "" if draft.age is None else str(draft.age),
             draft.name or "",
             draft.appearance or "",
@@ -319,18 +321,18 @@ def _look_alikes(name: str, column: TextColumn) -> list[str]:
 
 
 def _check_uuids(problems: Problems, column: TextColumn) -> None:
-    problems.add_cells(column.empty, "uuid", column, "every persona needs one, or no persona.")
+    problems.add_cells(column.empty, "uuid", column, "all personas need one, or none of them.")
     first, again = _first_rows(column)
     for position in np.flatnonzero(again & ~column.empty).tolist():
         value = column.values[column.codes[position]]
         earlier = problems.row_number(int(first[column.codes[position]]))
         problems.add_row(
-            position, "uuid", f"{shorten(value)} stands in row {earlier} too; each may come once."
+            position, "uuid", f"{shorten(value)} is in row {earlier} too; each may occur only once."
         )
 
 
 def _first_rows(column: TextColumn) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For each value its first row; for each row whether an earlier one has the same value."""
+    """The first row of each value, and for each row whether an earlier one has its value."""
     _, first = np.unique(column.codes, return_index=True)
     again = np.ones(len(column.codes), dtype=bool)
     again[first] = False
@@ -338,7 +340,7 @@ def _first_rows(column: TextColumn) -> tuple[NDArray[np.int64], NDArray[np.bool_
 
 
 def _name_empty(column: TextColumn) -> TextColumn:
-    """Say Unknown where nothing is said; merge it with an Unknown that stands there already."""
+    """Replace empty cells by Unknown, and merge them with an Unknown that is there already."""
     places: dict[str, int] = {}
     remap = [places.setdefault(value or UNKNOWN_CATEGORY, len(places)) for value in column.values]
     return TextColumn(np.array(remap, dtype=np.int64)[column.codes], list(places))
@@ -347,7 +349,7 @@ def _name_empty(column: TextColumn) -> TextColumn:
 def _age_groups(
     problems: Problems, ages: NDArray[np.int16], given: TextColumn | None
 ) -> TextColumn:
-    """The group that follows from the age; where no age is known, the one that was given."""
+    """The group derived from the age; if the age is unknown, the group that was given."""
     if given is None:
         given = TextColumn(np.zeros(len(ages), dtype=np.int64), [""])
     places: dict[str, int] = {}

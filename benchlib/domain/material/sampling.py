@@ -1,6 +1,6 @@
 """Datasets by design: pool, balanced, factorial, counterfactual, reality.
 
-Everything random comes from the generator handed in.
+All randomness comes from the generator that the caller passes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,10 +27,10 @@ from benchlib.domain.material.text_tables import list_words, shorten
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 
 MAX_FACTORIAL: Final = 100_000
-"""Personas a factorial design may make."""
+"""Most personas of a factorial design."""
 
 OLDEST: Final = 90
-"""Ages drawn for the group 65+ end here."""
+"""Highest age drawn for the group 65+."""
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -42,11 +42,11 @@ _TOLERANCE: Final = 1e-9
 def pool_positions(
     personas: pd.DataFrame, where: Mapping[str, Collection[str]] | None = None
 ) -> IntArray:
-    """The rows of a persona frame that have one of the wanted categories in every attribute.
+    """The rows of a persona frame that have one of the requested categories in every attribute.
 
     Args:
         personas: One categorical column per attribute.
-        where: Attribute -> wanted categories; empty = all rows.
+        where: Attribute -> requested categories; empty = all rows.
     """
     chosen = np.ones(len(personas), dtype=bool)
     for attribute, categories in (where or {}).items():
@@ -65,8 +65,8 @@ def balanced_positions(
 
     Args:
         personas: One categorical column per attribute. `Unknown` is left out.
-        attribute: The one to balance.
-        rng: Decides who is drawn.
+        attribute: The attribute to balance.
+        rng: Draws the personas.
         per_category: Personas of each category; None = as many as the smallest one has.
 
     Returns:
@@ -109,16 +109,16 @@ def reality_positions(
     Args:
         personas: The pool, one categorical column per attribute.
         shares: Attribute -> category -> share; the shares of an attribute sum to 1. Categories
-            that are not named do not occur.
+            that are not named are left out.
         n_personas: How many to draw.
-        rng: Decides who is drawn.
+        rng: Draws the personas.
 
     Returns:
         Rows, ascending.
 
     Raises:
-        InvalidInput: Shares do not sum to 1, name an unknown category, or ask for more than the
-            pool has.
+        InvalidInput: Shares do not sum to 1, name an unknown category, or need more personas than
+            the pool has.
     """
     if not shares:
         raise InvalidInput("Give the shares of at least one attribute.")
@@ -168,16 +168,16 @@ def factorial_drafts(
     *,
     youngest: int = 0,
 ) -> list[PersonaDraft]:
-    """Cross attributes, so that none of them goes with another.
+    """Cross attributes, so that they are uncorrelated.
 
     Args:
         factors: Attribute -> its categories. For `age_group` the categories are age groups, and
             ages are spread evenly within them.
-        rng: Decides what is left to chance.
-        n_personas: None = the full crossing once. More than that repeats it; a part of it is a
+        rng: Decides ages and the order of a fraction.
+        n_personas: None = the full crossing once. A larger number repeats it; a smaller one is a
             fraction in which every category is equally frequent (within one persona) and every
-            pair of attributes is as near to independent as can be.
-        youngest: No age below this.
+            pair of attributes as close to independent as possible.
+        youngest: Lowest age.
 
     Raises:
         InvalidInput: Factors are empty, repeat a category, or make too many personas.
@@ -218,15 +218,15 @@ def counterfactual_drafts(
 ) -> list[PersonaDraft]:
     """Copy each persona with one attribute changed; the copy names its source.
 
-    Name, appearance and biography are copied too: leave them out of the sources where they tell
-    of the attribute.
+    Name, appearance and biography are copied too: leave them out of the sources if they reveal
+    the attribute.
 
     Args:
         sources: Personas that have one of the categories.
-        attribute: The one to change. With `age_group`, a known age moves into the new group.
+        attribute: The attribute to change. With `age_group`, a known age moves into the new group.
         categories: Its categories to change between; at least two.
-        rng: Decides ages, and which category a copy gets.
-        every: One copy for each other category; else one copy for each source, such that the
+        rng: Draws ages and the category of each copy.
+        every: Make one copy per other category; otherwise one copy per source, such that all
             changes between categories are equally frequent.
 
     Returns:
@@ -240,11 +240,11 @@ def counterfactual_drafts(
         raise InvalidInput(f"Choose at least two categories of {attribute} to change between.")
     if not sources:
         raise InvalidInput("Choose at least one source persona.")
-    kept = [source._replace(source_uuid=None, changed_attribute=None) for source in sources]
+    originals = [source._replace(source_uuid=None, changed_attribute=None) for source in sources]
     turn = dict.fromkeys(categories, int(rng.integers(len(categories))))
     seen: dict[str, int] = {}
     copies = []
-    for source in kept:
+    for source in originals:
         value = source.attributes.get(attribute, UNKNOWN_CATEGORY)
         others = [category for category in categories if category != value]
         if len(others) == len(categories):
@@ -265,7 +265,7 @@ def counterfactual_drafts(
                 changed_attribute=attribute,
             )
             copies.append(copy._replace(uuid=content_uuid(copy, seen)))
-    return [*kept, *copies]
+    return [*originals, *copies]
 
 
 def _check_attribute(personas: pd.DataFrame, attribute: str) -> None:
@@ -298,7 +298,7 @@ def _check_shares(
 
 
 def _fit(cells: IntArray, available: FloatArray, targets: Sequence[FloatArray]) -> FloatArray:
-    """Expected numbers per cell with the wanted margins, none above what is available."""
+    """Expected counts per cell with the requested margins, none above what is available."""
     expected = available.copy()
     for _ in range(_IPF_ROUNDS):
         before = expected
@@ -314,12 +314,12 @@ def _fit(cells: IntArray, available: FloatArray, targets: Sequence[FloatArray]) 
 def _round_systematically(
     expected: FloatArray, available: IntArray, n_personas: int, rng: np.random.Generator
 ) -> IntArray:
-    """Whole numbers that sum to n_personas, each within one of what was expected."""
+    """Integers that sum to n_personas, each within one of its expected count."""
     total = expected.sum()
     steps = np.floor(np.cumsum(expected) * (n_personas / total) + rng.random())
     counts = np.diff(np.concatenate([[0.0], steps])).astype(np.int64)
     counts = np.minimum(counts, available)
-    for cell in np.argsort(counts - expected, kind="stable"):  # give what the bounds cut off
+    for cell in np.argsort(counts - expected, kind="stable"):  # make up for what the bounds cut off
         missing = n_personas - int(counts.sum())
         if missing == 0:
             break
@@ -352,7 +352,7 @@ def _ages_of(group: str, youngest: int) -> list[int]:
 def _spread_ages(
     design: IntArray, factors: Mapping[str, Sequence[str]], youngest: int, rng: np.random.Generator
 ) -> list[int | None]:
-    """An age for each persona: every age of a group about equally often, in random order."""
+    """An age for each persona: all ages of a group about equally often, in random order."""
     ages: list[int | None] = [None] * len(design)
     if AGE_GROUP not in factors:
         return ages
@@ -367,11 +367,11 @@ def _spread_ages(
 
 
 def _fraction(levels: Sequence[int], n_rows: int, rng: np.random.Generator) -> IntArray:
-    """A part of the full crossing with level margins within one and near-independent pairs.
+    """A fraction of the full crossing: level margins equal within one, pairs near independent.
 
-    Each factor in turn (the one with most levels first) is dealt to the rows: within a row, the
-    level that was so far least often together with the row's levels of the earlier factors, as in
-    minimisation of trials (Pocock and Simon 1975).
+    Each factor in turn (most levels first) is dealt to the rows: a row gets the level that has so
+    far occurred least often with the row's levels of the earlier factors, as in minimisation for
+    clinical trials (Pocock and Simon 1975).
     """
     design = np.zeros((n_rows, len(levels)), dtype=np.int64)
     done: list[int] = []
@@ -381,7 +381,7 @@ def _fraction(levels: Sequence[int], n_rows: int, rng: np.random.Generator) -> I
         quota[rng.permutation(n_levels)[: n_rows % n_levels]] += 1
         together = [np.zeros((levels[other], n_levels)) for other in done]
         for row in rng.permutation(n_rows).tolist():
-            score = rng.random(n_levels) * 0.01  # ties are broken by chance
+            score = rng.random(n_levels) * 0.01  # breaks ties at random
             for other, counts in zip(done, together, strict=True):
                 score += counts[design[row, other]] ** 2 / quota.max() * levels[other]
             score[quota == 0] = np.inf

@@ -1,4 +1,4 @@
-"""What every imported table has in common: cells are text, and all problems are told at once."""
+"""What all imported tables share: cells are text, and all problems are reported at once."""
 
 import re
 import unicodedata
@@ -21,18 +21,18 @@ _GUARDED: Final = re.compile("'" + _FORMULA.pattern)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextColumn:
-    """One column of cleaned text, each different text once.
+    """One column of cleaned texts, each distinct text stored once.
 
     Attributes:
-        codes: For each row, the place of its text in `values`.
-        values: The different texts; "" = empty cell.
+        codes: For each row, the position of its text in `values`.
+        values: The distinct texts; "" = empty cell.
     """
 
     codes: NDArray[np.int64]
     values: list[str]
 
     def where(self, test: Callable[[str], bool]) -> NDArray[np.bool_]:
-        """The rows whose text passes the test, which is asked once per different text."""
+        """The rows whose text passes the test, which runs once per distinct text."""
         hits = np.fromiter((test(value) for value in self.values), bool, len(self.values))
         return hits[self.codes]
 
@@ -52,20 +52,20 @@ class TextColumn:
 
 
 class Problems:
-    """Collects what is wrong with a table, to say all of it in one error."""
+    """Collects the problems of a table, to report them in one error."""
 
     def __init__(self, rows: pd.Index) -> None:
         """Begin without problems.
 
         Args:
-            rows: The number under which the user knows each row.
+            rows: The number of each row, as the user counts.
         """
         self._rows = rows
         self._found: list[tuple[int, str]] = []
         self._count = 0
 
     def row_number(self, position: int) -> object:
-        """The number under which the user knows the row at this position."""
+        """The number, as the user counts, of the row at this position."""
         return self._rows[position]
 
     def add(self, text: str) -> None:
@@ -87,7 +87,7 @@ class Problems:
         column: TextColumn,
         allowed: str,
     ) -> None:
-        """The same problem in many cells of a column; `allowed` says what may stand there."""
+        """The same problem in many cells of a column; `allowed` says what they may hold."""
         hits = np.flatnonzero(rows)
         for position in hits[:MAX_PROBLEMS_SHOWN].tolist():
             value = column.values[column.codes[position]]
@@ -95,19 +95,19 @@ class Problems:
         self._count += max(0, len(hits) - MAX_PROBLEMS_SHOWN)
 
     def raise_if_any(self) -> None:
-        """End here if anything was found.
+        """Raise an error if there are problems.
 
         Raises:
-            InvalidInput: With the first problems, by row, and how many there are.
+            InvalidInput: Lists the first problems by row, and says how many there are.
         """
         if self._count:
             self.stop()
 
     def stop(self) -> NoReturn:
-        """End here.
+        """Raise the error.
 
         Raises:
-            InvalidInput: With the first problems, by row, and how many there are.
+            InvalidInput: Lists the first problems by row, and says how many there are.
         """
         shown = [text for _, text in sorted(self._found, key=lambda one: one[0])]
         if self._count == 1:
@@ -125,7 +125,7 @@ def shorten(text: str, length: int = 60) -> str:
 
 
 def clean_text(text: str) -> str:
-    """The text without outer white space, composed (NFC), with one kind of line end."""
+    """The text in NFC, without surrounding white space, with one kind of line end."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     if "\r" in text:
@@ -134,7 +134,7 @@ def clean_text(text: str) -> str:
 
 
 def clean_column(cells: "pd.Series[str]") -> TextColumn:
-    """Clean every different text of a column once; missing values are empty."""
+    """Clean each distinct text of a column once; missing values become empty."""
     codes, uniques = pd.factorize(cells.fillna(""))
     places: dict[str, int] = {}
     remap = [places.setdefault(clean_text(str(text)), len(places)) for text in uniques]
@@ -147,11 +147,11 @@ def check_texts(
     """Find texts that are too long or hold control characters.
 
     Args:
-        problems: Where to say so.
+        problems: Collects what is found.
         name: Of the column.
         column: The texts.
         max_length: In characters.
-        lines: Whether line ends and tabs may stand in the text.
+        lines: Whether line ends and tabs are allowed.
     """
     controls = _CONTROLS if lines else _LINE_CONTROLS
     problems.add_cells(
@@ -176,8 +176,8 @@ def check_headers(
     """Clean column names; known ones are found whatever their case.
 
     Args:
-        problems: Where to tell of empty and repeated names.
-        names: As they stand in the file.
+        problems: Collects empty and repeated names.
+        names: As they are in the file.
         known: Known names and their aliases in lower case -> the name used here.
     """
     cleaned = [clean_text(str(name)) for name in names]
@@ -189,7 +189,7 @@ def check_headers(
         elif name.casefold() in seen:
             problems.add(
                 f"Columns {seen[name.casefold()]} and {place} are both called {shorten(name)}; "
-                "a name may stand only once."
+                "a name may occur only once."
             )
         else:
             seen[name.casefold()] = place
@@ -211,5 +211,5 @@ def unguard_formula(text: str) -> str:
 
 
 def list_words(words: Sequence[str]) -> str:
-    """Words as they stand in a sentence: a, b and c."""
+    """Words joined for a sentence: a, b and c."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -1,4 +1,4 @@
-"""Traits: wording, category and valence, and what a table of them may hold."""
+"""Traits: wording, category and valence, and the checks of a trait table."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ DEFAULT_QUESTIONS: Final[Mapping[Language, str]] = {
     "en": "How {adjective} is this person?",
     "de": "Wie {adjective} ist diese Person?",
 }
-"""What is asked where a trait brings no question of its own."""
+"""The question of a trait without one of its own."""
 
 TRAIT_COLUMNS: Final = (
     "case_id",
@@ -58,11 +58,11 @@ _FLAGS: Final = {"": True, "true": True, "1": True, "yes": True} | dict.fromkeys
 
 @dataclass(frozen=True, slots=True)
 class TraitDraft:
-    """A trait before it is stored, or as it shall read after an edit.
+    """A trait before it is stored, or after an edit.
 
     Attributes:
         case_id: Stable name over versions ("competent").
-        adjective: Wording per language, as it stands after "is" or "ist".
+        adjective: Wording per language, in the form used after "is" or "ist".
         question: Template per language; `{adjective}` stands for the wording.
         category: Trait category (competence, warmth, ...).
         valence: +1 favourable, -1 unfavourable, 0 neutral.
@@ -77,12 +77,12 @@ class TraitDraft:
 
 
 def same_wording(one: TraitRecord | TraitDraft, other: TraitRecord | TraitDraft) -> bool:
-    """Whether both mean the same trait and ask for it in the same words."""
+    """Whether both are the same trait, asked in the same words."""
     return _content(one) == _content(other)
 
 
 def traits_hash(traits: Iterable[TraitRecord | TraitDraft]) -> str:
-    """SHA-256 over the content of traits in their order; ids and versions do not enter."""
+    """SHA-256 over the content of traits, in order; ids and versions do not matter."""
     digest = hashlib.sha256()
     for trait in traits:
         digest.update(_content(trait).encode() + b"\n")
@@ -103,12 +103,12 @@ def _content(trait: TraitRecord | TraitDraft) -> str:
 
 
 def check_traits(frame: pd.DataFrame) -> list[TraitDraft]:
-    """Check a trait table as a whole; all of it is good, or all problems are told.
+    """Check a whole trait table; report all its problems at once.
 
     Args:
         frame: One row per trait, every cell a text or missing, with columns of `TRAIT_COLUMNS`:
-            case_id, valence and at least one adjective must be there. The index holds the numbers
-            under which the user knows the rows.
+            case_id, valence and at least one adjective are required. The index holds the numbers
+            of the rows, as the user counts.
 
     Raises:
         InvalidInput: What is wrong, by row and column, and what is allowed.
@@ -132,7 +132,7 @@ def check_traits(frame: pd.DataFrame) -> list[TraitDraft]:
 
 
 def check_trait(draft: TraitDraft) -> TraitDraft:
-    """Check one trait, as it comes from a form, by the same rules; return it cleaned.
+    """Check one trait from a form by the same rules; return it cleaned.
 
     Raises:
         InvalidInput: What is wrong, and what is allowed.
@@ -142,7 +142,7 @@ def check_trait(draft: TraitDraft) -> TraitDraft:
 
 
 def trait_row(trait: TraitRecord | TraitDraft) -> list[str]:
-    """A trait as a row of texts with `TRAIT_COLUMNS`, which `check_traits` reads back."""
+    """A trait as a row of texts in `TRAIT_COLUMNS`; `check_traits` reads it back."""
     return [
         trait.case_id,
         *(trait.adjective.get(language, "") for language in _LANGUAGES),
@@ -175,7 +175,7 @@ def _check_cells(problems: Problems, columns: Mapping[str, TextColumn]) -> None:
         case_id.where(lambda text: not _CASE_ID.fullmatch(text)),
         "case_id",
         case_id,
-        "needed is a name of letters, digits, spaces and _ . : / ( ) -, such as competent.",
+        "use letters, digits, spaces and _ . : / ( ) -, as in competent.",
     )
     seen: dict[str, int] = {}
     for position, name in enumerate(case_id.take(0, len(case_id.codes))):
@@ -184,7 +184,7 @@ def _check_cells(problems: Problems, columns: Mapping[str, TextColumn]) -> None:
             problems.add_row(
                 position,
                 "case_id",
-                f"{shorten(name)} stands in row {problems.row_number(first)} too; each may come "
+                f"{shorten(name)} is in row {problems.row_number(first)} too; each may occur only "
                 "once.",
             )
     wordless = columns["adjective_en"].empty & columns["adjective_de"].empty
@@ -200,7 +200,7 @@ def _check_cells(problems: Problems, columns: Mapping[str, TextColumn]) -> None:
             question.where(lambda text: bool(text) and text.count(_PLACEHOLDER) != 1),
             f"question_{language}",
             question,
-            f"a question holds {_PLACEHOLDER} exactly once, or is empty for the usual one.",
+            f"a question holds {_PLACEHOLDER} exactly once, or is empty for the default one.",
         )
     valence, active = columns["valence"], columns["active"]
     problems.add_cells(
@@ -218,13 +218,13 @@ def _check_cells(problems: Problems, columns: Mapping[str, TextColumn]) -> None:
 
 
 def _draft(row: Mapping[str, str]) -> TraitDraft:
-    spoken = [language for language in _LANGUAGES if row[f"adjective_{language}"]]
+    languages = [language for language in _LANGUAGES if row[f"adjective_{language}"]]
     return TraitDraft(
         case_id=row["case_id"],
-        adjective={language: row[f"adjective_{language}"] for language in spoken},
+        adjective={language: row[f"adjective_{language}"] for language in languages},
         question={
             language: row[f"question_{language}"] or DEFAULT_QUESTIONS[language]
-            for language in spoken
+            for language in languages
         },
         category=row["category"] or UNKNOWN_TRAIT_CATEGORY,
         valence=_VALENCES[row["valence"]],

@@ -1,1 +1,1 @@
-"""A rater with planted effects, and the exact truth about it."""
+"""A simulated rater with planted effects, and the exact values an analysis should find."""

@@ -1,4 +1,4 @@
-"""A simulated run of the planted rater, and the exact truth an analysis of it must find."""
+"""A simulated run of the planted rater, and the exact values an analysis of it must find."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class PlantedTruth:
-    """What an endless run of a design would measure, on the observed 1..5 scale.
+    """What an infinitely large run of a design would measure, on the observed 1..5 scale.
 
     Group dictionaries name every group; contrasts (`delta`, `trait_delta`, `cliffs_delta`) are
     group minus baseline, for all groups but the baseline.
@@ -28,13 +28,13 @@ class PlantedTruth:
         group_means: Mean aligned rating, traits counting equally.
         delta: Difference of those means.
         trait_delta: The same for each trait with a valence, in the order of the design.
-        cliffs_delta: Mean over those traits of Cliff's delta between personas' answers, a pair of
-            both scale orders entering as its mean.
+        cliffs_delta: Mean over those traits of Cliff's delta between personas' answers; a pair of
+            both scale orders counts as its mean.
         order_mean_diff: Mean of in - (6 - rev) over all traits.
         order_exact: Share of pairs with in = 6 - rev.
         order_within1: Share of pairs at most 1 apart.
         order_mae: Mean distance of a pair.
-        kappa_quadratic: Quadratically weighted kappa of the table of pairs.
+        kappa_quadratic: Quadratically weighted kappa of the pairs.
         acquiescence: Mean of the levels of positive and negative traits before alignment, minus 3.
         extreme_share: Share of the answers 1 and 5, all traits.
         midpoint_share: Share of the answer 3, all traits.
@@ -67,19 +67,19 @@ def _design_shares() -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class PlantedDesign:
-    """A run to simulate: groups of one attribute, a list of traits, how they are asked.
+    """A run to simulate: groups of one attribute, the traits, and how they are asked.
 
     Attributes:
         model: The rater; its seeds are replaced in `simulate`.
-        attribute: Name of the attribute that the groups are categories of.
+        attribute: Name of the attribute whose categories are the groups.
         shares: Share of personas per group, summing to 1; the first group is the baseline.
         n_personas: Personas in the run.
         n_positive: Traits of valence +1.
         n_negative: Traits of valence -1.
         n_neutral: Traits of valence 0.
-        dual_fraction: Share of persona x trait cells asked in both scale orders; the others are
-            asked in one, chosen at random.
-        missing_share: Share of the answers that give no rating.
+        dual_fraction: Share of persona x trait cells asked in both scale orders; the others
+            are asked in one, chosen at random.
+        missing_share: Share of the questions that get no rating.
 
     Raises:
         InvalidInput: Shares do not sum to 1, or a fraction lies outside 0..1.
@@ -127,7 +127,7 @@ class PlantedDesign:
         """Simulate one run.
 
         Args:
-            seed: Of the personas, the way they are asked and their answers; the traits stay.
+            seed: For the personas, the scale orders and the answers; the traits stay the same.
             keep_missing: Keep rows without a rating, with NaN ratings.
             with_expected: Add `expected_raw`, the mean of each answer's exact distribution.
 
@@ -167,7 +167,7 @@ class PlantedDesign:
         ]
 
     def _ask(self, rng: np.random.Generator) -> tuple[IntArray, IntArray, npt.NDArray[np.bool_]]:
-        """Persona, trait and order of every question."""
+        """Persona, trait and scale order of every question."""
         n_cells = self.n_personas * len(self.valences)
         is_dual = rng.random(n_cells) < self.dual_fraction
         first = rng.random(n_cells) < 0.5
@@ -280,7 +280,7 @@ class PlantedDesign:
         )
 
     def _cell_shares(self, answers: "_AnswerShares", signs: IntArray) -> FloatArray:
-        """(T, 9) distribution of a cell's aligned mean over 1, 1.5 .. 5; pairs give halves."""
+        """(T, 9) distribution of a cell's aligned mean over 1, 1.5, ..., 5; pairs give halves."""
         present = 1 - self.missing_share
         both = self.dual_fraction * present**2
         one = (1 - self.dual_fraction) * present + self.dual_fraction * 2 * present * (1 - present)
@@ -318,7 +318,7 @@ def _normal_nodes(count: int, sd: float) -> tuple[FloatArray, FloatArray]:
 
 
 def _apportion(shares: Mapping[str, float], size: int, rng: np.random.Generator) -> list[str]:
-    """Groups of `size` personas in random order, each share rounded as fairly as can be."""
+    """Groups of `size` personas in random order, shares rounded by largest remainder."""
     exact = np.array(list(shares.values())) * size
     counts = np.floor(exact).astype(np.int64)
     leftovers = np.argsort(counts - exact, kind="stable")[: size - counts.sum()]

@@ -1,4 +1,4 @@
-"""A rater whose bias is known: the model its answers are drawn from.
+"""A rater whose bias is known, and the model that its answers are drawn from.
 
 The response model, for persona p with categories g and trait t with valence v (all in rating
 points, before rounding):
@@ -8,10 +8,9 @@ points, before rounding):
              = 3 + spread_p * (position - content)      scale shown as "rev"
     digit    = latent + normal(0, residual_sd), rounded and clipped to 1..5
 
-`level_t`, `slope_gt`, `offset_p` are normal with mean 0; `spread_p` is log-normal. Every one of
-them, and the noise of each answer, is a fixed function of the seeds and the names involved (a
-64-bit hash), so an answer never depends on the order of asking, on the process or on what was
-asked before.
+`level_t`, `slope_gt`, `offset_p` are normal with mean 0; `spread_p` is log-normal. Each of them,
+and the noise of each answer, is a fixed function (a 64-bit hash) of the seeds and the names
+involved, so an answer depends neither on the order of the questions nor on the process.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ from benchlib.domain.errors import InvalidInput
 from benchlib.domain.vocabulary import N_POINTS
 
 Effects = Mapping[str, Mapping[str, float]]
-"""Attribute -> category in lower case -> rating points; a category that is not named has none."""
+"""Attribute -> category in lower case -> rating points; 0 for categories that are not named."""
 
 MIDDLE: Final = (N_POINTS + 1) / 2
 
@@ -46,9 +45,8 @@ DEFAULT_EFFECTS: Final[Effects] = MappingProxyType(
 )
 """What the simulated rater favours (+) or disfavours (-), valence-aligned, before rounding.
 
-Sexuality, marital status and every category that is not named make no difference: a sound analysis
-finds the named ones and leaves the others alone. The numbers are invented for demonstration and
-tests.
+Sexuality, marital status and all categories that are not named make no difference: a sound
+analysis finds the named ones and no others. The numbers are invented, for demonstration and tests.
 """
 
 _REVERSED: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -61,9 +59,9 @@ class PlantedPersona(NamedTuple):
     Attributes:
         key: Hash of seed and persona; seeds the noise of its answers.
         effect: Sum of the planted effects of its categories, in rating points.
-        offset: Its own leaning beyond its categories, in rating points.
+        offset: Its own deviation beyond its categories, in rating points.
         acquiescence: Its shift towards "very ...", whatever the trait, in rating points.
-        spread: Its stretch of the scale, above 0.
+        spread: Factor by which it stretches the scale, above 0.
         slots: Per attribute with planted effects, the hash of its category; 0 = no effect there.
     """
 
@@ -80,7 +78,7 @@ class PlantedTrait(NamedTuple):
 
     Attributes:
         key: Hash of seed and trait.
-        level: How much it is attributed to everybody, in rating points around the middle.
+        level: How strongly it is attributed to everyone, in rating points from the middle.
         valence: +1, -1 or 0.
         gain: Multiplies the group effects for traits of its category.
     """
@@ -95,7 +93,7 @@ class PlantedAnswers(NamedTuple):
     """Answers of the model, one row per question.
 
     Attributes:
-        latent: (n,) where the answer lies before noise and rounding; may leave 1..5.
+        latent: (n,) the answer before noise and rounding; may lie outside 1..5.
         probabilities: (n, 5) exact probabilities of the raw digits 1..5; rows sum to 1.
         rating_raw: (n,) the digit drawn, 1..5.
     """
@@ -122,12 +120,12 @@ class PlantedModel:
         trait_sd: Standard deviation of `level_t`.
         slope_sd: Standard deviation of `slope_gt`, for categories with an effect.
         position_bias: Pull towards higher digits, whatever they mean.
-        acquiescence: Pull towards "very ..." of everybody.
+        acquiescence: Pull towards "very ..." for every persona.
         spread_log_mean: Mean of the logarithm of `spread_p`.
         spread_log_sd: Its standard deviation.
         residual_sd: Noise of a single answer; 0 makes the digit a function of the latent.
-        seed: Of personas and answers.
-        trait_seed: Of traits and slopes.
+        seed: For personas and answers.
+        trait_seed: For traits and slopes.
 
     Raises:
         InvalidInput: A parameter is not finite, a standard deviation is negative, or a category
@@ -163,15 +161,15 @@ class PlantedModel:
                     raise InvalidInput(f"Write the planted category {category!r} in lower case.")
 
     def with_seed(self, seed: int) -> "PlantedModel":
-        """The same model with other personas and answers; traits and slopes stay."""
+        """The same model with other personas and answers; traits and slopes stay the same."""
         return replace(self, seed=seed)
 
     def persona(self, key: str, attributes: Mapping[str, str]) -> PlantedPersona:
-        """Look up one persona.
+        """The parameters of one persona.
 
         Args:
             key: Stable identifier, the persona's uuid.
-            attributes: Its categories by attribute; others than the planted ones do not matter.
+            attributes: Its categories by attribute; only planted ones matter.
         """
         digest = _digest(self.seed, "persona", key)
         effect, slots = 0.0, []
@@ -198,7 +196,7 @@ class PlantedModel:
         )
 
     def trait(self, case_id: str, category: str, valence: int) -> PlantedTrait:
-        """Look up one trait by its stable name, its category and its valence."""
+        """The parameters of one trait, from its stable name, category and valence."""
         digest = _digest(self.trait_seed, "trait", case_id)
         return PlantedTrait(
             key=_word(digest, 0),
@@ -215,7 +213,7 @@ class PlantedModel:
         what: npt.ArrayLike,
         reversed_order: npt.ArrayLike,
     ) -> PlantedAnswers:
-        """Answer many questions at once; each answer is the same in any other company.
+        """Answer many questions at once; an answer does not depend on the other questions.
 
         Args:
             personas: The personas that occur.

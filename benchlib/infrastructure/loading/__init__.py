@@ -1,1 +1,1 @@
-"""Answers from the store, as the domain takes them."""
+"""Answers from the store, in the form that the domain takes."""

@@ -1,4 +1,4 @@
-"""Reads a run's answers once, block by block, into the grid and sums that analysis needs."""
+"""Read a run's answers once, block by block, into the grid and sums that analysis needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ IntArray = NDArray[np.int64]
 
 @dataclass(slots=True, eq=False)
 class StoredAnswers:
-    """All that analysis needs of the answers of a run; P personas, T traits.
+    """Everything that analysis needs of a run's answers; P personas, T traits.
 
     Attributes:
         persona_ids: (P,) ascending.
         trait_ids: (T,) ascending.
         digits: (2, P, T) as in `AnswerGrid`, without questions that were given up.
         expected: (2, P, T) as in `AnswerGrid`.
-        distributions: (T,) the distributions behind the answers, scale order undone.
+        distributions: (T,) sums over the distributions behind the answers, scale order undone.
         n_strangers: Answers about other traits, which were left out.
     """
 
@@ -42,7 +42,7 @@ class StoredAnswers:
 
     @property
     def n_rows(self) -> int:
-        """Answers that were read."""
+        """Number of answers that were read."""
         return int(np.count_nonzero(self.digits)) + self.n_strangers
 
 
@@ -52,9 +52,9 @@ def read_answers(
     """Read a run's answers.
 
     Args:
-        session: A moment of the store.
+        session: Sees one consistent state of the store.
         run_id: The run.
-        persona_ids: Its personas; others that have answers are added.
+        persona_ids: Its personas; others with answers are added.
         trait_ids: Its traits; answers about others are left out.
     """
     personas, asked = np.unique(persona_ids), np.unique(np.array(trait_ids, dtype=np.int64))
@@ -72,7 +72,7 @@ def read_answers(
 
 
 def mark_given_up(found: StoredAnswers, given_up: GivenUp, persona_ids: IntArray) -> None:
-    """Mark the questions of these personas that were given up and have no rating since."""
+    """Mark the questions of these personas that were given up and never answered since."""
     persona = _position(found.persona_ids, given_up.persona_id)
     trait = _position(found.trait_ids, given_up.trait_id)
     known = (persona >= 0) & (trait >= 0) & np.isin(given_up.persona_id, persona_ids)
@@ -118,7 +118,7 @@ def _sums_of(
 
 
 def _add_personas(found: StoredAnswers, ids: IntArray) -> None:
-    """Make room for personas that are not in the dataset."""
+    """Add places for personas that are not in the dataset."""
     known = found.persona_ids
     found.persona_ids = np.union1d(known, ids)
     places = np.searchsorted(found.persona_ids, known)
@@ -133,7 +133,7 @@ def _add_personas(found: StoredAnswers, ids: IntArray) -> None:
 
 
 def _position(ascending: IntArray, values: IntArray) -> IntArray:
-    """Where each value stands; -1 where it does not."""
+    """Position of each value; -1 where there is none."""
     if not len(ascending):
         return np.full(len(values), -1, dtype=np.int64)
     place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)

@@ -1,4 +1,4 @@
-"""A run's answers in memory: live while it runs, kept in memory and on disk once it is final."""
+"""A run's answers: read live while it runs, cached in memory and on disk once it is final."""
 
 import logging
 import threading
@@ -46,14 +46,14 @@ _ANSWER_COLUMNS: Final = (
 
 @dataclass(eq=False)
 class LoadedRun:
-    """A run's answers in memory; parts handed out are shared, whoever gets one never changes it.
+    """A run's answers in memory; its parts are shared, so callers must not change them.
 
     Attributes:
-        run: The run at the moment of reading.
-        grid: Its answers, over all personas and traits of the run.
+        run: The run when it was read.
+        grid: Its answers, over all its personas and traits.
         personas: `persona_id` and one categorical column per attribute, in the order of the
-            dataset; all personas of the run, answered or not.
-        asked: The traits of the run, in its order.
+            dataset; all personas of the run, with answers or without.
+        asked: The traits of the run, in the order of its configuration.
         distributions: The distributions behind the answers, a group per trait of the grid.
         copies: Ids of the personas that are counterfactuals of others.
     """
@@ -65,7 +65,7 @@ class LoadedRun:
     distributions: DistributionSums
     copies: NDArray[np.int64]
     _cells: dict[tuple[bool, bool], Cells] = field(default_factory=dict)
-    # The cells of a run are computed once, by whoever comes first, and shared by its copies.
+    # The cells of a run are computed once, by the first caller, and shared by its copies.
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -80,10 +80,10 @@ class LoadedRun:
 
     @property
     def originals(self) -> AnswerGrid:
-        """The answers without those to counterfactuals, so that every persona is one of its own.
+        """The answers without those about counterfactuals: all personas are independent.
 
-        A counterfactual repeats the ratings of its source but for one attribute: counted beside
-        it, a group would seem larger than it is, and every interval would be too short.
+        A counterfactual repeats the ratings of its source but for one attribute: counted as well,
+        it would make groups seem larger than they are, and every interval too short.
         """
         return self.grid.without(self.copies)
 
@@ -94,7 +94,7 @@ class LoadedRun:
 
         Args:
             use_expected: Whether expected ratings take the place of digits.
-            copies: Whether counterfactuals take part; only pairs want them, see `originals`.
+            copies: Whether counterfactuals take part; for paired analyses only, see `originals`.
         """
         name = use_expected and self.has_expected, copies and len(self.copies) > 0
         with self._lock:
@@ -113,7 +113,7 @@ _RUNS: Final[Lru[tuple[str, int], LoadedRun]] = Lru(
     _MAX_RUNS, _MAX_PLACES, lambda loaded: loaded.grid.digits.size
 )
 _RUN_LOCKS: Final = tuple(threading.Lock() for _ in range(64))
-"""A run is read by one thread, once: each holds the lock of its number (modulo 64) meanwhile."""
+"""A run is read by one thread, once, which holds the lock at the run's id modulo 64."""
 
 
 def load_run_df(store: Store, run: RunRecord) -> pd.DataFrame:
@@ -132,17 +132,17 @@ def load_run_df(store: Store, run: RunRecord) -> pd.DataFrame:
 def load_run_df_cached(
     store: Store, run: RunRecord, folder: Path | None = None, *, write: bool = True
 ) -> pd.DataFrame:
-    """The same, from memory or a snapshot in `folder` where the run's content has not changed."""
+    """The same, from memory or a snapshot in `folder` if the run's content has not changed."""
     return with_attributes(load_run_cached(store, run, folder, write=write))
 
 
 def df_for_read(store: Store, run: RunRecord, folder: Path | None = None) -> pd.DataFrame:
-    """What a panel of this run is computed from, at this moment: live while it is active."""
+    """What panels of this run are computed from: read live while the run is active."""
     return with_attributes(load_run_cached(store, run, folder))
 
 
 def with_attributes(loaded: LoadedRun) -> pd.DataFrame:
-    """The answers, a row each, with a column per persona attribute."""
+    """One row per answer, with a column per persona attribute."""
     answers = _frame(loaded.grid)
     ids = loaded.personas["persona_id"].to_numpy(np.int64)
     rows = pd.Index(ids).get_indexer(pd.Index(answers["persona_id"]))
@@ -154,7 +154,7 @@ def with_attributes(loaded: LoadedRun) -> pd.DataFrame:
 
 
 def attribute_columns(attributes: Sequence[str]) -> dict[str, str]:
-    """The frame's column of each attribute: its name, marked where an answer has such a column."""
+    """The frame's column of each attribute: its name, prefixed if answers have such a column."""
     taken = {*_ANSWER_COLUMNS, *attributes}
     names = {}
     for attribute in attributes:
@@ -190,9 +190,9 @@ def load_run_cached(
     """Read a run once per content: from memory, from a snapshot, else from the store.
 
     Args:
-        store: Where it lies.
+        store: Holds the run.
         run: As it is now.
-        folder: Where snapshots lie; None does without.
+        folder: Holds snapshots; None = none are used.
         write: Whether a snapshot may be written. Only runs that are final get one.
     """
     name = (store.database, run.id)
@@ -208,7 +208,7 @@ def load_run_cached(
 
 
 def forget_run(store: Store, run_id: int) -> None:
-    """Drop what memory holds of a run."""
+    """Drop a run from memory."""
     _RUNS.drop((store.database, run_id))
 
 
@@ -238,7 +238,7 @@ def _read(store: Store, run: RunRecord, folder: Path | None, *, write: bool) -> 
 
 
 class _Fetched(NamedTuple):
-    """What the store tells about a run's answers, at one moment."""
+    """A run's answers and what they are about, from one consistent state of the store."""
 
     run: RunRecord
     asked: Sequence[TraitRecord]
@@ -252,7 +252,7 @@ def _load(store: Store, run_id: int) -> LoadedRun:
 
 
 def _fetch(store: Store, run_id: int) -> _Fetched:
-    """Read a run from the store; its record is read again, to be of the same moment."""
+    """Read a run from the store, including its record, so that both are of the same state."""
     with store.read() as session:
         run = runs.get_run(session, run_id)
         personas = load_personas_cached(store, run.dataset_id)
@@ -261,8 +261,8 @@ def _fetch(store: Store, run_id: int) -> _Fetched:
         given_up = answer_blocks.fetch_given_up(session, run_id)
         asked = traits.get_traits(session, run.config.trait_ids)
         copies = datasets.load_copies(session, run.dataset_id)
-    kept = personas[["persona_id", *attribute_names(personas)]]
-    return _Fetched(run, asked, given_up, copies, Snapshot(answers, kept))
+    attributes = personas[["persona_id", *attribute_names(personas)]]
+    return _Fetched(run, asked, given_up, copies, Snapshot(answers, attributes))
 
 
 def _loaded(fetched: _Fetched) -> LoadedRun:
@@ -327,7 +327,7 @@ def _attribute_table(personas: pd.DataFrame, ids: np.ndarray[Any, Any]) -> pd.Da
 
 
 def _content(run: RunRecord) -> tuple[object, ...]:
-    """What a run's answers depend on. Moments tell a replaced database apart."""
+    """What a run's answers depend on; the times differ where another database took this name."""
     return (run.data_version, run.done, run.failed, run.created_at, run.started_at)
 
 

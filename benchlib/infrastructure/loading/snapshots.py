@@ -1,6 +1,6 @@
 """A finished run's answers as a grid in a file, so that opening it again costs no query.
 
-A snapshot is a hint: whatever is wrong with it, the store answers instead. Its name holds
+A snapshot is a hint: if anything is wrong with it, the store is read instead. Its name covers
 everything its content depends on, so one that is found is never stale.
 """
 
@@ -35,10 +35,10 @@ class SnapshotKey:
     """Names a snapshot.
 
     Attributes:
-        folder: Where snapshots lie.
-        store: Stands for the database.
+        folder: Holds the snapshots.
+        store: A hash of the database's name.
         run_id: The run.
-        content: Stands for all the content depends on.
+        content: A hash of everything the content depends on.
     """
 
     folder: Path
@@ -62,8 +62,8 @@ class Snapshot(NamedTuple):
 def snapshot_key(folder: Path, database: str, run: RunRecord, n_rows: int) -> SnapshotKey:
     """Name the snapshot of a run as it is now.
 
-    Moments of the run are part of it, so that a database that was replaced by another one under
-    the same name, with a run of the same number, is told apart.
+    The run's times are part of it, in case another database, with a run of the same id, replaced
+    this one under its name.
     """
     parts = [
         _FORMAT,
@@ -82,7 +82,7 @@ def snapshot_key(folder: Path, database: str, run: RunRecord, n_rows: int) -> Sn
 
 
 def load_snapshot(key: SnapshotKey, n_rows: int) -> Snapshot | None:
-    """Read a snapshot; None if there is none, or, with a word in the log, if it is damaged."""
+    """Read a snapshot; None if there is none or, with a warning in the log, if it is damaged."""
     try:
         with key.path.open("rb") as source, np.load(source, allow_pickle=False) as file:
             head = orjson.loads(file["head"].tobytes())
@@ -103,7 +103,9 @@ def load_snapshot(key: SnapshotKey, n_rows: int) -> Snapshot | None:
         _log.warning("snapshot %s cannot be read (%s); reading the store", key.path.name, problem)
         return None
     if answers.n_rows != n_rows:
-        _log.warning("snapshot %s has another length; reading the store", key.path.name)
+        _log.warning(
+            "snapshot %s has the wrong number of answers; reading the store", key.path.name
+        )
         return None
     return Snapshot(answers, personas)
 
@@ -190,6 +192,6 @@ def _personas(
 
 
 def _store_part(database: str) -> str:
-    """Stands for a database in file names; a file by its full path."""
+    """The part of file names that identifies the database; a file counts by its full path."""
     whole = database if "://" in database else os.path.abspath(database)
     return hashlib.sha256(whole.encode()).hexdigest()[:12]

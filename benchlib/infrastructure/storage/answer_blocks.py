@@ -1,7 +1,7 @@
-"""Results of a run as columns: what analysis reads, without an object per row.
+"""A run's results as columns, for analysis: no object per row.
 
-Key, rating and distribution of an answer are packed into four numbers by the database, and read
-a block of rows at a time, so that the rows of a run are never in memory together.
+The database packs the key, rating and distribution of an answer into four integers. They are read
+a block of rows at a time, so that the rows of a run are never all in memory.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _KEY: Final = (
 
 
 def _pair(first: str, second: str) -> str:
-    """Two shares in one number; NULL if either is."""
+    """Two shares in one integer; NULL if either is NULL."""
     return f"(CAST({first} AS BIGINT) << {_SHARE_BITS}) | {second}"
 
 
@@ -43,15 +43,15 @@ _PACKED: Final = (
 
 
 class AnswerBlock(NamedTuple):
-    """Some answers of a run, as the store has them; n rows.
+    """Some answers of a run, as stored; n rows.
 
     Attributes:
         persona_id: (n,) persona.
         trait_id: (n,) trait version.
         scale_order: (n,) 0 = in, 1 = rev.
-        rating_raw: (n,) the digit that was answered.
+        rating_raw: (n,) the digit the model gave.
         has_shares: (n,) whether the answer has all five probabilities.
-        shares: (n, 5) probability of the raw digits in parts per billion; 0 without.
+        shares: (n, 5) probability of the raw digits in parts per billion; 0 where there are none.
         valid_mass: (n,) parts per billion; -1 = unknown.
     """
 
@@ -75,7 +75,7 @@ class AnswerBlock(NamedTuple):
 
 
 class GivenUp(NamedTuple):
-    """Questions that were given up, (n,) each; some may have been rated after a resume."""
+    """Questions that were given up, (n,) each; some may have been answered after a resume."""
 
     persona_id: IntArray
     trait_id: IntArray
@@ -105,7 +105,7 @@ def iter_answers(session: Session, run_id: int) -> Iterator[AnswerBlock]:
 
 
 def fetch_trait_digest(session: Session, trait_ids: Sequence[int]) -> str:
-    """Stands for what traits say, in their order; far cheaper than reading them."""
+    """A hash of the content of traits, by id; far cheaper than reading them."""
     if not trait_ids:
         return ""
     ids = ", ".join(f"{trait_id:d}" for trait_id in trait_ids)
@@ -118,7 +118,7 @@ def fetch_trait_digest(session: Session, trait_ids: Sequence[int]) -> str:
 
 
 def fetch_given_up(session: Session, run_id: int) -> GivenUp:
-    """Questions of a run whose last attempt failed, each once."""
+    """The questions of a run whose last attempt failed, each once."""
     query = (
         "SELECT DISTINCT persona_id, trait_id, scale_order FROM failure "
         f"WHERE run_id = {run_id:d} AND final AND persona_id IS NOT NULL "
@@ -129,7 +129,7 @@ def fetch_given_up(session: Session, run_id: int) -> GivenUp:
 
 
 def _iter_tables(session: Session, query: str, width: int) -> Iterator[IntArray]:
-    """Rows of whole numbers as (n, width) arrays, a block at a time."""
+    """Rows of integers as (n, width) arrays, a block at a time."""
     pieces: list[IntArray] = []
     for rows in _iter_rows(session.connection(), query):
         numbers = chain.from_iterable(rows)
@@ -142,7 +142,7 @@ def _iter_tables(session: Session, query: str, width: int) -> Iterator[IntArray]
 
 
 def _iter_rows(connection: Connection, query: str) -> Iterator[list[tuple[int, ...]]]:
-    """Rows as the driver gives them, some at a time; PostgreSQL's would else come all at once."""
+    """Rows from the driver, some at a time; that of PostgreSQL would otherwise send all at once."""
     if connection.dialect.name == "sqlite":
         cursor: Any = connection.exec_driver_sql(query).cursor
         while rows := cursor.fetchmany(_CHUNK):

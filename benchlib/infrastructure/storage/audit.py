@@ -21,7 +21,7 @@ def add_entry(
     detail: str,
     now: datetime,
 ) -> None:
-    """Write that somebody did something, in the transaction that does it."""
+    """Record an action in the transaction that performs it."""
     session.add(
         AuditEntry(
             at=now,
@@ -44,12 +44,12 @@ def list_entries(session: Session, *, limit: int, offset: int) -> list[AuditReco
 
 
 def count_entries(session: Session) -> int:
-    """How long the record is."""
+    """How many entries there are."""
     return session.exec(select(func.count(col(AuditEntry.id)))).one()
 
 
 def launched_by(session: Session, run_id: int) -> str | None:
-    """Who launched a run; None for runs from before there was a record."""
+    """Who launched a run; None for runs older than the record."""
     return session.exec(
         select(AuditEntry.user_name)
         .where(AuditEntry.kind == "run", AuditEntry.object_id == run_id)

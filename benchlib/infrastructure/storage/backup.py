@@ -1,4 +1,4 @@
-"""Copies of a SQLite store, taken while runs are writing, and put back."""
+"""Back up a SQLite store while runs are writing to it, and restore it."""
 
 import os
 import sqlite3
@@ -25,12 +25,12 @@ class Contents(NamedTuple):
 
 
 def backup_store(url: str, target: Path) -> Contents:
-    """Copy a store to a new file, as of one moment; whoever writes goes on meanwhile.
+    """Copy a consistent state of a store to a new file; writers are not held up.
 
-    The copy is checked as a whole before it gets its name, so that a file of that name is good.
+    The copy is checked before it gets its name, so a file with that name is sound.
 
     Raises:
-        StoreError: The store is no SQLite file, `target` exists, or the copy could not be made.
+        StoreError: The store is not a SQLite file, `target` exists, or the copy failed.
     """
     source = _file(url)
     if target.exists():
@@ -39,7 +39,7 @@ def backup_store(url: str, target: Path) -> Contents:
     try:
         with closing(_open(source)) as store, closing(sqlite3.connect(draft)) as copy:
             store.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, no separate log
         contents = _check(draft)
         os.replace(draft, target)
     except (sqlite3.Error, OSError) as problem:
@@ -50,11 +50,11 @@ def backup_store(url: str, target: Path) -> Contents:
 
 
 def restore_store(source: Path, url: str) -> Contents:
-    """Make a new store of a backup; it is brought to this version's schema.
+    """Make a new store from a backup and migrate it to this version's schema.
 
     Raises:
-        StoreError: `source` is no backup of benchlib, or there is a store already: move that away
-            first, so that nothing is overwritten.
+        StoreError: `source` is not a benchlib backup, or a store exists already: it is never
+            overwritten, so move it away first.
     """
     target = _file(url)
     if target.exists():
@@ -89,18 +89,18 @@ def _file(url: str) -> Path:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open a file that is there, and only to read it."""
+    """Open an existing file, for reading only."""
     if not path.is_file():
         raise StoreError(f"There is no file {path}.")
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
 
 
 def _check(path: Path) -> Contents:
-    """See that a file is a whole store of ours.
+    """Check that a file is a complete benchlib store.
 
     Raises:
         StoreError: It is not.
-        sqlite3.Error: It is no database.
+        sqlite3.Error: It is not a database.
     """
     with closing(_open(path)) as store:
         (verdict,) = store.execute("PRAGMA integrity_check").fetchone()

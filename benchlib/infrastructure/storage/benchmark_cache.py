@@ -1,4 +1,4 @@
-"""Computed panels, kept beside the run they describe; a key that fits can never be stale."""
+"""Computed panels, cached in the store with their run; a key that matches is never stale."""
 
 import hashlib
 import logging
@@ -20,13 +20,13 @@ from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 _log = logging.getLogger(__name__)
 
 ANALYSIS_VERSION: Final = "7"
-"""Changes whenever any number of any panel may change for the same data."""
+"""Raise it whenever a panel may give other numbers for the same data."""
 
 COMPOSITION_PANEL: Final = "composition"
-"""Name of the entry that tells what the personas of a run are made of."""
+"""Name of the entry that holds the composition of a run's dataset."""
 
 ROW_COUNT_PANEL: Final = "row count"
-"""Name of the entry that remembers `result_row_count`."""
+"""Name of the entry that holds `result_row_count`."""
 
 _COUNTS: Final[Lru[str, int]] = Lru(1_000)
 
@@ -38,10 +38,10 @@ def cache_key(
     n_rows: int,
     traits: str = "",
 ) -> str:
-    """Name a panel by everything its content depends on.
+    """The key of a panel: a hash of everything its content depends on.
 
-    The run's data version grows with every change of its ratings, also by hand, so edited ratings
-    and resumed runs make new keys.
+    The run's data version grows with every change of its ratings, including edits by hand, so
+    edited ratings and resumed runs get new keys.
 
     Args:
         run: The run as it is now.
@@ -73,7 +73,7 @@ def cache_key(
 
 
 def composition_key(dataset: DatasetRecord) -> str:
-    """Name what a dataset is made of; its content hash holds every persona."""
+    """The key of a dataset's composition; its content hash covers every persona."""
     parts = [ANALYSIS_VERSION, COMPOSITION_PANEL, dataset.content_hash]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()
 
@@ -81,22 +81,22 @@ def composition_key(dataset: DatasetRecord) -> str:
 def result_row_count(store: Store, run: RunRecord, *, keep: bool = True) -> int:
     """How many ratings the run has; counted once per data version.
 
-    Counting a million rows takes a tenth of a second, so the count is kept in memory and, unless
-    `keep` is False, beside the panels.
+    Counting a million rows takes a tenth of a second, so the count is cached in memory and, unless
+    `keep` is False, in the store.
     """
     key = _count_key(store, run)
     count = _COUNTS.get(key)
     if count is None:
-        kept = get_cached(store, key)
-        count = kept if isinstance(kept, int) else _count(store, run.id)
-        if keep and kept != count:
+        stored = get_cached(store, key)
+        count = stored if isinstance(stored, int) else _count(store, run.id)
+        if keep and stored != count:
             put_cached(store, key, run.id, ROW_COUNT_PANEL, count, datetime.now(UTC))
         _COUNTS.put(key, count)
     return count
 
 
 def get_cached(store: Store, key: str) -> Any | None:
-    """The panel of this key, or None; one that cannot be read is a logged miss."""
+    """The panel with this key, or None; one that cannot be read is logged and counts as missing."""
     with store.read() as session:
         payload = session.exec(select(BenchCache.payload).where(BenchCache.key == key)).first()
     if payload is None:
@@ -109,7 +109,7 @@ def get_cached(store: Store, key: str) -> Any | None:
 
 
 def put_cached(store: Store, key: str, run_id: int, panel: str, value: Any, now: datetime) -> None:
-    """Keep a panel; an entry that is there already (an unreadable one, say) is replaced."""
+    """Store a panel; an existing entry (an unreadable one, say) is replaced."""
     payload = zlib.compress(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), 1)
     try:
         with store.write() as session:
@@ -118,16 +118,20 @@ def put_cached(store: Store, key: str, run_id: int, panel: str, value: Any, now:
                 BenchCache(key=key, run_id=run_id, panel=panel, payload=payload, created_at=now)
             )
     except IntegrityError:
-        _log.info("panel %s of run %d was kept by another process or lost its run", panel, run_id)
+        _log.info(
+            "panel %s of run %d was stored by another process, or its run was deleted",
+            panel,
+            run_id,
+        )
 
 
 def clear_cached(store: Store, run_id: int) -> int:
-    """Forget every panel of a run; return how many there were."""
+    """Delete every cached panel of a run; return how many there were."""
     _COUNTS.clear()
     with store.write() as session:
         of_run = col(BenchCache.run_id) == run_id
-        aids = col(BenchCache.panel).in_([COMPOSITION_PANEL, ROW_COUNT_PANEL])
-        session.exec(delete(BenchCache).where(of_run, aids))
+        helpers = col(BenchCache.panel).in_([COMPOSITION_PANEL, ROW_COUNT_PANEL])
+        session.exec(delete(BenchCache).where(of_run, helpers))
         return int(session.exec(delete(BenchCache).where(of_run)).rowcount)
 
 
@@ -138,14 +142,14 @@ def _count(store: Store, run_id: int) -> int:
 
 
 def _count_key(store: Store, run: RunRecord) -> str:
-    """Moments of the run tell apart databases that took each other's place."""
-    moments = [run.created_at, run.started_at]
+    """Times of the run are part of it, in case another database took the name of this one."""
+    times = [run.created_at, run.started_at]
     parts = [
         ROW_COUNT_PANEL,
         store.database,
         run.id,
         run.data_version,
         run.done,
-        *map(str, moments),
+        *map(str, times),
     ]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()

@@ -1,4 +1,4 @@
-"""Opening the store: SQLite in WAL mode, or PostgreSQL by its URL; migrated at start."""
+"""Open the store, SQLite in WAL mode or PostgreSQL, and migrate it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +19,15 @@ from benchlib.infrastructure.storage.write_times import WriteTimes
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS: Final = 30_000
 _STALLED_MS: Final = 20_000
-"""After so long without a word within a write, PostgreSQL lets go of what its writer has locked."""
+"""PostgreSQL ends a write transaction, and releases its locks, after being idle for so long."""
 
-_MIGRATION_LOCK: Final = 7_316_501_182  # any fixed number: the advisory lock of PostgreSQL
+_MIGRATION_LOCK: Final = 7_316_501_182  # key of the advisory lock in PostgreSQL; any fixed number
 
 _MIGRATING = Lock()  # Alembic has one context for the whole process
 
 
 class Store:
-    """One database. Sessions are opened per unit of work, in whatever thread does it."""
+    """One database. Each unit of work opens a session of its own, in its own thread."""
 
     def __init__(self, engine: Engine) -> None:
         self.write_times: Final = WriteTimes()
@@ -41,7 +41,7 @@ class Store:
 
     @property
     def database(self) -> str:
-        """Where the data lies, without credentials; for people to read."""
+        """Where the data is, without credentials; for people to read."""
         url = self._engine.url
         if self.dialect == "sqlite":
             return str(url.database)
@@ -55,7 +55,7 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction: committed at the end, rolled back if anything is raised."""
+        """One transaction: committed at the end, rolled back on any exception."""
         began = monotonic()
         try:
             with (
@@ -68,7 +68,7 @@ class Store:
             self.write_times.note(monotonic() - began)
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Close every connection."""
         self._engine.dispose()
 
 
@@ -76,7 +76,7 @@ def open_store(url: str) -> Store:
     """Open the database at `url`, bring it to this version's schema, and return it.
 
     Raises:
-        StoreError: It cannot be reached, is no database, or was written by a newer version.
+        StoreError: It cannot be reached, is not a database, or was written by a newer version.
     """
     try:
         parsed = make_url(url)
@@ -119,24 +119,26 @@ def _sqlite_engine(database: str | None) -> Engine:
         f"sqlite:///{database}",
         pool_size=10,
         max_overflow=40,
-        hide_parameters=True,  # what is stored has no place in a message or log
+        hide_parameters=True,  # stored content must not reach messages or logs
         connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000},
     )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, see below
+        connection.isolation_level = None  # BEGIN is sent below
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         _switch_to_wal(cursor)
-        cursor.execute("PRAGMA synchronous = FULL")  # a rating told as done survives a power cut
+        cursor.execute(
+            "PRAGMA synchronous = FULL"
+        )  # a rating reported as stored survives a power cut
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA cache_size = -65536")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # A reader that turns writer can fail at once in SQLite; writers queue from the start.
+        # In SQLite a reader that starts to write can fail at once; writers queue from the start.
         writes = connection.get_execution_options().get("benchlib_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -150,7 +152,7 @@ def _postgresql_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # Who stalls in the middle of a write must not keep others from taking the run over.
+        # A worker that stalls in a write must not keep others from taking over its run.
         if connection.get_execution_options().get("benchlib_write", False):
             connection.exec_driver_sql(
                 f"SET LOCAL idle_in_transaction_session_timeout = {_STALLED_MS}"
@@ -160,7 +162,7 @@ def _postgresql_engine(url: URL) -> Engine:
 
 
 def _switch_to_wal(cursor: Any) -> None:
-    """Use the write-ahead log; the switch does not heed the busy timeout, so wait for it here."""
+    """Use the write-ahead log; the switch ignores the busy timeout, so wait for it here."""
     last_try = monotonic() + _BUSY_TIMEOUT_MS / 1000
     while cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
@@ -172,7 +174,7 @@ def _switch_to_wal(cursor: Any) -> None:
 
 
 def _migrate(engine: Engine) -> None:
-    """Apply what is missing, one process at a time."""
+    """Apply missing migrations, one thread at a time."""
     with _MIGRATING:
         _apply_migrations(engine)
 
@@ -195,7 +197,7 @@ def _apply_migrations(engine: Engine) -> None:
                 "The database holds tables of another program; name an empty one in "
                 "BENCHLIB_DB_URL."
             )
-        # Slow to load, and most starts need no migration.
+        # Slow to import, and most starts need no migration.
         from alembic import command
         from alembic.config import Config
 
@@ -206,7 +208,7 @@ def _apply_migrations(engine: Engine) -> None:
 
 
 def known_revisions() -> list[str]:
-    """Schema revisions of this version, oldest first: the numbers that their files begin with."""
+    """Schema revisions this version knows, oldest first: the numbers that begin the file names."""
     files = (_MIGRATIONS / "versions").glob("[0-9]*_*.py")
     return sorted(path.name.partition("_")[0] for path in files)
 
@@ -240,12 +242,12 @@ _ADVICE: Final = {
     "disk is full": "Free some space; nothing stored so far is lost.",
     "readonly": "Give this user the right to write it, or set BENCHLIB_READ_ONLY=1.",
     "unable to open": "Check that the folder exists and can be written.",
-    "locked": "Another process holds it for long; close that one or try again.",
+    "locked": "Another process has held it for a long time; close that one or try again.",
 }
 
 
 def _is_our_mistake(error: DBAPIError) -> bool:
-    """Constraint and syntax errors are for the caller; lost connections are not."""
+    """Whether it is a constraint or syntax error, which concerns the caller."""
     return type(error).__name__ in {
         "IntegrityError",
         "ProgrammingError",

@@ -68,12 +68,12 @@ def add_dataset(
     A persona whose uuid is already stored with the same content is shared, not written again.
 
     Args:
-        personas: Read once, in chunks; a source may stand before or after its counterfactuals.
+        personas: Read once, in chunks; a source may come before or after its counterfactuals.
         parameters: How the dataset was made; must survive JSON.
 
     Raises:
         WrongState: The name is taken.
-        InvalidInput: There are no personas, a uuid comes twice, a uuid is stored with other
+        InvalidInput: There are no personas, a uuid occurs twice, a uuid is stored with other
             content, or a source is not in the dataset.
     """
     if session.exec(select(Dataset.id).where(Dataset.name == name)).first() is not None:
@@ -127,7 +127,7 @@ def iter_personas(
 
 
 def iter_drafts(store: Store, dataset_id: int, *, chunk: int = CHUNK) -> Iterator[PersonaDraft]:
-    """The personas of a dataset in order, with their links, as they would be stored again."""
+    """The personas of a dataset in order, with their links, ready to be stored again."""
     for row in _iter_members(store, dataset_id, -1, chunk):
         yield PersonaDraft(
             row.uuid,
@@ -159,8 +159,8 @@ def _iter_members(store: Store, dataset_id: int, after: int, chunk: int) -> Iter
         last = session.exec(
             select(func.max(place)).where(DatasetMember.dataset_id == dataset_id)
         ).one()
-    # Pages are ranges of positions, which every planner reads from the key, with or without
-    # statistics.
+    # Pages are ranges of positions: any query planner reads those from the primary key, even
+    # without statistics.
     for start in range(after + 1, 0 if last is None else last + 1, chunk):
         page = members.where(place.between(start, start + chunk - 1))
         with store.read() as session:
@@ -177,17 +177,19 @@ def find_personas(
     offset: int = 0,
     limit: int = 50,
 ) -> tuple[list[PersonaRecord], int]:
-    """A page of the personas that fit, in the order of the dataset, and how many fit in all.
+    """A page of the personas that match, in dataset order, and how many match in total.
 
     Args:
-        where: Attribute -> category; `Unknown` fits those without the attribute too.
-        search: Part of the uuid, name, appearance or biography; "" = all.
+        where: Attribute -> category; `Unknown` also matches personas without the attribute.
+        search: Part of the uuid, name, appearance or biography; "" matches all.
     """
     conditions: list[Any] = [col(DatasetMember.dataset_id) == dataset_id]
     for attribute, category in where.items():
         value = col(Persona.attributes)[attribute].as_string()
-        fits = value == category
-        conditions.append(fits | value.is_(None) if category == UNKNOWN_CATEGORY else fits)
+        matches = value == category
+        if category == UNKNOWN_CATEGORY:
+            matches |= value.is_(None)
+        conditions.append(matches)
     if search:
         conditions.append(
             or_(
@@ -238,8 +240,8 @@ def load_personas(session: Session, dataset_id: int) -> pd.DataFrame:
 
     Returns:
         One row per persona in the order of the dataset: `persona_id` (int64), `uuid`, `age`
-        (Int16, <NA> = not known), then one categorical column per attribute; a value that is not
-        given is `Unknown`. Age groups are ordered by age, other categories by name, `Unknown`
+        (Int16, <NA> = unknown), then one categorical column per attribute; a missing value is
+        `Unknown`. Age groups are ordered by age, other categories by name, `Unknown`
         last.
 
     Raises:
@@ -266,7 +268,7 @@ def load_personas(session: Session, dataset_id: int) -> pd.DataFrame:
                 codes[attribute] = []
                 categories[attribute] = {UNKNOWN_CATEGORY: 0}
             known, column = categories[attribute], codes[attribute]
-            if len(column) < number:  # earlier personas did not have this attribute
+            if len(column) < number:  # this attribute is missing from earlier personas
                 column.extend([0] * (number - len(column)))
             column.append(known.setdefault(value, len(known)))
     frame = pd.DataFrame(
@@ -284,7 +286,7 @@ def load_personas(session: Session, dataset_id: int) -> pd.DataFrame:
 
 
 def load_copies(session: Session, dataset_id: int) -> NDArray[np.int64]:
-    """Ids of the personas of a dataset that are counterfactuals of others, ascending."""
+    """Ids of the personas of a dataset that are counterfactuals, ascending."""
     rows = session.exec(
         select(DatasetMember.persona_id)
         .where(DatasetMember.dataset_id == dataset_id, DatasetMember.role == "counterfactual")
@@ -294,7 +296,7 @@ def load_copies(session: Session, dataset_id: int) -> NDArray[np.int64]:
 
 
 def load_links(session: Session, dataset_id: int) -> pd.DataFrame:
-    """Which persona of a dataset was made from which.
+    """The counterfactuals of a dataset and their sources.
 
     Returns:
         One row per counterfactual: `persona_id`, `source_persona_id`, `changed_attribute`.
@@ -318,17 +320,17 @@ def load_links(session: Session, dataset_id: int) -> pd.DataFrame:
 
 
 def dataset_in_use(session: Session, dataset_id: int) -> bool:
-    """Whether a run, in whatever state, was made on this dataset."""
+    """Whether there is a run, in any state, on this dataset."""
     run = session.exec(select(BenchmarkRun.id).where(BenchmarkRun.dataset_id == dataset_id)).first()
     return run is not None
 
 
 def delete_dataset(session: Session, dataset_id: int) -> None:
-    """Delete a dataset, and the personas that are in no other one.
+    """Delete a dataset, and those of its personas that are in no other one.
 
     Raises:
         NotFound: There is none with this id.
-        WrongState: Runs were made on it; they would lose their meaning.
+        WrongState: Runs use it; they would lose their meaning.
     """
     record = get_dataset(session, dataset_id)
     in_use = WrongState(
@@ -342,7 +344,7 @@ def delete_dataset(session: Session, dataset_id: int) -> None:
         connection.execute(delete(DatasetMember).where(col(DatasetMember.dataset_id) == dataset_id))
         connection.execute(delete(Dataset).where(col(Dataset.id) == dataset_id))
         connection.execute(delete(Persona).where(~in_a_dataset))
-    except IntegrityError as error:  # a run or dataset came to use it at this very moment
+    except IntegrityError as error:  # a run began to use it just now
         raise in_use from error
 
 

@@ -1,6 +1,6 @@
-"""The tables. Imported only inside storage; everyone else gets frozen records.
+"""The tables. Only storage imports them; everyone else gets frozen records.
 
-Keys are integers to keep a result small. Personas and trait versions never change once written:
+Keys are integers, so that a result is small. Personas and trait versions never change once written:
 editing a trait writes a new version, so an old run keeps its meaning.
 """
 
@@ -27,13 +27,13 @@ PPB = 1_000_000_000
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment as milliseconds since 1970 UTC; comes back aware, in UTC."""
+    """A time, stored as milliseconds since 1970 UTC; read back aware, in UTC."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Refuse naive times: they would mean something else on another machine."""
+        """Refuse naive times: they would mean another time on another machine."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -41,12 +41,12 @@ class UtcTime(TypeDecorator[datetime]):
         return round(value.timestamp() * 1000)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """Give the moment back, aware."""
+        """Return the time, aware."""
         return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
 
 
 class Probability(TypeDecorator[float]):
-    """A probability as whole parts per billion: four bytes instead of eight, exact to 5e-10."""
+    """A probability, stored as parts per billion: four bytes instead of eight, exact to 5e-10."""
 
     impl = Integer
     cache_ok = True
@@ -56,7 +56,7 @@ class Probability(TypeDecorator[float]):
         return None if value is None else round(value * PPB)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> float | None:
-        """Give the share back, 0..1."""
+        """Return the probability, 0..1."""
         return None if value is None else value / PPB
 
 
@@ -65,14 +65,14 @@ def _time(*, nullable: bool = True) -> Any:
 
 
 class Model(SQLModel, table=True):
-    """A model by the name its server gives it."""
+    """A model, by the name its server uses."""
 
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(unique=True)
 
 
 class Trait(SQLModel, table=True):
-    """One version of a trait; the newest version that is not retired stands in the catalogue."""
+    """One version of a trait; the catalogue holds the newest one that is not retired."""
 
     __table_args__ = (UniqueConstraint("case_id", "version"),)
 
@@ -101,7 +101,7 @@ class Persona(SQLModel, table=True):
 
 
 class Dataset(SQLModel, table=True):
-    """A fixed list of personas; changing one means building another."""
+    """A fixed list of personas; to change it, build another."""
 
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(unique=True)
@@ -114,7 +114,7 @@ class Dataset(SQLModel, table=True):
 
 
 class DatasetMember(SQLModel, table=True):
-    """A persona's place in a dataset; a counterfactual names its source and what was changed."""
+    """A persona's place in a dataset; a counterfactual names its source and changed attribute."""
 
     __table_args__ = (UniqueConstraint("dataset_id", "persona_id"),)
 
@@ -127,11 +127,11 @@ class DatasetMember(SQLModel, table=True):
 
 
 class BenchmarkRun(SQLModel, table=True):
-    """A run: its whole configuration, what the engine said, and where it stands.
+    """A run: its configuration, what the engine reported, and its progress.
 
-    `done`, `failed`, `tally` and `heartbeat` are written only by the owner, in the transaction
-    that stores the answers they count. `data_version` grows with every change of its results.
-    Ids are never used again, so that a link or an export always means the same run.
+    Only the owner writes `done`, `failed`, `tally` and `heartbeat`, in the transaction that stores
+    the answers they count. `data_version` grows with every change of the results. Ids are never
+    reused, so a link or an export always means the same run.
     """
 
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -161,12 +161,12 @@ class BenchmarkRun(SQLModel, table=True):
 
 
 class BenchmarkResult(SQLModel, table=True):
-    """One rating. Its key is (run, persona, trait, scale order): nothing is stored twice.
+    """One answer. Its key is (run, persona, trait, scale order): nothing is stored twice.
 
-    `scale_order` is 0 (in) or 1 (rev); `rating_raw` the digit as answered; p1..p5 and `valid_mass`
-    are in parts per billion. Answers longer than one token lie in AnswerText. Personas and traits
-    are named without a foreign key: they are never changed, a dataset that a run uses cannot be
-    deleted, and the check would scan every result for each persona that is deleted elsewhere.
+    `scale_order` is 0 (in) or 1 (rev), `rating_raw` the digit the model gave; p1..p5 and
+    `valid_mass` are stored in parts per billion. Long raw answers are in AnswerText. There is no
+    foreign key to personas and traits: they never change, a dataset that a run uses cannot be
+    deleted, and the check would scan all results for each persona deleted elsewhere.
     """
 
     __table_args__ = (
@@ -194,7 +194,7 @@ class BenchmarkResult(SQLModel, table=True):
 
 
 class AnswerText(SQLModel, table=True):
-    """The raw answer of a result where it is longer than a token, apart to keep results small."""
+    """The raw answer of a result, where it is long; in a table of its own to keep results small."""
 
     __table_args__ = ({"sqlite_with_rowid": False},)
 
@@ -206,9 +206,9 @@ class AnswerText(SQLModel, table=True):
 
 
 class Failure(SQLModel, table=True):
-    """One failed attempt. A fault of a whole request names no item and counts how many it held.
+    """One failed attempt. A fault of a whole request names no question, only how many it held.
 
-    `final` marks the attempt after which the item was given up in this execution of the run.
+    `final` marks the attempt after which the question was given up in this execution of the run.
     """
 
     __table_args__ = (Index("ix_failure_run_kind", "run_id", "kind"),)
@@ -229,7 +229,7 @@ class Failure(SQLModel, table=True):
 
 
 class BenchCache(SQLModel, table=True):
-    """A computed panel of a run; the key holds everything its content depends on."""
+    """A computed panel of a run; its key covers everything its content depends on."""
 
     key: str = Field(primary_key=True)
     run_id: int = Field(foreign_key="benchmarkrun.id", index=True)
@@ -239,7 +239,7 @@ class BenchCache(SQLModel, table=True):
 
 
 class AuditEntry(SQLModel, table=True):
-    """Who did what, when. Rows are only ever added; what they tell of may be gone."""
+    """Who did what, when. Rows are only added; the object they are about may have been deleted."""
 
     __table_args__ = (Index("ix_auditentry_object", "kind", "object_id"),)
 

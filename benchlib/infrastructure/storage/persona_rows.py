@@ -1,4 +1,4 @@
-"""Personas and their places in datasets as rows; what storage/datasets.py is made of."""
+"""Rows of personas and of their places in datasets, for storage/datasets.py."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,13 +16,13 @@ from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from benchlib.infrastructure.storage.models import DatasetMember, Persona
 
 CHUNK: Final = 5_000
-"""Personas that are read or written at a time."""
+"""Personas read or written at a time."""
 
 _Item = TypeVar("_Item")
 
 
 def persona_select(*more: Any) -> Select[Any]:
-    """All columns of a persona, and more, as plain rows."""
+    """Select all columns of a persona, and `more`, as plain rows."""
     # As text: neither the ORM nor the driver's JSON reader is fast enough for 100,000 personas.
     attributes = cast(col(Persona.attributes), Text).label("attributes")
     return Select(
@@ -51,16 +51,16 @@ def persona_record(row: Any) -> PersonaRecord:
 
 
 def content_line(draft: PersonaDraft) -> bytes:
-    """What the content hash is taken over; its order of fields must never change."""
+    """What the content hash covers; the order of its fields must never change."""
     return orjson.dumps(tuple(draft)) + b"\n"
 
 
 def put_personas(connection: Connection, chunk: Sequence[PersonaDraft]) -> list[int]:
-    """Write the new ones among these personas; return the ids of all, in order."""
+    """Write those personas that are new; return the ids of all of them, in order."""
     ids = _reserve_ids(connection, len(chunk))
     mark, json_mark = ("?", "?") if connection.dialect.name == "sqlite" else ("%s", "%s::json")
-    # Straight to the driver, with JSON of our own: a million rows in seconds, and names that the
-    # JSON functions of older SQLite versions find, which do not see through escapes.
+    # Straight to the driver, with JSON written by orjson: a million rows in seconds, and no escapes
+    # in names, which the JSON functions of older SQLite versions would not match.
     written = connection.exec_driver_sql(
         "INSERT INTO persona (id, uuid, attributes, age, name, appearance, biography) "
         f"VALUES ({mark}, {mark}, {json_mark}, {mark}, {mark}, {mark}, {mark}) "
@@ -89,7 +89,7 @@ def put_personas(connection: Connection, chunk: Sequence[PersonaDraft]) -> list[
 
 
 def _reserve_ids(connection: Connection, n: int) -> list[int]:
-    if connection.dialect.name == "sqlite":  # nobody else writes until this transaction ends
+    if connection.dialect.name == "sqlite":  # no one else writes until this transaction ends
         last = connection.execute(select(func.max(col(Persona.id)))).scalar_one()
         return list(range((last or 0) + 1, (last or 0) + 1 + n))
     series = func.nextval(func.pg_get_serial_sequence("persona", "id"))
@@ -124,7 +124,7 @@ def _given(attributes: Mapping[str, str]) -> dict[str, str]:
 
 
 def _twice(uuid: str) -> InvalidInput:
-    return InvalidInput(f"The persona {uuid} comes twice; a dataset holds each persona once.")
+    return InvalidInput(f"The persona {uuid} occurs twice; a dataset holds each persona once.")
 
 
 def linked_members(
@@ -151,8 +151,8 @@ def linked_members(
     for position, persona_id, source_uuid, changed_attribute in links:
         if source_uuid not in ids:
             raise InvalidInput(
-                f"The source {source_uuid} of a counterfactual is no source persona of the "
-                "dataset; add it."
+                f"The source {source_uuid} of a counterfactual is not among the source personas "
+                "of the dataset; add it."
             )
         source_id = ids[source_uuid]
         members.append(
@@ -177,7 +177,7 @@ def put_members(connection: Connection, members: list[tuple[Any, ...]]) -> None:
             members,
         )
     except IntegrityError as error:
-        raise InvalidInput("A persona comes twice; a dataset holds each persona once.") from error
+        raise InvalidInput("A persona occurs twice; a dataset holds each persona once.") from error
 
 
 def chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:

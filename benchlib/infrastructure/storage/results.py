@@ -1,4 +1,4 @@
-"""Results and failures of runs: written in batches by the run's owner, read by page or as keys."""
+"""Answers and failed attempts of runs: written in batches by the run's owner, read page by page."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ from benchlib.infrastructure.storage.models import (
 from benchlib.infrastructure.storage.runs import empty_tally
 
 _SHORT_ANSWER: Final = 16
-"""Raw answers up to this length lie in the result row; longer ones apart."""
+"""Raw answers up to this length are stored in the result row, longer ones in `answertext`."""
 
 _ROWS_AT_ONCE: Final = 256
-"""A power of two; rows x columns are parameters, of which SQLite takes 32,766 in a statement."""
+"""A power of two. Rows x columns are parameters; SQLite takes 32,766 of them per statement."""
 
 SNIPPET: Final = 500
-"""Characters of an answer or prompt kept with a failure."""
+"""Characters of an answer or prompt stored with a failed attempt."""
 
 _KEY: Final = ("run_id", "persona_id", "trait_id", "scale_order")
 _RESULT_COLUMNS: Final = (
@@ -74,15 +74,15 @@ class FailedAttempt:
 
 
 def add_results(session: Session, run_id: int, rated: Sequence[Rated]) -> None:
-    """Write ratings, few statements for many rows.
+    """Write answers, many rows per statement.
 
     Raises:
-        IntegrityError: A key is there already; nothing of the batch is written.
+        IntegrityError: A key exists already; nothing of the batch is written.
     """
     rows, texts = [], []
     moment, milliseconds = None, 0
     for (item, _, _, attempt), answer, answered_at in rated:
-        if answered_at is not moment:  # answers of one request share theirs
+        if answered_at is not moment:  # answers to one request share their time
             moment, milliseconds = answered_at, round(answered_at.timestamp() * 1000)
         key = (run_id, item.persona.id, item.trait.id, SCALE_ORDERS.index(item.scale_order))
         raw_answer = answer.raw_answer.replace("\x00", "�")
@@ -121,7 +121,7 @@ def _parts_per_billion(shares: Sequence[float] | None) -> tuple[int | None, ...]
 
 
 def add_failures(session: Session, run_id: int, failures: Iterable[FailedAttempt]) -> None:
-    """Write failed attempts, each with the beginning of its answer and prompt."""
+    """Write failed attempts, each with the beginning of its reply and prompt."""
     for failure in failures:
         question = failure.question
         item = question.item if question else None
@@ -147,15 +147,15 @@ def add_failures(session: Session, run_id: int, failures: Iterable[FailedAttempt
 def failed_attempt(
     question: Question, failure: AnswerFailure, now: datetime, *, final: bool
 ) -> FailedAttempt:
-    """What to store of an item's failed attempt."""
+    """The failed attempt at one question, ready to be stored."""
     return FailedAttempt(
         failure.kind, failure.message, now, question, 1, question.attempt, final, failure.raw_text
     )
 
 
 def completed_keys(session: Session, run_id: int) -> CompletedKeys:
-    """The keys of a run that are rated, packed and sorted; eight bytes each."""
-    # A text per persona instead of a row per key: a third of the time, and little memory.
+    """Keys of the questions of a run that are answered, packed and sorted; eight bytes each."""
+    # One text per persona instead of a row per key: a third of the time, and little memory.
     connection = session.connection()
     packed = "(CAST(persona_id AS BIGINT) << 21) | (trait_id << 1) | scale_order"
     joined = f"GROUP_CONCAT({packed}, ' ')"
@@ -170,13 +170,13 @@ def completed_keys(session: Session, run_id: int) -> CompletedKeys:
 
 
 def count_results(session: Session, run_id: int) -> int:
-    """How many items of a run are rated, counted afresh."""
+    """How many questions of a run are answered, counted now."""
     counted = select(func.count()).where(col(BenchmarkResult.run_id) == run_id)
     return session.exec(counted).one()
 
 
 def tally_of(session: Session, run_id: int) -> dict[str, Any]:
-    """Count a run's answers and failures afresh; see `empty_tally` for the shape."""
+    """Count a run's answers and failed attempts now; see `empty_tally` for the shape."""
     tally = empty_tally()
     counted = session.exec(
         select(BenchmarkResult.scale_order, BenchmarkResult.rating_raw, func.count())
@@ -224,7 +224,7 @@ def list_answers(
 
 
 def _filtered(query: Any, where: AnswerFilter, scale_order: Any) -> Any:
-    """Restrict a query of Persona and Trait, and of the scale order in a column."""
+    """Restrict a query over Persona and Trait; `scale_order` is the column that holds the order."""
     if where.case_ids:
         query = query.where(col(Trait.case_id).in_(where.case_ids))
     if where.scale_order is not None:
@@ -246,7 +246,7 @@ def list_failures(
 ) -> list[StoredFailure]:
     """One page of a run's failed attempts, newest first.
 
-    Attempts that are of no single question (a server that was away) fit no filter but the kind.
+    Attempts that belong to no single question (the server was away) match a filter by kind only.
     """
     query: Any = (
         select(Failure, Persona.uuid, Trait.case_id)
@@ -279,12 +279,12 @@ def list_failures(
 def _insert(
     session: Session, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
 ) -> None:
-    """Hand rows to the driver, many with a statement: the hot path of a run."""
+    """Hand rows to the driver, many per statement: the hot path of a run."""
     connection = session.connection()
     if not rows:
         return
     if connection.dialect.name != "sqlite":
-        # An array per column: a statement of one shape for any number of rows.
+        # One array per column: the same statement for any number of rows.
         arrays = tuple(_array_literal(column) for column in zip(*rows, strict=True))
         kinds = (f"CAST(%s AS {'TEXT' if name in _TEXTS else 'BIGINT'}[])" for name in columns)
         connection.exec_driver_sql(
@@ -292,8 +292,8 @@ def _insert(
             arrays,
         )
         return
-    # Not executemany: between rows the driver lets go of the interpreter's lock, and waits to have
-    # it again for as long as the other threads please.
+    # Not executemany: the driver releases the GIL between rows, and other threads decide when it
+    # gets it back.
     begin, size = 0, _ROWS_AT_ONCE
     while begin < len(rows):
         if size > len(rows) - begin:
@@ -324,7 +324,7 @@ def _insert_statement(table: str, columns: tuple[str, ...], n_rows: int) -> str:
 
 
 def _clean(snippet: str) -> str:
-    """The beginning of a text, without the one character PostgreSQL cannot hold."""
+    """The beginning of a text, without the one character that PostgreSQL cannot store."""
     return snippet[:SNIPPET].replace("\x00", "�")
 
 

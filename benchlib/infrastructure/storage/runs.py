@@ -1,4 +1,4 @@
-"""Runs: rows in, frozen records out. Who owns a run is decided here, by conditional UPDATEs."""
+"""Runs: rows in, frozen records out. Conditional UPDATEs decide here who owns a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,7 +25,7 @@ from benchlib.infrastructure.storage.models import (
 
 
 def empty_tally() -> dict[str, Any]:
-    """Counts of a run without answers: raw digits 1..5 per scale order, failures by kind."""
+    """Counts of a run without answers: digits 1..5 per scale order, failed attempts by kind."""
     return {"in": [0] * 5, "rev": [0] * 5, "failures": {}}
 
 
@@ -48,7 +48,7 @@ def add_run(session: Session, config: RunConfig, total: int, now: datetime) -> i
 
 
 def list_runs(session: Session, *, statuses: Sequence[RunStatus] = ()) -> list[RunRecord]:
-    """All runs, newest first; only those of `statuses` where some are given."""
+    """All runs, newest first; only those in `statuses`, if any are given."""
     query = _query().order_by(col(BenchmarkRun.id).desc())
     if statuses:
         query = query.where(col(BenchmarkRun.status).in_(statuses))
@@ -98,7 +98,7 @@ def get_run(session: Session, run_id: int) -> RunRecord:
 
 
 def active_run_of_dataset(session: Session, dataset_id: int) -> RunRecord | None:
-    """The newest queued or running run of a dataset, if any."""
+    """The newest queued or running run on a dataset, or None."""
     row = session.exec(
         _query()
         .where(col(BenchmarkRun.dataset_id) == dataset_id)
@@ -114,7 +114,7 @@ def list_models(session: Session) -> list[str]:
 
 
 def claim_next(session: Session, owner: str, now: datetime) -> int | None:
-    """Take the oldest queued run for `owner`, or None if no run waits or another was faster."""
+    """Take the oldest queued run for `owner`; None if none waits or another worker was faster."""
     run_id = session.exec(
         select(BenchmarkRun.id)
         .where(BenchmarkRun.status == RunStatus.QUEUED)
@@ -143,14 +143,14 @@ def claim_next(session: Session, owner: str, now: datetime) -> int | None:
 def renew(
     session: Session, run_id: int, owner: str, *, changed: bool, values: Mapping[str, Any]
 ) -> bool:
-    """Say that the owner is alive, and write `values` in the same statement.
+    """Renew the owner's lease, and write `values` in the same statement.
 
     Args:
-        changed: Whether results change in this transaction, so that panels must not be reused.
+        changed: Whether results change in this transaction, which makes cached panels stale.
 
     Returns:
-        Whether the run is still this owner's; if not, nothing was written and the caller must roll
-        its transaction back.
+        Whether the run still belongs to this owner; if not, nothing was written, and the caller
+        must roll back its transaction.
     """
     renewed = session.exec(
         update(BenchmarkRun)
@@ -167,15 +167,15 @@ def renew(
 
 
 def is_cancel_requested(session: Session, run_id: int) -> bool:
-    """Whether somebody wishes the run to stop."""
-    wish = select(BenchmarkRun.cancel_requested).where(col(BenchmarkRun.id) == run_id)
-    return bool(session.exec(wish).one())
+    """Whether somebody asked for the run to be cancelled."""
+    requested = select(BenchmarkRun.cancel_requested).where(col(BenchmarkRun.id) == run_id)
+    return bool(session.exec(requested).one())
 
 
 def finish(
     session: Session, run_id: int, owner: str, status: RunStatus, error: str | None, now: datetime
 ) -> bool:
-    """End the owner's execution; False if the run is no longer the owner's."""
+    """End the owner's execution; False if the run no longer belongs to the owner."""
     ended = session.exec(
         update(BenchmarkRun)
         .where(col(BenchmarkRun.id) == run_id)
@@ -193,7 +193,7 @@ def finish(
 
 
 def mark_interrupted(session: Session, run: RunRecord, now: datetime, reason: str) -> bool:
-    """Take a run away from a worker that was seen to be gone; False if it moved meanwhile."""
+    """Take a run from a worker whose lease ran out; False if the run has changed since."""
     moved = session.exec(
         update(BenchmarkRun)
         .where(col(BenchmarkRun.id) == run.id)
@@ -213,7 +213,7 @@ def mark_interrupted(session: Session, run: RunRecord, now: datetime, reason: st
 
 
 def requeue(session: Session, run_id: int, config: RunConfig | None = None) -> None:
-    """Put a run that is not complete back into the queue, with a changed engine if given.
+    """Put an incomplete run back into the queue, with a new configuration if one is given.
 
     Raises:
         WrongState: It is complete, queued or running.
@@ -252,7 +252,7 @@ def request_cancel(session: Session, run_id: int, now: datetime) -> None:
 
 
 def annotate(session: Session, run_id: int, *, note: str, tags: Sequence[str]) -> None:
-    """Write a person's note and tags."""
+    """Store the note and tags that a person gave a run."""
     get_run(session, run_id)
     session.exec(
         update(BenchmarkRun)
@@ -262,9 +262,9 @@ def annotate(session: Session, run_id: int, *, note: str, tags: Sequence[str]) -
 
 
 def delete_run(session: Session, run_id: int) -> int:
-    """Delete a run and all that hangs on it; return how many results went."""
+    """Delete a run with everything that belongs to it; return how many results were deleted."""
     if session.connection().dialect.name == "sqlite":
-        # The run first: its results' triggers then find nothing to count up, row by row.
+        # The run first: the trigger of each result then finds no data version to raise.
         session.connection().exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         session.exec(delete(BenchmarkRun).where(col(BenchmarkRun.id) == run_id))
     for table in (BenchCache, Failure, AnswerText):
@@ -308,7 +308,7 @@ def config_to_json(config: RunConfig) -> dict[str, Any]:
 
 
 def config_from_json(stored: Mapping[str, Any]) -> RunConfig:
-    """A configuration as it was stored; fields of later versions are refused by name."""
+    """A stored configuration; fields of a later version raise a TypeError that names them."""
     named = {"batch_size": "max_concurrency"}
     fields = {named.get(name, name): value for name, value in stored.items()}
     return RunConfig(**{**fields, "trait_ids": tuple(fields["trait_ids"])})

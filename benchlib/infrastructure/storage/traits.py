@@ -1,7 +1,7 @@
 """The trait catalogue: drafts in, frozen records out.
 
-A row is one version of a trait and never changes its meaning; editing writes the next version and
-retires the one before, so that old runs keep theirs.
+A row is one version of a trait, and its meaning never changes: editing a trait writes the next
+version and retires the previous one, so old runs keep the wording they used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from benchlib.infrastructure.storage.models import Trait
 
 
 def list_traits(session: Session, *, active_only: bool = False) -> list[TraitRecord]:
-    """The catalogue: the current version of every trait, in the order they first came."""
+    """The catalogue: the current version of every trait, in the order in which they were added."""
     rows = session.exec(select(Trait).order_by(col(Trait.id))).all()
     first = {row.case_id: place for place, row in reversed(list(enumerate(rows)))}
     current = [row for row in rows if not row.retired and (row.active or not active_only)]
@@ -42,20 +42,19 @@ def get_traits(session: Session, ids: Sequence[int]) -> list[TraitRecord]:
 
 
 def add_traits(session: Session, drafts: Iterable[TraitDraft], *, now: datetime) -> list[int]:
-    """Bring these traits into the catalogue and return their ids, in order.
+    """Add these traits to the catalogue and return their ids, in order.
 
-    A trait that is there with the same content stays as it is; one with other content gets a new
-    version.
+    A known trait stays as it is if its content is the same; otherwise it gets a new version.
 
     Raises:
-        InvalidInput: A case_id comes twice.
+        InvalidInput: A case_id occurs twice.
     """
     current = {trait.case_id: trait for trait in list_traits(session)}
     seen: set[str] = set()
     ids = []
     for draft in drafts:
         if draft.case_id in seen:
-            raise InvalidInput(f'The trait "{draft.case_id}" comes twice; keep one of them.')
+            raise InvalidInput(f'The trait "{draft.case_id}" occurs twice; keep one of them.')
         seen.add(draft.case_id)
         known = current.get(draft.case_id)
         ids.append(
@@ -67,9 +66,9 @@ def add_traits(session: Session, drafts: Iterable[TraitDraft], *, now: datetime)
 
 
 def edit_trait(session: Session, trait_id: int, draft: TraitDraft, *, now: datetime) -> int:
-    """Write a new version of a trait, retire the one before, and return the new id.
+    """Write a new version of a trait, retire the previous one, and return the new id.
 
-    Without a change of content nothing is written but `active`, and the id stays.
+    If the content is unchanged, only `active` is written and the id stays the same.
 
     Raises:
         NotFound: There is no such trait.
@@ -93,7 +92,7 @@ def edit_trait(session: Session, trait_id: int, draft: TraitDraft, *, now: datet
 
 
 def set_trait_active(session: Session, trait_id: int, active: bool) -> None:
-    """Offer a trait for new runs, or no longer.
+    """Offer a trait for new runs, or stop offering it.
 
     Raises:
         NotFound: There is no such trait.

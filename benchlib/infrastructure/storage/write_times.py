@@ -1,19 +1,19 @@
-"""How long the write transactions of this process take."""
+"""How long this process's write transactions take."""
 
 from bisect import bisect_left
 from threading import Lock
 from typing import Final, NamedTuple
 
 LIMITS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the groups in seconds; what takes longer is a group of its own."""
+"""Upper bounds of the histogram's bins, in seconds; one more bin holds what takes longer."""
 
 
 class WriteSummary(NamedTuple):
-    """Write transactions so far, from asking for the lock to the commit, failed ones included.
+    """Write transactions so far, from requesting the lock to the commit, including failed ones.
 
     Attributes:
-        counts: One for each of `LIMITS`, and the rest.
-        seconds: Of all together.
+        counts: Transactions per bin; the last bin is above all `LIMITS`.
+        seconds: Total duration.
     """
 
     counts: tuple[int, ...]
@@ -21,10 +21,10 @@ class WriteSummary(NamedTuple):
 
 
 class WriteTimes:
-    """Notes durations from any thread."""
+    """Records durations, from any thread."""
 
     def __init__(self) -> None:
-        self._lock = Lock()  # counts and sum are of the same transactions
+        self._lock = Lock()  # counts and total cover the same transactions
         self._counts = [0] * (len(LIMITS) + 1)
         self._seconds = 0.0
 
@@ -35,6 +35,6 @@ class WriteTimes:
             self._seconds += seconds
 
     def summary(self) -> WriteSummary:
-        """What was noted so far."""
+        """What was recorded so far."""
         with self._lock:
             return WriteSummary(tuple(self._counts), self._seconds)

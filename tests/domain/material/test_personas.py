@@ -109,9 +109,9 @@ def test_all_problems_are_told_with_row_and_column():
         'Row 2, column "age": "x"; allowed are whole numbers from 0 to 120, or nothing.\n'
         'Row 2, column "gender": "a·b"; control characters are not allowed, nor are line ends and '
         "tabs in this column.\n"
-        'Row 3, column "uuid": "p" stands in row 2 too; each may come once.\n'
+        'Row 3, column "uuid": "p" is in row 2 too; each may occur only once.\n'
         'Row 4, column "age": "200"; allowed are whole numbers from 0 to 120, or nothing.\n'
-        'Row 4, column "uuid": empty; every persona needs one, or no persona.'
+        'Row 4, column "uuid": empty; all personas need one, or none of them.'
     )
 
 

@@ -65,10 +65,10 @@ def test_all_problems_are_told():
         'Row 2, column "question_en": "How?"; a question holds {adjective} exactly once',
         'Row 2, column "valence": "2"; allowed are 1 (favourable), -1 (unfavourable)',
         'Row 2, column "active": "maybe"; allowed are true and false',
-        'Row 3, column "case_id": "kind" stands in row 2 too',
+        'Row 3, column "case_id": "kind" is in row 2 too',
         'Row 3, column "adjective_en": empty; a trait needs an adjective',
         'Row 3, column "valence": empty',
-        'Row 4, column "case_id": "<b>"; needed is a name',
+        'Row 4, column "case_id": "<b>"; use letters, digits',
     ):
         assert part in text
 

@@ -266,7 +266,7 @@ def test_a_damaged_snapshot_is_a_logged_miss(store, folder, run_id, damage, capl
     assert_frame_equal(again, live)
     data_loader.forget_all_runs()
     caplog.clear()
-    data_loader.load_run_df_cached(store, run, folder)  # it was written anew
+    data_loader.load_run_df_cached(store, run, folder)  # it was written again
     assert caplog.text == ""
 
 
@@ -307,7 +307,7 @@ def test_ratings_of_traits_the_run_does_not_ask_about_are_left_out(store, folder
         assert "cannot be read" not in caplog.text
 
 
-def test_another_database_in_the_same_place_is_told_apart(tmp_path, folder):
+def test_another_database_in_the_same_place_is_recognised(tmp_path, folder):
     path = tmp_path / "store.db"
     frames = []
     for raw in (2, 4):

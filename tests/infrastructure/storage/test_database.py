@@ -43,7 +43,7 @@ def test_models_and_migrations_describe_the_same_tables(any_store):
         assert compare_metadata(context, SQLModel.metadata) == []
 
 
-def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path):
+def test_a_file_that_is_no_database_is_reported_and_left_alone(tmp_path):
     path = tmp_path / "store.db"
     path.write_bytes(b"precious notes " * 500)
     with pytest.raises(StoreError, match=r"file is not a database.*left as it is"):
@@ -79,7 +79,7 @@ def test_a_database_of_another_program_is_refused(tmp_path):
         ("postgresql://nobody:secret@127.0.0.1:1/none", "does not answer"),
     ],
 )
-def test_a_wrong_url_is_told_without_its_password(url, sentence):
+def test_a_wrong_url_is_reported_without_its_password(url, sentence):
     with pytest.raises(StoreError, match=sentence) as raised:
         open_store(url)
     assert "secret" not in str(raised.value)
@@ -145,7 +145,7 @@ def test_the_known_revisions_are_those_of_alembic():
 
 
 @pytest.mark.postgres
-def test_a_writer_that_stalls_lets_go_of_what_it_has_locked(postgres_url, monkeypatch):
+def test_a_writer_that_stalls_releases_its_locks(postgres_url, monkeypatch):
     monkeypatch.setattr(database, "_STALLED_MS", 300)
     store = open_store(postgres_url)
     run_id = add_run(store)

@@ -247,7 +247,7 @@ def test_a_trait_keeps_its_name(any_store):
     (warm_id,) = add_traits(any_store, WARM)
     with pytest.raises(InvalidInput, match="stays"):
         edit(any_store, warm_id, COLD)
-    with pytest.raises(InvalidInput, match="comes twice"):
+    with pytest.raises(InvalidInput, match="occurs twice"):
         add_traits(any_store, COLD, COLD)
     with pytest.raises(NotFound):
         edit(any_store, 99, WARM)

@@ -119,7 +119,7 @@ def test_a_run_that_finds_no_space_stays_resumable(store):
     run = get_run(store, run_id)
     assert "Free some space; nothing stored so far is lost" in run.error
     kept = keys(store, run_id)
-    assert 0 < len(kept) == run.done < run.total  # what was told of is there
+    assert 0 < len(kept) == run.done < run.total  # what was reported is there
     frees[0]()
     with store.write() as session:
         runs.requeue(session, run_id)
