@@ -279,7 +279,7 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
             model_name=vllm_server.model_name,
             vllm_base_url=vllm_server.base_url,
             dual_fraction=0.0,
-            max_concurrency=2,
+            batch_size=2,
         )
     )
     wait_until(lambda: service.bench_status(run_id)["done"] > 0)
