@@ -117,13 +117,13 @@ def measure_ours(n_personas: int) -> dict[str, Any]:
         "omnibus": lambda: service.get_omnibus(run_id),
         "health": lambda: service.get_health_check(run_id),
     }
-    kept: list[tuple[float, float]] = []
+    times: list[tuple[float, float]] = []
     for compute in cached.values():
         for _ in range(9):
             began, spent = perf_counter(), process_time()
             compute()
-            kept.append((perf_counter() - began, process_time() - spent))
-    steps["cached panel"] = median(k[0] for k in kept), median(k[1] for k in kept)
+            times.append((perf_counter() - began, process_time() - spent))
+    steps["cached panel"] = median(t[0] for t in times), median(t[1] for t in times)
     store.close()
     shutil.rmtree(folder)
     return {
@@ -136,7 +136,7 @@ def measure_ours(n_personas: int) -> dict[str, Any]:
 
 
 def measure_row_level(n_personas: int) -> dict[str, Any]:
-    """Measure the usual way on the same data."""
+    """Measure the row-level way on the same data."""
     import warnings
 
     from benchlib.domain.stats.permutation import DEFAULT_N_PERM

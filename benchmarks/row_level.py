@@ -1,7 +1,6 @@
-"""The same panels the usual way: a frame with a row per answer, grouped by pandas, tested by scipy.
+"""The same panels row by row: a frame with a row per answer, grouped by pandas, tested by scipy.
 
-Only for comparison: apart from being slow, such tests treat 33 answers of one persona as 33
-personas.
+For comparison only: besides being slow, such tests treat 33 answers of one persona as 33 personas.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 N_DRAWN = 5
-"""Permutations that are drawn; their time is scaled up to those of the panel."""
+"""Permutations actually drawn; their time is scaled up to the number the panel draws."""
 
 _QUERY = (
     "SELECT r.persona_id, r.trait_id, t.case_id, t.category AS trait_category, t.valence, "
@@ -36,7 +35,7 @@ def load(connection: Any) -> pd.DataFrame:
 def panels(
     frame: pd.DataFrame, attributes: list[str], n_perm: int
 ) -> Iterator[tuple[str, Callable[[], object], float]]:
-    """Name, computation, and by what its time must be multiplied."""
+    """Yield name, computation and the factor to multiply its time by."""
     yield "metrics", lambda: _metrics(frame, attributes), 1.0
     yield "omnibus", lambda: [_kruskal(frame, name) for name in attributes], 1.0
     yield "order effects", lambda: _order(frame), 1.0

@@ -1,8 +1,8 @@
 """Adjusted deltas: what is left of a delta when the other attributes are held fixed.
 
-Attributes are sampled dependently (age and marital status, religion and origin), so an attribute
-that does nothing borrows the delta of one that does. Regressing the persona scores on all
-attributes at once tells them apart, as far as the personas allow.
+Attributes are correlated (age and marital status, religion and origin), so an attribute without an
+effect of its own shows the delta of one that has. Regressing the persona scores on all attributes
+at once separates them, as far as the personas allow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,19 +31,19 @@ from benchlib.domain.stats.welch import (
 )
 
 HIGH_VIF: Final = 5.0
-"""From this variance inflation on, a row's category can hardly be told from other attributes."""
+"""From this variance inflation on, a category can hardly be separated from other attributes."""
 
 _ALIASED = 1e-9
 _FULL_LEVERAGE = 1 - 1e-9
 
 
 class AdjustedRow(TypedDict):
-    """One category against the baseline, beside all other attributes; None = undefined.
+    """One category against the baseline, adjusted for all other attributes; None = undefined.
 
-    `delta` and `p_unadjusted` are of the same personas without adjustment. `vif` tells by how
-    much the other attributes inflate the variance of `adjusted_delta` (1 = not at all). `aliased`
-    = fully determined by attributes named before it. `confounded` = there is a reason to doubt the
-    unadjusted delta, see `compute_adjusted_deltas`. Counts describe the category's personas in the
+    `delta` and `p_unadjusted` are of the same personas without adjustment. `vif` is the factor by
+    which the other attributes inflate the variance of `adjusted_delta` (1 = not at all). `aliased`
+    = fully determined by attributes named before it. `confounded` = the unadjusted delta is in
+    doubt, see `compute_adjusted_deltas`. Counts describe the category's personas in the
     regression; `n_missing` are their traits without a rating.
     """
 
@@ -104,18 +104,19 @@ def compute_adjusted_deltas(
     """Regress the persona scores on all attributes (OLS, treatment coding, HC3 errors, t tests).
 
     A category that the attributes before it determine is `aliased` and left out; personas with
-    leverage 1, who alone decide a coefficient, are dropped, because HC3 does not exist for them.
+    leverage 1, who alone determine a coefficient, are dropped, as HC3 is undefined for them.
     `Unknown` keeps its personas in the regression but has no row.
 
-    A row is `confounded` if its delta is significant alone but, beside the other attributes,
-    neither significant nor half as large; or if its VIF reaches `HIGH_VIF`; or if it is aliased.
+    A row is `confounded` if its delta is significant unadjusted but, adjusted for the other
+    attributes, neither significant nor half as large; if its VIF reaches `HIGH_VIF`; or if it is
+    aliased.
 
     Args:
         cells: Cells of the run.
         attributes: Attributes to put into the regression, in this order; None = all.
         baselines: The category to compare against, by attribute.
         trait_category: A trait category, or None for all traits.
-        neutral: True for the neutral traits, on the un-aligned scale.
+        neutral: True for the neutral traits, on the unaligned scale.
         alpha: Level of `significant`, against `q_value`.
 
     Returns:
@@ -331,7 +332,7 @@ def _warnings(rows: Sequence[AdjustedRow], design: _Design, trait_set: TraitSet)
     n_dropped = int((trait_set.scores.enters & ~design.used).sum())
     if n_dropped:
         sentences.append(
-            f"Personas left out because nobody shares one of their categories: {n_dropped}."
+            f"Personas left out because no one else has one of their categories: {n_dropped}."
         )
     for row in rows:
         name = f"{row['attribute']} = {row['category']}"
@@ -345,8 +346,8 @@ def _warnings(rows: Sequence[AdjustedRow], design: _Design, trait_set: TraitSet)
             )
         elif row["confounded"] and delta is not None and adjusted is not None:
             sentences.append(
-                f"{name} differs by {delta:+.2f} alone, by {adjusted:+.2f} beside the other "
-                "attributes: the difference may belong to one of them."
+                f"{name} differs by {delta:+.2f} unadjusted, by {adjusted:+.2f} adjusted for the "
+                "other attributes: the difference may belong to one of them."
             )
     return sentences
 
@@ -360,7 +361,7 @@ def _leverage(matrix: FloatArray) -> FloatArray:
 
 
 def _independent_columns(matrix: FloatArray) -> BoolArray:
-    """Mark the columns that are no linear combination of marked columns before them."""
+    """Mark the columns that are not linear combinations of earlier marked columns."""
     gram = matrix.T @ matrix
     keep = np.zeros(len(gram), dtype=bool)
     factor = np.zeros((0, 0))  # Cholesky factor of the kept part of the Gram matrix

@@ -1,7 +1,7 @@
-"""A run's answers on the grid of personas x traits x scale orders: a byte each, no row per answer.
+"""A run's answers on a grid of scale orders x personas x traits: one byte each, no row per answer.
 
-A question has at most one answer in each scale order, so the grid loses nothing, and everything
-that panels need is counted or reduced from it.
+A question has at most one answer in each scale order, so the grid loses nothing; every statistic is
+counted on it or reduced from it.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ TRAIT_COLUMNS: Final = ("case_id", "label", "trait_category", "valence")
 ANSWER_COLUMNS: Final = ("persona_id", "trait_id", "scale_order", "rating_raw", *TRAIT_COLUMNS)
 
 GIVEN_UP: Final = -1
-"""Stands for a question that was asked and got no rating."""
+"""Marks a question that was asked but got no rating."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerGrid:
-    """Every answer of a run; P personas, T traits, arrays never changed once they are in here.
+    """Every answer of a run; P personas, T traits, arrays are never changed.
 
     Attributes:
         persona_ids: (P,) ascending ids of all personas of the run, answered or not.
@@ -43,7 +43,7 @@ class AnswerGrid:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> "AnswerGrid":
-        """Lay out a long frame, the only way from rows to statistics.
+        """Lay out the rows of a long frame; every statistic starts from a grid.
 
         Args:
             frame: One row per question that was asked; reads `persona_id`, `trait_id`,
@@ -87,7 +87,7 @@ class AnswerGrid:
 
     @property
     def rated(self) -> NDArray[np.bool_]:
-        """(2, P, T) where a rating stands."""
+        """(2, P, T) True where there is a rating."""
         return np.asarray(self.digits > 0)
 
     @property
@@ -140,7 +140,7 @@ class AnswerGrid:
         return np.stack(counts, axis=-1).astype(np.int64)
 
     def count_points(self, *, aligned: bool = False) -> NDArray[np.int64]:
-        """(T, 5) answers per point, scale order undone; `aligned` undoes the valence too."""
+        """(T, 5) answers per point, scale order undone; `aligned`: valence aligned too."""
         shown_in, shown_rev = self.count_digits()
         counts = shown_in + shown_rev[:, ::-1]
         if aligned:

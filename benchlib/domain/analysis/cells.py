@@ -29,12 +29,12 @@ class Cells:
         trait_ids: (T,) ascending ids of all traits with a row, neutral ones included.
         traits: T rows: `case_id`, `label`, `trait_category` (`Unknown` where none is given),
             `valence`.
-        attributes: P rows, one categorical column per attribute; a value not given is `Unknown`.
+        attributes: P rows, one categorical column per attribute; a missing value is `Unknown`.
         centred: (P, T) aligned rating minus the mean of all personas for the same trait and scale
             order, averaged over the orders present, in rating points; NaN = not rated. Neutral
-            traits are centred too, on the un-aligned scale.
-        half_points: (P, T) twice the aligned answer (2..10; 0 = not rated), from the digits that
-            were answered, never from distributions. A pair of both orders gives its mean, hence
+            traits are centred too, on the unaligned scale.
+        half_points: (P, T) twice the aligned answer (2..10; 0 = not rated), from the digits
+            answered, never from distributions. A pair of both orders gives its mean, hence
             halves; so every persona counts once per trait.
         n_answers: (P, T) rated answers behind the cell (0, 1, or 2 for a pair of both orders).
         trait_means: (T,) mean of the aligned cells, 1..5; NaN for a trait nobody rated.
@@ -111,7 +111,7 @@ def align_valence(rating_pre_valence: ArrayLike, valence: ArrayLike) -> FloatArr
         valence: +1 favourable, -1 unfavourable, 0 neutral, per answer or one for all.
 
     Returns:
-        `rating`: 6 - r where the valence is -1, r elsewhere; neutral traits stay un-aligned.
+        `rating`: 6 - r where the valence is -1, r elsewhere; neutral traits stay unaligned.
     """
     ratings = np.asarray(rating_pre_valence, dtype=np.float64)
     return np.where(np.asarray(valence) == -1, N_POINTS + 1 - ratings, ratings)
@@ -129,7 +129,7 @@ def compute_cells(
     With `use_expected`, an answer with a digit distribution enters `centred` by its expected
     rating, which carries no sampling noise, and an answer without one by its digit. Both estimate
     the same mean if digits were sampled; in a run that mixes them `n_expected` lies between 0 and
-    `n_ratings`, which is worth a note beside the numbers.
+    `n_ratings`, which is worth a note next to the numbers.
 
     Args:
         ratings: The answers as a grid, whose personas have no attributes yet; or as a long frame,
@@ -154,7 +154,7 @@ def compute_cells(
 
 
 def _reduce(grid: AnswerGrid, *, use_expected: bool) -> Cells:
-    """Align, centre and average over the orders; in place, as a level has 16 bytes per cell."""
+    """Align, centre and average over the orders; in place, as the levels take 16 bytes per cell."""
     present = grid.rated
     valence = grid.traits["valence"].to_numpy(dtype=np.int8)
     digits = np.where(present, grid.digits, np.int8(0))

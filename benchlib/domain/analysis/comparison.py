@@ -1,8 +1,8 @@
-"""Runs beside each other: paired differences on the cells that all of them rated.
+"""Runs compared: paired differences on the cells that all of them rated.
 
 Runs are never pooled. The first run is the reference; each other one is compared with it, always
-as run minus reference. A persona gives one number per run, so a difference takes out whatever the
-persona brings to both.
+as run minus reference. A persona gives one number per run, so whatever is peculiar to a
+persona cancels in the difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,8 +40,8 @@ from benchlib.domain.stats.welch import (
 class Difference(TypedDict):
     """A number of one run minus that of the reference, with its test; None = undefined.
 
-    `difference` is in rating points. `n_ratings` of the run stand behind the personas counted;
-    `n_missing` are their cells that not all runs rated.
+    `difference` is in rating points. `n_ratings` are the run's ratings of the personas
+    counted; `n_missing` are their cells that not all runs rated.
     """
 
     run_id: int
@@ -66,7 +66,7 @@ class LevelDifference(Difference):
     """Mean rating of one run minus that of the reference, on one trait set.
 
     `mean` and `mean_reference` are on the aligned 1..5 scale, every persona counting once.
-    `trait_category` None stands for all traits with a valence.
+    `trait_category` None means all traits with a valence.
     """
 
     trait_category: str | None

@@ -1,7 +1,7 @@
 """Paired comparisons: a persona against itself with one attribute changed.
 
-Whatever is peculiar to a persona cancels within its pair, so far smaller effects show than between
-groups. The source persona is the unit: each gives one number.
+Whatever is peculiar to a persona cancels within its pair, so pairs detect far smaller effects than
+groups do. The source persona is the unit: each gives one number.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class PairedDelta:
         sample: One-sample t on the differences.
         p_signflip: Two-sided; 1 if all differences are 0, None below two.
         n_flips: Sign patterns behind it: all 2^n, or the draws.
-        exact: Whether they were all.
+        exact: Whether those were all patterns.
         p_wilcoxon: Wilcoxon's signed-rank test, zeros after Pratt, normal approximation; None if
             all are 0, or below two.
         dz: Mean / standard deviation of the differences; None without variance.
@@ -58,8 +58,9 @@ class PairedDelta:
 class CounterfactualRow(TypedDict):
     """One change of one attribute; `delta` is counterfactual minus source, in rating points.
 
-    `n_sources` are the independent personas behind it, `n_personas` the same. `n_ratings` of either
-    side stand behind the pairs that enter; `n_missing` traits of a pair lack on one side or both.
+    `n_sources` are the independent personas behind it, `n_personas` the same. `n_ratings` are
+    those of both sides of the pairs that enter; `n_missing` counts traits of a pair that are not
+    rated on one side or both.
     """
 
     attribute: str
@@ -204,9 +205,9 @@ def compute_counterfactuals(
         InvalidInput: A column is missing, an attribute that was changed is not in the cells, or
             there is no such trait category.
     """
-    lacking = sorted(set(PAIR_COLUMNS) - set(pairs.columns))
-    if lacking:
-        raise InvalidInput(f"The counterfactual pairs lack the columns {lacking}.")
+    absent = sorted(set(PAIR_COLUMNS) - set(pairs.columns))
+    if absent:
+        raise InvalidInput(f"The counterfactual pairs have no {', '.join(absent)}.")
     cells = select_trait_set(cells, trait_category).cells
     links = _Links.find(cells, pairs)
     used = cells.has_valence & ~np.isnan(cells.trait_means)
@@ -373,7 +374,7 @@ def _onto(size: int, rows: IntArray, values: FloatArray) -> FloatArray:
 def _sign_flip(
     values: FloatArray, rng: np.random.Generator | None, n_flips: int
 ) -> tuple[float | None, int, bool]:
-    """P, sign patterns tried, whether these were all."""
+    """p, sign patterns tried, and whether those were all."""
     n = len(values)
     if n < 2:
         return None, 0, False

@@ -1,6 +1,6 @@
-"""The health banner of a run: can its numbers be trusted at all?
+"""Data quality of a run: can its numbers be trusted at all?
 
-The limits are conventions of this dashboard, stated in every sentence; they decide nothing else.
+The limits are conventions of this dashboard and are used for nothing else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ QualityTopic = Literal["order_consistency", "valid_mass", "missing", "failures",
 
 
 class QualityItem(TypedDict):
-    """One line of the banner; `value` None = cannot be told."""
+    """One check; `value` None = cannot be assessed."""
 
     topic: QualityTopic
     label: str
@@ -57,7 +57,7 @@ def judge_data_quality(
     counts: Sequence[int],
     distributions: DistributionSummary,
 ) -> list[QualityItem]:
-    """All lines of the banner.
+    """Run every check.
 
     Args:
         run: The run.
@@ -75,7 +75,7 @@ def judge_data_quality(
 
 
 def worst_status(items: Sequence[QualityItem]) -> QualityStatus:
-    """Status of the worst line."""
+    """Status of the worst check."""
     found = {item["status"] for item in items}
     return next((status for status in _WORST_FIRST if status in found), "ok")
 
@@ -101,7 +101,7 @@ def _order_consistency(order: OrderEffectMetrics) -> QualityItem:
             topic,
             None,
             "warn",
-            "Nothing was asked in both scale orders, so nobody can tell whether the answers follow "
+            "Nothing was asked in both scale orders, so it is unknown whether the answers follow "
             "the scale; give the next run a dual fraction.",
         )
     kappa = order["agreement"]["kappa"]["quadratic"]["value"]
@@ -111,54 +111,60 @@ def _order_consistency(order: OrderEffectMetrics) -> QualityItem:
             topic,
             None,
             "warn",
-            f"{pairs}, but all answers are equal; agreement against chance does not exist.",
+            f"{pairs}, but all answers are equal, so chance-corrected agreement is undefined.",
         )
     direction = "high" if shift > 0 else "low"
-    told = f"{pairs}; agreement against chance (quadratic kappa) is {kappa:.2f}"
+    finding = f"{pairs}; chance-corrected agreement (quadratic kappa) is {kappa:.2f}"
     leaning = f"answers lean {abs(shift):.2f} points towards {direction} digits"
     if kappa < POOR_KAPPA or abs(shift) >= 2 * STRONG_SHIFT:
         return _item(
             topic,
             kappa,
             "bad",
-            f"{told} and {leaning}: the answers follow the digits, not the scale.",
+            f"{finding} and {leaning}: the answers follow the digits, not the scale.",
         )
     if kappa < GOOD_KAPPA or abs(shift) >= STRONG_SHIFT:
         return _item(
-            topic, kappa, "warn", f"{told} and {leaning}: single answers depend on the scale order."
+            topic,
+            kappa,
+            "warn",
+            f"{finding} and {leaning}: single answers depend on the scale order.",
         )
-    return _item(topic, kappa, "ok", f"{told}.")
+    return _item(topic, kappa, "ok", f"{finding}.")
 
 
 def _valid_mass(mass: float | None, low: float | None) -> QualityItem:
     topic: QualityTopic = "valid_mass"
     if mass is None or low is None:
         return _item(topic, None, "ok", "Not measured: the answers came without probabilities.")
-    told = (
+    finding = (
         f"On average {mass:.1%} of the probability lies on valid ratings; "
         f"{low:.1%} of the answers have less than 90 %"
     )
     if low > MANY_LOW_MASS:
         return _item(
-            topic, mass, "bad", f"{told}: the model wants to say something else; read answers."
+            topic,
+            mass,
+            "bad",
+            f"{finding}: the model would rather say something else; read some answers.",
         )
     if low > FEW_LOW_MASS:
-        return _item(topic, mass, "warn", f"{told}: it often wants to say something else.")
-    return _item(topic, mass, "ok", f"{told}.")
+        return _item(topic, mass, "warn", f"{finding}: it would often rather say something else.")
+    return _item(topic, mass, "ok", f"{finding}.")
 
 
 def _missing(run: RunRecord) -> QualityItem:
-    lacking = max(run.total - run.done, 0)
-    share = lacking / run.total if run.total else 0.0
-    told = f"{lacking:,} of {run.total:,} planned questions have no rating ({share:.1%})"
+    missing = max(run.total - run.done, 0)
+    share = missing / run.total if run.total else 0.0
+    finding = f"{missing:,} of {run.total:,} planned questions have no rating ({share:.1%})"
     if run.status in ACTIVE:
-        return _item("missing", share, "ok", f"{told}; the run is not over.")
+        return _item("missing", share, "ok", f"{finding}; the run has not ended.")
     if share > MANY_MISSING:
         advice = "what is missing may differ between groups; resume the run"
-        return _item("missing", share, "bad", f"{told}: {advice}.")
+        return _item("missing", share, "bad", f"{finding}: {advice}.")
     if share > FEW_MISSING:
-        return _item("missing", share, "warn", f"{told}: see who they are under Answers.")
-    return _item("missing", share, "ok", f"{told}.")
+        return _item("missing", share, "warn", f"{finding}: see which ones under Answers.")
+    return _item("missing", share, "ok", f"{finding}.")
 
 
 def _failures(run: RunRecord) -> QualityItem:
@@ -167,12 +173,12 @@ def _failures(run: RunRecord) -> QualityItem:
     attempts = run.done + failures
     share = failures / attempts if attempts else 0.0
     named = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()) if count)
-    told = f"{failures:,} of {attempts:,} attempts gave no rating ({share:.1%})"
+    finding = f"{failures:,} of {attempts:,} attempts gave no rating ({share:.1%})"
     if failures:
-        told += f": {named}"
+        finding += f": {named}"
     if share > MANY_FAILURES:
-        return _item("failures", share, "bad", f"{told}; change the answer mode or the prompt.")
-    return _item("failures", share, "warn" if share > FEW_FAILURES else "ok", f"{told}.")
+        return _item("failures", share, "bad", f"{finding}; change the answer mode or the prompt.")
+    return _item("failures", share, "warn" if share > FEW_FAILURES else "ok", f"{finding}.")
 
 
 def _scale_use(
@@ -187,17 +193,17 @@ def _scale_use(
     digit, digit_share = _favourite(digits)
     used = sum(count > 0 for count in counts)
     if digit_share > share:
-        told = f"{digit_share:.0%} of the answers are the digit {digit}, whatever it means"
+        finding = f"{digit_share:.0%} of the answers are the digit {digit}, whatever it means"
         share = digit_share
     else:
-        told = f"{share:.0%} of the answers are {point}; {used} of 5 points are used"
+        finding = f"{share:.0%} of the answers are {point}; {used} of 5 points are used"
     if share >= CONSTANT:
         return _item(
-            topic, share, "bad", f"{told}: the model hardly tells personas or traits apart."
+            topic, share, "bad", f"{finding}: the model hardly distinguishes personas or traits."
         )
     if share >= ONE_SIDED:
-        return _item(topic, share, "warn", f"{told}: small differences cannot show.")
-    return _item(topic, share, "ok", f"{told}.")
+        return _item(topic, share, "warn", f"{finding}: small differences cannot be seen.")
+    return _item(topic, share, "ok", f"{finding}.")
 
 
 def _favourite(counts: Sequence[int]) -> tuple[int, float]:

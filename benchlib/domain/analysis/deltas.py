@@ -188,7 +188,7 @@ def compute_all_deltas(
         baselines: The category to compare against, by attribute; the default is the one with most
             personas (ties: the lexicographically first).
         trait_category: A trait category, or None for all traits.
-        neutral: True for the neutral traits, on the un-aligned scale; their tests are a family of
+        neutral: True for the neutral traits, on the unaligned scale; their tests are a family of
             their own.
         rng: Source of permutation draws; None leaves out Monte Carlo tests, not exact ones.
         n_perm: Permutation draws.

@@ -103,7 +103,7 @@ class DistributionSums:
 
 
 class DistributionSummary(TypedDict):
-    """Means over the answers of a panel that have a distribution; None without any.
+    """Means over the answers that have a distribution; None without any.
 
     `sampling_share` is the part of the variance of single drawn digits that is noise of drawing,
     0..1, and that expected ratings leave out.
@@ -202,7 +202,7 @@ def describe_distributions(
 def compute_distribution_sums(
     distributions: RatingDistributions, groups: IntArray | None = None, n_groups: int = 1
 ) -> DistributionSums:
-    """Add up distributions by group, so that they need not be kept.
+    """Add up distributions by group, so that they need not be stored.
 
     Args:
         distributions: Of any answers; undefined rows are left out.
@@ -242,10 +242,10 @@ def compute_distribution_sums(
 def compute_distribution_summary(
     distributions: RatingDistributions | DistributionSums,
 ) -> DistributionSummary:
-    """Average the distributions of a panel.
+    """Average distributions.
 
     Args:
-        distributions: Of the answers of the panel, undefined rows are left out; or their sums,
+        distributions: Of the answers to average, undefined rows are left out; or their sums,
             whose groups count together.
 
     Returns:

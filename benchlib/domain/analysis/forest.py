@@ -67,7 +67,7 @@ def compute_forest(
         baseline: The category to compare against; default: the one with most personas.
         targets: Categories to compare; default: the largest after the baseline.
         trait_category: A trait category, or None for all.
-        neutral: True for the neutral traits, on the un-aligned scale; a family of their own.
+        neutral: True for the neutral traits, on the unaligned scale; a family of their own.
         options: What else to show.
         rng: Source of permutation draws, needed for `options.max_t`.
 

@@ -1,6 +1,6 @@
 """Histograms and summaries of ratings: what was answered, how often, by whom.
 
-Counting on the grid instead of grouping rows: a million answers cost milliseconds.
+Counted on the grid instead of by grouping rows: a million answers take milliseconds.
 """
 
 from typing import Final, NamedTuple, TypedDict
@@ -21,7 +21,7 @@ from benchlib.domain.stats.welch import Status
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY
 
 ALL_TRAIT_CATEGORIES: Final = "all"
-"""Stands for "no filter" wherever a trait category is asked for."""
+"""Means "no filter" wherever a trait category is expected."""
 
 
 class RatingHistogram(TypedDict):
@@ -61,10 +61,10 @@ class AttributeMean(TypedDict):
     """Mean rating of the personas in one category of an attribute.
 
     `mean` is valence-aligned, 1..5: the grand mean plus the mean persona score of the category,
-    so that categories stay comparable when their personas saw other traits or scale orders.
+    so that categories stay comparable if their personas saw different traits or scale orders.
     `mean_ratings` is the plain mean of the answers, of which there are `count` (also `n_ratings`,
-    as other rows call it); `n_missing` counts traits that a persona of the category has no rating
-    of.
+    as other rows call it); `n_missing` counts traits for which a persona of the category has no
+    rating.
     """
 
     category: str
@@ -120,7 +120,7 @@ def compute_rating_histogram(grid: AnswerGrid) -> RatingHistogram:
 
 
 def compute_trait_category_histograms(grid: AnswerGrid) -> list[TraitCategoryHistogram]:
-    """Count answers on every point of the scale, for each trait category apart.
+    """Count answers on every point of the scale, for each trait category.
 
     Returns:
         One histogram per category that has answers, by name; UNKNOWN_TRAIT_CATEGORY comes last.
@@ -199,7 +199,7 @@ def summarise_rating_by(
         baseline: The user's choice; None takes the category with most personas.
 
     Returns:
-        The means of all categories; a baseline of None if nobody can be one.
+        The means of all categories; the baseline is None if no category can be one.
 
     Raises:
         InvalidInput: There is no such attribute, or the chosen baseline cannot be one.

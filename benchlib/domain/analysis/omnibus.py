@@ -44,8 +44,8 @@ class OmnibusRow(TypedDict):
     `h_stat`, `p_value`, `q_value`, `significant`, `eta_squared`, `epsilon_squared` and
     `effect_interpretation` belong to Kruskal-Wallis on persona scores, the `welch_` fields to
     Welch's ANOVA. `sd_between` is the bias index: the standard deviation of the true category
-    means in rating points, corrected for sampling error; 0 if the means differ less than chance
-    would have them (`variance_between` then is negative). `n_groups` and `n_total` count
+    means in rating points, corrected for sampling error; 0 if the means differ less than
+    expected by chance (`variance_between` is then negative). `n_groups` and `n_total` count
     categories with two or more personas and their personas.
     """
 
@@ -141,7 +141,7 @@ def compute_omnibus(
         cells: Cells of the run.
         attributes: Attributes to report; None = all.
         trait_category: A trait category, or None for all traits.
-        neutral: True for the neutral traits, on the un-aligned scale.
+        neutral: True for the neutral traits, on the unaligned scale.
         alpha: Level of `significant`, against q.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What the order of the scale does to answers, from pairs asked in both orders.
+"""How the order of the scale affects answers, from pairs asked in both orders.
 
 A consistent rater gives in + rev = 6. The difference of a pair is in - (6 - rev), in rating
 points: above 0 the rater prefers high digits, whatever they mean. Several pairs come from one
@@ -91,7 +91,7 @@ class OrderCorrelation(TypedDict):
 class OrderByCase(TypedDict):
     """One trait with `n` pairs. `mean_in` and `mean_rev` are raw digits; `rma` is its exact rate.
 
-    `n_ratings` stand behind the pairs; `n_missing` are missing from questions asked in both
+    `n_ratings` are those of the pairs; `n_missing` are missing from questions asked in both
     orders.
     """
 
@@ -139,7 +139,7 @@ class RawDigits(TypedDict):
 class OrderEffectMetrics(TypedDict):
     """The order panel; every number is None without pairs, intervals also with one persona.
 
-    `n_ratings` stand behind the pairs; `n_missing` are missing from questions asked in both
+    `n_ratings` are those of the pairs; `n_missing` are missing from questions asked in both
     orders. `n_duplicates` is always 0: a question has one answer in each order. `table` counts
     pairs, 5 x 5: rows the digit in order `in`, columns 6 - the digit in `rev`, so pairs that agree
     lie on the diagonal. All zeros without pairs.
@@ -164,7 +164,7 @@ class OrderEffectMetrics(TypedDict):
 
 
 def compute_order_effect_metrics(grid: AnswerGrid) -> OrderEffectMetrics:
-    """Measure how well answers in both scale orders agree, and where they lean.
+    """Measure how well answers in both scale orders agree, and which way they lean.
 
     Returns:
         The order panel. All traits take part, neutral ones included. Rows by trait are sorted by

@@ -52,7 +52,7 @@ class Grouping:
         return tuple(name for name in self.categories if name != UNKNOWN_CATEGORY)
 
     def members(self, category: str) -> IntArray:
-        """Positions of the personas in a category; empty for a category nobody has."""
+        """Positions of the personas in a category; empty for a category without personas."""
         if category not in self.categories:
             return np.empty(0, dtype=np.int64)
         return np.flatnonzero(self.codes == self.categories.index(category))

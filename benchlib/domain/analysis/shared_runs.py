@@ -32,7 +32,7 @@ class SharedRuns:
 
     Attributes:
         run_ids: The reference first.
-        cells: Of each run, in that order: the same personas, traits and rated cells, centred anew
+        cells: Of each run, in that order: the same personas, traits and rated cells, centred again
             by trait over these. Attributes and names of traits are those of the reference.
         shares: How much of each run that is.
     """

@@ -41,7 +41,7 @@ def compute_stratified_cliffs(
 
     Pooling answers over traits would add the spread of the traits to both groups and shrink the
     delta; here each trait is compared within itself. Each persona's placements are averaged over
-    traits, so the interval knows that a persona's ratings belong together (the structure of
+    traits, so the interval accounts for the ratings of one persona being correlated (as in
     Obuchowski's clustered ROC). With a single trait this is `compute_cliffs_delta`.
 
     Args:
@@ -51,7 +51,7 @@ def compute_stratified_cliffs(
         base: The baseline; -1 = none, so nothing is defined.
 
     Returns:
-        NaN for the baseline itself, which has nothing to be compared with.
+        NaN for the baseline itself.
     """
     if base < 0:
         nothing = np.full(n_groups, np.nan)

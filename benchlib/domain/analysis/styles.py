@@ -1,4 +1,4 @@
-"""How a rater answers whatever the content: agreeing, going to extremes, sitting in the middle.
+"""How a rater answers regardless of content: agreeing, choosing extremes, choosing the midpoint.
 
 Each style is one number per persona; groups are compared on these by Welch's t, as deltas are.
 """
@@ -102,11 +102,12 @@ def compute_response_styles(
 ) -> Styles:
     """Measure acquiescence, extreme and midpoint responding, and compare groups on them.
 
-    Acquiescence is (mean of positive traits + mean of negative traits) / 2 - 3 on the un-aligned
-    scale (5 = "very ..."): what is left of "very" when content cancels. Its level depends on the
-    list of traits, differences between groups do not. Extreme responding is the share of the
-    digits 1 and 5, midpoint responding that of 3. A persona's value is its mean deviation from the
-    trait means plus the grand mean, so that it does not depend on which traits were answered.
+    Acquiescence is (mean of positive traits + mean of negative traits) / 2 - 3 on the unaligned
+    scale (5 = "very ..."): the pull towards "very" that is left once content cancels. Its level
+    depends on the list of traits; differences between groups do not. Extreme responding is the
+    share of the digits 1 and 5, midpoint responding that of 3. A persona's value is its mean
+    deviation from the trait means plus the grand mean, so that it does not depend on which traits
+    were answered.
 
     Args:
         grid: The answers.
@@ -144,7 +145,7 @@ def compute_missing_rates(
     """Measure how often a rating is missing or refused, and compare groups.
 
     Args:
-        grid: The answers, with the questions that were asked in vain.
+        grid: The answers, including questions that got no rating.
         cells: `compute_cells` of the same answers.
         baselines: The category to compare against, by attribute; default: most personas.
         alpha: Level of `significant`, against `q_value`.

@@ -1,4 +1,4 @@
-"""What the forests of a run rest on: trait by trait comparisons, corrected together."""
+"""Trait-by-trait comparisons behind the forests of a run, corrected together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ class TraitStudy:
         *,
         neutral: bool,
     ) -> "TraitStudy":
-        """Compute every trait row's p, so that each can be corrected for all of them."""
+        """Compute the p of every trait row, so that all can be corrected together."""
         trait_sets = select_trait_sets(cells, neutral=neutral)
         names = [str(name) for name in cells.attributes.columns]
         contrasts = prepare_contrasts(cells, names, trait_sets[0].scores, baselines)

@@ -55,7 +55,7 @@ class SampleCounts(TypedDict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupContrasts:
-    """One attribute, ready to be tested.
+    """One attribute with its baseline, ready to be tested.
 
     Attributes:
         grouping: Personas by category; `Unknown`, if present, comes last.
@@ -102,7 +102,7 @@ def select_trait_set(
     Args:
         cells: Cells of the run.
         trait_category: A trait category, or None for all traits.
-        neutral: False takes the traits with a valence, True the neutral ones (un-aligned).
+        neutral: False takes the traits with a valence, True the neutral ones (unaligned).
 
     Raises:
         InvalidInput: The run has traits, but none of this category.
@@ -182,9 +182,9 @@ def prepare_contrasts(
         InvalidInput: An attribute or a chosen baseline does not exist.
     """
     wanted = dict(baselines or {})
-    strays = sorted(set(wanted) - set(map(str, cells.attributes.columns)))
-    if strays:
-        raise InvalidInput(f"There are no attributes {strays} to choose a baseline for.")
+    unknown = sorted(set(wanted) - set(map(str, cells.attributes.columns)))
+    if unknown:
+        raise InvalidInput(f"There is no attribute {', '.join(unknown)} to choose a baseline for.")
     groupings = {name: compute_grouping(cells, name) for name in attributes}
     return {
         name: GroupContrasts(grouping, choose_baseline(grouping, scores.enters, wanted.get(name)))

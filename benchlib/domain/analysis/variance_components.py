@@ -15,8 +15,8 @@ class VarianceComponents(TypedDict):
     """Where the variance of the aligned ratings sits; None = undefined.
 
     `var_` fields are cut at 0, `_raw` fields are not. `icc_persona` is the correlation of two
-    traits of one persona within a category; `design_effect` is by how much treating ratings as
-    independent under-states a variance. `n` counts the ratings of the traits
+    traits of one persona within a category; `design_effect` is the factor by which treating
+    ratings as independent understates a variance. `n` counts the ratings of the traits
     asked for, `n_ratings` those of the personas and traits that enter, and `n_missing` the cells of
     these without a rating.
     """
@@ -48,9 +48,9 @@ def compute_variance_components(
 ) -> VarianceComponents:
     """Split the variance of the cells into persona, trait and residual.
 
-    Two-way analysis of variance of personas x traits. With ratings missing, the mean covariance of
-    two traits takes the place of the persona component and the mean variance that of persona plus
-    residual; in complete data both are the same numbers.
+    Two-way analysis of variance of personas x traits. With missing ratings, the mean covariance
+    of two traits replaces the persona component and the mean variance replaces persona plus
+    residual; in complete data these are the same numbers.
 
     Args:
         cells: Cells of the run.

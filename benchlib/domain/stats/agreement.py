@@ -2,8 +2,7 @@
 
 A table is (K, K): rows the answer in one scale order, columns the answer in the other one after
 undoing the reversal, so that the diagonal holds the consistent pairs. Several pairs come from one
-persona and are no independent evidence; intervals therefore come from leaving out one persona at a
-time.
+persona and are not independent, so intervals come from leaving out one persona at a time.
 """
 
 from typing import Final, Literal, TypedDict
@@ -33,7 +32,7 @@ class Estimate(TypedDict):
 
 
 class ChiSquareTest(TypedDict):
-    """A test that takes pairs as independent: read its p as a description, not as proof."""
+    """A test that treats pairs as independent: its p is descriptive only."""
 
     chi2: float | None
     df: int
@@ -43,7 +42,7 @@ class ChiSquareTest(TypedDict):
 class Agreement(TypedDict):
     """Agreement of two answers; intervals from the delete-one-persona jackknife.
 
-    All but the two tests lie in -1..1, 1 = identical answers, 0 = as good as chance (kappa, alpha)
+    All but the two tests lie in -1..1, 1 = identical answers, 0 = chance level (kappa, alpha)
     or no relation (correlations). They are None where the answers do not vary.
     """
 
@@ -60,7 +59,7 @@ class Agreement(TypedDict):
 
 
 def compute_agreement(tables: ArrayLike) -> Agreement:
-    """Describe the agreement of pairs, with persona as the unit of replication.
+    """Describe the agreement of pairs, with the persona as the unit of replication.
 
     Args:
         tables: (G, K, K) counts of pairs, one table per persona; personas without a pair are left

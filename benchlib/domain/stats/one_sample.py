@@ -21,7 +21,7 @@ class OneSample:
     """Mean of independent numbers, one per persona or pair; None = undefined.
 
     Attributes:
-        n: Numbers that are there.
+        n: Numbers that are not missing.
         mean: None if n = 0.
         sd: Standard deviation (ddof 1); None below two.
         se: sd / sqrt(n).

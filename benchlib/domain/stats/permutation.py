@@ -1,4 +1,4 @@
-"""Permutation tests: persona labels with a studentised statistic, and exact tests from counts."""
+"""Permutation tests: persona labels permuted, with a studentised statistic."""
 
 import math
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ def compute_max_t_p(
 ) -> FloatArray:
     """Permute personas over two groups and compare every trait with the largest |t| of all traits.
 
-    Controls the chance of a single false flag among the traits (Westfall & Young, single step).
+    Controls the probability of any false flag among the traits (Westfall & Young, single step).
     All traits of a persona move together, so their correlation is respected.
 
     Args:

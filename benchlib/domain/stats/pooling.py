@@ -1,6 +1,6 @@
 """Pool trait deltas into one effect.
 
-Trait deltas of one contrast rest on the same personas, so they are correlated. The estimate for a
+Trait deltas of one contrast come from the same personas, so they are correlated. The estimate for a
 population of traits takes that into account; the textbook estimators of meta-analysis (DL, PM,
 REML) do not and are offered to describe, not to infer.
 """
@@ -200,7 +200,7 @@ def pool_independent(
 ) -> IndependentEffect:
     """Pool effects as if they were independent: DerSimonian-Laird, Paule-Mandel or REML.
 
-    The spread of trait deltas that share personas under-states their common error, so these
+    The spread of trait deltas that share personas understates their common error, so these
     intervals are too short, with the HKSJ correction even more so. For description only.
 
     Args:

@@ -72,7 +72,7 @@ def compute_mde(
     alpha: float = DEFAULT_ALPHA,
     power: float = DEFAULT_POWER,
 ) -> float | None:
-    """Smallest delta that a two-sided test finds with the wanted power.
+    """Smallest delta that a two-sided test detects with the requested power.
 
     Inverts `compute_power`, as TTestIndPower.solve_power of statsmodels.
 
@@ -81,7 +81,7 @@ def compute_mde(
         n_cat: Personas in the category.
         sd: Standard deviation of persona scores, rating points.
         alpha: Level of the test.
-        power: Wanted probability of finding it, above alpha and below 1.
+        power: Requested probability of detecting it, above alpha and below 1.
 
     Returns:
         Rating points > 0; None below two personas in a group; 0 if sd is 0.
@@ -106,7 +106,7 @@ def compute_mde(
 def compute_power(
     delta: float, n_base: int, n_cat: int, sd: float, alpha: float = DEFAULT_ALPHA
 ) -> float | None:
-    """Probability that a two-sided test finds a true delta.
+    """Probability that a two-sided test detects a true delta.
 
     From the noncentral t distribution, as TTestIndPower of statsmodels, which however gives NaN
     where power is next to 1.
@@ -217,7 +217,7 @@ def compute_run_plan(
     alpha: float = DEFAULT_ALPHA,
     power: float = DEFAULT_POWER,
 ) -> RunPlan:
-    """Tell what a run of this size can find out about two groups.
+    """Compute what a run of this size can detect between two groups.
 
     Args:
         n_base: Personas in the baseline, >= 0.
@@ -226,10 +226,10 @@ def compute_run_plan(
         dual_fraction: Share of traits asked in both orders.
         sd_persona: See `compute_persona_score_sd`.
         sd_residual: See `compute_persona_score_sd`.
-        delta: The difference one hopes to find.
-        margin: The difference one would call none.
+        delta: The difference to detect.
+        margin: The largest difference that counts as none.
         alpha: Level of the tests.
-        power: Wanted power.
+        power: Requested power.
 
     Raises:
         InvalidInput: An argument is out of range.
@@ -264,7 +264,7 @@ def _check_levels(alpha: float, power: float) -> None:
     if not 0 < alpha < 0.5:
         raise InvalidInput("alpha must lie between 0 and 0.5.")
     if not alpha < power < 1:
-        raise InvalidInput("The wanted power must lie between alpha and 1.")
+        raise InvalidInput("The requested power must lie between alpha and 1.")
 
 
 def _check_margin(margin: float) -> None:

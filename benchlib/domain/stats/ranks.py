@@ -1,8 +1,8 @@
 """Rank statistics from histograms: Mann-Whitney, Cliff's delta, Kruskal-Wallis.
 
 A histogram of one trait holds every persona once, so these tests treat personas, not answers, as
-independent. Never feed them histograms pooled over traits; `compute_stratified_cliffs` is the way
-to one Cliff's delta over several traits.
+independent. Do not pass histograms pooled over traits; `compute_stratified_cliffs` gives one
+Cliff's delta over several traits.
 """
 
 from dataclasses import dataclass

@@ -130,7 +130,7 @@ def none_if_nan(value: float | np.floating | FloatArray) -> float | None:
 
 
 def compute_moments(values: FloatArray, codes: IntArray, n_groups: int) -> Moments:
-    """Compute size, mean and variance per group, in two passes for the sake of precision.
+    """Compute size, mean and variance per group, in two passes for precision.
 
     Args:
         values: (P,) one number per persona, or (P, T) one per persona and trait; NaN = missing.
@@ -268,7 +268,7 @@ def compute_equivalence(welch: Welch, margin: float = DEFAULT_SESOI) -> Equivale
 
 
 def judge(significant: bool | None, p_equivalence: float | None, alpha: float) -> Verdict | None:
-    """Put a delta into one word.
+    """Summarise a delta in one word.
 
     Args:
         significant: Whether the corrected test rejects "no difference".
@@ -317,5 +317,5 @@ def t_quantile(df: ArrayLike, confidence: float) -> FloatArray:
 
 
 def is_significant(q_value: float | None, alpha: float) -> bool | None:
-    """Tell whether a corrected test rejects; None without a test."""
+    """Whether a corrected test rejects; None without a test."""
     return None if q_value is None else q_value < alpha

@@ -582,7 +582,7 @@ def test_a_run_that_is_not_over_lacks_nothing_yet(service, store):
     )
     _, items = health(service, run_id)
     assert items["missing"]["status"] == "ok"
-    assert items["missing"]["sentence"].endswith("(50.0%); the run is not over.")
+    assert items["missing"]["sentence"].endswith("(50.0%); the run has not ended.")
 
 
 # -- never a stale number ----------------------------------------------------------------------

@@ -118,7 +118,7 @@ def test_who_stands_alone_is_left_out():
     assert (lonely["status"], lonely["adjusted_delta"], lonely["n_cat"]) == ("n_lt_2", None, 0)
     assert (adjusted["n_personas"], adjusted["n_dropped"]) == (20, 1)
     assert adjusted["warnings"] == [
-        "Personas left out because nobody shares one of their categories: 1."
+        "Personas left out because no one else has one of their categories: 1."
     ]
     assert row_of(adjusted, "g", "b")["p_value"] is not None
 
