@@ -116,7 +116,7 @@ def build(settings: Settings) -> Parts:
         )
     service = BenchmarkService(store, worker, settings, user)
     if worker is not None:
-        worker.after_run = service.acting_as(DASHBOARD).start_warm_cache
+        worker.after_run = service.acting_as(DASHBOARD).analysis.start_warm_cache
         worker.start()
     return Parts(store, worker, service, datasets, notifier)
 

@@ -20,6 +20,8 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
+from benchlib.application.analysis import answer_panels, detail_panels, group_panels
+
 # One thread of linear algebra: on few cores several wait for each other, and the tables are small.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -62,7 +64,7 @@ def measure_ours(n_personas: int) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="benchlib-benchmark-"))
     service = BenchmarkService(store, None, Settings(data_dir=folder))
     for _ in range(2):  # what an earlier measurement left
-        service.clear_cache(run_id)
+        service.analysis.clear_cache(run_id)
     data_loader._PERSONAS.clear()
     with store.read() as session:
         run = runs.get_run(session, run_id)
@@ -85,11 +87,15 @@ def measure_ours(n_personas: int) -> dict[str, Any]:
     answers = data_loader.load_run_cached(store, run, snapshots).grid.n_answers
     panels: dict[str, Callable[[], Any]] = {
         "metrics": lambda: service.get_metrics(run_id),
-        "means": lambda: service.get_means_all(run_id),
-        "deltas, all, 2,000 permutations": lambda: service.get_deltas_all(run_id),
-        "forests, all": lambda: service.get_forests_all(run_id),
-        "omnibus": lambda: service.get_omnibus(run_id),
-        "omnibus by trait category": lambda: service.get_kruskal_by_category(run_id),
+        "means": lambda: service.analysis.get_panel(answer_panels.all_means, run_id),
+        "deltas, all, 2,000 permutations": lambda: service.analysis.get_panel(
+            group_panels.all_deltas, run_id
+        ),
+        "forests, all": lambda: service.analysis.get_panel(group_panels.all_forests, run_id),
+        "omnibus": lambda: service.analysis.get_panel(group_panels.omnibus, run_id),
+        "omnibus by trait category": lambda: service.analysis.get_panel(
+            group_panels.omnibus_by_category, run_id
+        ),
         "order effects": lambda: service.get_order_metrics(run_id),
     }
     for name, compute in panels.items():
@@ -99,12 +105,16 @@ def measure_ours(n_personas: int) -> dict[str, Any]:
         sum(steps[name][1] for name in panels),
     )
     further: dict[str, Callable[[], Any]] = {
-        "health": lambda: service.get_health_check(run_id),
+        "health": lambda: service.analysis.get_panel(answer_panels.data_quality, run_id),
         "forest, one": lambda: service.get_forest(run_id, "attribute_9"),
-        "response styles": lambda: service.get_styles(run_id),
-        "adjusted deltas": lambda: service.get_adjusted_deltas(run_id),
-        "variance components": lambda: service.get_variance_components(run_id),
-        "distributions": lambda: service.get_distributions(run_id),
+        "response styles": lambda: service.analysis.get_panel(detail_panels.styles, run_id),
+        "adjusted deltas": lambda: service.analysis.get_panel(
+            detail_panels.adjusted_deltas, run_id
+        ),
+        "variance components": lambda: service.analysis.get_panel(
+            detail_panels.variance_components, run_id
+        ),
+        "distributions": lambda: service.analysis.get_panel(detail_panels.distributions, run_id),
     }
     peak = _peak_mb()
     for name, compute in further.items():
@@ -114,8 +124,8 @@ def measure_ours(n_personas: int) -> dict[str, Any]:
         "forest": lambda: service.get_forest(run_id, "attribute_9"),
         "metrics": lambda: service.get_metrics(run_id),
         "order effects": lambda: service.get_order_metrics(run_id),
-        "omnibus": lambda: service.get_omnibus(run_id),
-        "health": lambda: service.get_health_check(run_id),
+        "omnibus": lambda: service.analysis.get_panel(group_panels.omnibus, run_id),
+        "health": lambda: service.analysis.get_panel(answer_panels.data_quality, run_id),
     }
     times: list[tuple[float, float]] = []
     for compute in cached.values():

@@ -146,9 +146,9 @@ def prepare(n_personas: int, seconds: Sequence[float], folder: Path) -> list[int
     copy.close()
     store.close()
     parts = bootstrap.build(Settings(data_dir=folder))
-    state = parts.service.start_warm_cache(run_id)
+    state = parts.service.analysis.start_warm_cache(run_id)
     while state["status"] in ("queued", "running"):
-        state = parts.service.get_warm_cache(run_id)
+        state = parts.service.analysis.get_warm_cache(run_id)
     assert state["status"] == "done", state
     made = []
     for length in seconds:

@@ -120,10 +120,10 @@ def prepare(n_personas: int) -> None:
     store.close()
     parts = bootstrap.get_parts()
     began = perf_counter()
-    state = parts.service.start_warm_cache(run_id)
+    state = parts.service.analysis.start_warm_cache(run_id)
     while state["status"] in ("queued", "running"):
         sleep(0.1)
-        state = parts.service.get_warm_cache(run_id)
+        state = parts.service.analysis.get_warm_cache(run_id)
     assert state["status"] == "done", state
     print(f"warmed in {perf_counter() - began:.1f} s", file=sys.stderr)
     stop_warm_cache_jobs()
@@ -139,7 +139,7 @@ def run_bare(name: str, visits: int) -> dict[str, list[Timing]]:
     """The first run of a page's script when nothing of the run is cached."""
     from benchlib import bootstrap
 
-    bootstrap.get_service().clear_cache(1)
+    bootstrap.get_service().analysis.clear_cache(1)
     return {"bare": run_page(name, 0)["cold"]}
 
 

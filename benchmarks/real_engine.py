@@ -31,7 +31,7 @@ from time import perf_counter, process_time
 from urllib.request import Request, urlopen
 
 from benchlib import bootstrap
-from benchlib.application.commands import start_benchmark
+from benchlib.application.commands import StartBenchmark
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.asking.work_plan import CompletedKeys, work_plan
 from benchlib.domain.records import Question
@@ -225,7 +225,7 @@ def ask_by_service(
         trait_ids = [trait.id for trait in traits.list_traits(session)[:N_TRAITS]]
     used = process_time()
     run_id = parts.service.start_benchmark(
-        start_benchmark(
+        StartBenchmark.of(
             dataset_id=dataset_id,
             trait_ids=trait_ids,
             model_name=server.model_name,

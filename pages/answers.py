@@ -26,7 +26,7 @@ def show_answers(run: RunDetail) -> None:
         "page",
         run["n_results"],
         PAGE_SIZE,
-        lambda **at: service.list_answers(run["id"], where, **at),
+        lambda **at: service.runs.list_answers(run["id"], where, **at),
     )
     if not rows:
         st.info("No answer fits here.", icon=":material/search_off:")
@@ -97,7 +97,9 @@ def pick_filter(
             placeholder="All",
             help="Nothing chosen shows all traits.",
         )
-        attributes = filters.pick_persona_values(service.get_composition(run["id"]), to_first_page)
+        attributes = filters.pick_persona_values(
+            datasets.get_composition(run["dataset_id"]), to_first_page
+        )
         rating = kind = None
         if answered:
             rating = st.selectbox(
@@ -153,7 +155,7 @@ def pick_filter(
 def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
     """One answer with everything that is known of it."""
     st.subheader("One answer")
-    question = service.get_prompt(run["id"], answer)
+    question = service.runs.get_prompt(run["id"], answer)
     shown = words.SCALE_ORDERS[answer.scale_order]
     texts.numbers(
         {
@@ -204,7 +206,7 @@ def show_failures(run: RunDetail) -> None:
         "failures_page",
         sum(failures.values()),
         PAGE_SIZE,
-        lambda **at: service.list_failures(run["id"], where, **at),
+        lambda **at: service.runs.list_failures(run["id"], where, **at),
     )
     if not rows:
         st.info("No failed attempt fits here.", icon=":material/search_off:")
@@ -270,7 +272,7 @@ def show_missing(run: RunDetail) -> None:
         "missing_page",
         n_missing,
         PAGE_SIZE,
-        lambda **at: service.get_missing(run["id"], where, **at)["samples"],
+        lambda **at: service.runs.get_missing(run["id"], where, **at)["samples"],
     )
     if not rows:
         st.info("No missing question fits here.", icon=":material/search_off:")

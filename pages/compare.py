@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from benchlib.application.analysis.comparison import Comparison, ConfigDifference
+from benchlib.application.analysis.comparison_panels import Comparison, ConfigDifference
 from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
@@ -108,7 +108,7 @@ def show_runs(found: Comparison) -> None:
 
 def show_levels(reference: RunDetail, beside: Sequence[RunDetail], trait_category: str) -> None:
     """How favourably the runs rate the same personas."""
-    found = service.compare_metrics(
+    found = service.analysis.compare_metrics(
         run_ids,
         trait_category=trait_category,
         alpha=options.alpha,
@@ -161,7 +161,7 @@ def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
         baseline = analysis_pickers.pick_baseline(
             analysis_pickers.categories_of(reference, attribute)
         )
-    found = service.compare_deltas(
+    found = service.analysis.compare_deltas(
         run_ids,
         attribute,
         baseline,
@@ -195,7 +195,7 @@ def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
 def show_order(trait_category: str) -> None:
     """How consistent each run is over the scale order."""
     st.subheader("Consistency over the scale order")
-    found = service.compare_order_metrics(run_ids, trait_category=trait_category)
+    found = service.analysis.compare_order_metrics(run_ids, trait_category=trait_category)
     show_table(
         found["runs"],
         "order_comparison",

@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from benchlib.application.dataset_service import Composition
+from benchlib.domain.material.composition import Composition
 from benchlib.domain.records import DatasetRecord
 from pages.shared import actions, dataset_designs, dataset_forms, filters, texts, words
 from pages.shared.access import get_dataset_service

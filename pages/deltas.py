@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from benchlib.application.analysis import detail_panels
 from benchlib.presentation.figures.deltas import (
     adjusted_figure,
     counterfactual_figure,
@@ -80,7 +81,8 @@ adjusted_part = st.expander(
 )
 with adjusted_part:
     if adjusted_part.open:
-        adjusted = service.get_adjusted_deltas(
+        adjusted = service.analysis.get_panel(
+            detail_panels.adjusted_deltas,
             run["id"],
             trait_category=trait_category,
             alpha=options.alpha,
@@ -137,7 +139,8 @@ pairs_part = st.expander(
 )
 with pairs_part:
     if pairs_part.open:
-        pairs = service.get_counterfactual(
+        pairs = service.analysis.get_panel(
+            detail_panels.counterfactuals,
             run["id"],
             trait_category=trait_category,
             alpha=options.alpha,

@@ -15,11 +15,11 @@ with known:
         "can do. Without an address, those of `VLLM_BASE_URL` are tried, else "
         "`http://localhost:8000`."
     )
-    if service.may(service.test_connection):
+    if service.may(service.engines.test_connection):
         address, key = engine_widgets.address_and_key("engines")
         if st.button("Test connection", key="engines_test", icon=":material/wifi_tethering:"):
             with st.spinner("Asking the server…"):
-                st.session_state["engines_found"] = service.test_connection(address, key)
+                st.session_state["engines_found"] = service.engines.test_connection(address, key)
     if "engines_found" in st.session_state:
         engine_widgets.connections(st.session_state["engines_found"])
 with managed:

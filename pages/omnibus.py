@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from benchlib.application.analysis import detail_panels, group_panels
 from benchlib.presentation.figures.omnibus import bias_index_figure, omnibus_heatmap
 from pages.shared import analysis_pickers, downloads, links, run_header, texts
 from pages.shared.columns import count_column, number_column, p_value_column, show_table
@@ -24,9 +25,11 @@ chosen: dict[str, Any] = {
     "neutral": options.neutral,
 }
 with st.spinner("Testing attributes"):
-    overall = service.get_omnibus(run["id"], trait_category=trait_category, **chosen)
-    whole = service.get_omnibus(run["id"], **chosen)
-    by_category = service.get_kruskal_by_category(run["id"], **chosen)
+    overall = service.analysis.get_panel(
+        group_panels.omnibus, run["id"], trait_category=trait_category, **chosen
+    )
+    whole = service.analysis.get_panel(group_panels.omnibus, run["id"], **chosen)
+    by_category = service.analysis.get_panel(group_panels.omnibus_by_category, run["id"], **chosen)
 provenance = run_header.panel_facts(overall, run)
 if overall["n"] == 0 and not options.neutral:
     st.info(
@@ -103,7 +106,8 @@ spread_part = st.expander(
 )
 with spread_part:
     if spread_part.open:
-        spread = service.get_variance_components(
+        spread = service.analysis.get_panel(
+            detail_panels.variance_components,
             run["id"],
             trait_category=trait_category,
             use_expected=options.use_expected,

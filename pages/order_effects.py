@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from benchlib.application.analysis import detail_panels
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.stats.agreement import ChiSquareTest
 from benchlib.presentation.figures.distributions import distribution_figure, distributions_by_figure
@@ -146,7 +147,7 @@ def show_by_trait(run: RunDetail) -> None:
 
 def show_styles(run: RunDetail) -> None:
     """How the model answers whatever the content, and whether groups differ in it."""
-    styles = service.get_styles(run["id"])
+    styles = service.analysis.get_panel(detail_panels.styles, run["id"])
     provenance = run_header.panel_facts(styles, run)
     levels = [*styles["levels"], *styles["missing_rates"]["levels"]]
     show_table(
@@ -197,7 +198,7 @@ def show_styles(run: RunDetail) -> None:
 
 def show_distributions(run: RunDetail) -> None:
     """The probabilities behind the digits, and what they gain."""
-    found = service.get_distributions(run["id"])
+    found = service.analysis.get_panel(detail_panels.distributions, run["id"])
     if not found["available"]:
         st.info(
             "The answers of this run came without probabilities. Choose the answer mode "

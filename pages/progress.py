@@ -44,7 +44,7 @@ def show_progress() -> None:
         }
     )
     if is_active and not run["simulated"]:
-        _show_engines(service.get_engine_stats(run_id))
+        _show_engines(service.engines.get_stats(run_id))
     left, right = st.columns([3, 2], gap="large")
     with left:
         st.plotly_chart(
@@ -116,9 +116,9 @@ def _show_latest(latest: list[dict[str, object]]) -> None:
 run_header.run_badges(run)
 run_header.run_facts(run)
 with st.container(horizontal=True):
-    if is_active and service.may(service.cancel_benchmark):
+    if is_active and service.may(service.runs.cancel_benchmark):
         if st.button("Cancel run", key="progress_cancel", icon=":material/cancel:"):
-            actions.act(lambda: service.cancel_benchmark(run_id))
+            actions.act(lambda: service.runs.cancel_benchmark(run_id))
     elif run["resumable"] and service.may(service.start_benchmark):
         actions.resume_button(service, run)
 if not is_active:

@@ -114,7 +114,7 @@ def ask_to_delete(run: RunDetail) -> None:
 
 def delete(run_id: int) -> None:
     """Delete a run; the next one in the list takes its place."""
-    service.delete_run(run_id)
+    service.runs.delete_run(run_id)
     run_pickers.forget_run(run_id)
 
 
@@ -122,14 +122,14 @@ def show_actions(run: RunDetail) -> None:
     """Cancel, resume or delete, as fits the status and the user."""
     with st.container(horizontal=True):
         if run["status"] in ACTIVE:
-            if service.may(service.cancel_benchmark) and st.button(
+            if service.may(service.runs.cancel_benchmark) and st.button(
                 "Cancel run", key="runs_cancel", icon=":material/cancel:"
             ):
-                actions.act(lambda: service.cancel_benchmark(run["id"]))
+                actions.act(lambda: service.runs.cancel_benchmark(run["id"]))
             return
         if run["resumable"] and service.may(service.start_benchmark):
             actions.resume_button(service, run)
-        if service.may(service.delete_run) and st.button(
+        if service.may(service.runs.delete_run) and st.button(
             "Delete run", key="runs_delete", icon=":material/delete:"
         ):
             ask_to_delete(run)
@@ -137,7 +137,7 @@ def show_actions(run: RunDetail) -> None:
 
 def show_notes(run: RunDetail, known_tags: list[str]) -> None:
     """Tags and note, for people to find the run again."""
-    may_write = service.may(service.annotate_run)
+    may_write = service.may(service.runs.annotate_run)
     tags = st.multiselect(
         "Tags",
         sorted({*known_tags, *run["tags"]}),
@@ -158,7 +158,7 @@ def show_notes(run: RunDetail, known_tags: list[str]) -> None:
     if may_write and st.button(
         "Save tags and note", key="runs_save", icon=":material/save:", disabled=not changed
     ):
-        actions.act(lambda: service.annotate_run(run["id"], note=note, tags=tags))
+        actions.act(lambda: service.runs.annotate_run(run["id"], note=note, tags=tags))
 
 
 st.title("Runs")

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from benchlib.application.analysis.power_plan import RunDesign
-from benchlib.application.commands import StartBenchmark, start_benchmark
-from benchlib.application.engines import EngineChoice
+from benchlib.application.analysis.power_plan import PowerQuery
+from benchlib.application.commands import StartBenchmark
+from benchlib.application.engine_service import EngineChoice
+from benchlib.application.preflight import PlannedRun
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord, TraitRecord
 from pages.shared import engine_widgets, run_header, texts, words
@@ -117,7 +118,7 @@ def pick_simulated() -> dict[str, Any]:
 def pick_managed() -> tuple[dict[str, Any], str | None]:
     """The server of this dashboard; it must be ready before a run."""
     engine_widgets.managed_server(service)
-    state = service.server_state()
+    state = service.engines.server_state()
     if state is None or state["state"] not in ("starting", "ready"):
         named = st.session_state["server_model"].strip()
         return {"llm": "vllm", "model_name": named or "-"}, "Start the local server first."
@@ -132,11 +133,11 @@ def pick_managed() -> tuple[dict[str, Any], str | None]:
 def pick_server(choice: EngineChoice) -> dict[str, Any]:
     """Address, key and model of a running server."""
     address, key = engine_widgets.address_and_key("start")
-    if service.may(service.test_connection) and st.button(
+    if service.may(service.engines.test_connection) and st.button(
         "Test connection", key="start_test", icon=":material/wifi_tethering:"
     ):
         with st.spinner("Asking the server…"):
-            st.session_state["start_found"] = service.test_connection(address, key)
+            st.session_state["start_found"] = service.engines.test_connection(address, key)
         served = engine_widgets.served_models(st.session_state["start_found"])
         if served and st.session_state.get("start_model") not in served:
             st.session_state["start_model"] = served[0]
@@ -281,25 +282,23 @@ def pick_more() -> dict[str, Any]:
     }
 
 
-def show_preflight(command: StartBenchmark, obstacle: str | None) -> None:
+def show_preflight(command: StartBenchmark, planned: PlannedRun, obstacle: str | None) -> None:
     """Size and time of the run, and the button that starts it."""
-    n_prompts, seconds = service.count_prompts(command), service.estimate_seconds(command)
     numbers = {
-        "Prompts": (f"{n_prompts:,}", "Persona-trait pairs, and those asked twice."),
+        "Prompts": (f"{planned.n_prompts:,}", "Persona-trait pairs, and those asked twice."),
         "Estimated time": (
-            words.duration(seconds),
+            words.duration(planned.seconds),
             "From the last finished run of this engine, model and answer mode.",
         ),
     }
-    tokens = service.estimate_tokens(command)
-    if tokens is not None:
+    if planned.prompt_tokens is not None:
         numbers["Prompt tokens"] = (
-            words.about(tokens),
+            words.about(planned.prompt_tokens),
             "A guess from the length of the prompts; tokenizers differ. A server with a prefix "
             "cache, such as vLLM, reads far fewer: what the prompts of a persona share only once.",
         )
     texts.numbers(numbers)
-    if seconds is None:
+    if planned.seconds is None:
         st.caption("The time is unknown until the first answers come in.")
     if obstacle:
         st.info(obstacle, icon=":material/info:")
@@ -329,8 +328,8 @@ def show_detectable(command: StartBenchmark) -> None:
     if not details.open:
         return
     asked = [trait for trait in active if trait.id in (command.trait_ids or ())]
-    plan = service.get_planning(
-        RunDesign(
+    plan = service.analysis.get_power_plan(
+        PowerQuery(
             dataset_id=command.dataset_id or 0,
             n_traits=max(1, sum(trait.valence != 0 for trait in asked)),
             dual_fraction=command.dual_fraction,
@@ -359,22 +358,21 @@ def show_detectable(command: StartBenchmark) -> None:
         )
 
 
-def show_preview(command: StartBenchmark) -> None:
+def show_preview(planned: PlannedRun) -> None:
     """The prompt as it is sent, in both scale orders."""
     st.subheader("Prompt preview")
     st.caption("The first persona and trait of this run, exactly as sent.")
-    prompts = service.preview_prompts(command)
     as_is, turned = st.tabs(list(words.SCALE_ORDERS.values()), key="start_preview")
     with as_is:
-        texts.show_question(prompts["in"])
+        texts.show_question(planned.prompts["in"])
     with turned:
-        texts.show_question(prompts["rev"])
+        texts.show_question(planned.prompts["rev"])
 
 
 st.title("Start run")
 if "start_choice" not in st.session_state:
     with st.spinner("Looking for a model server…"):
-        st.session_state["start_choice"] = service.default_engine()
+        st.session_state["start_choice"] = service.engines.default_engine()
 choice = st.session_state["start_choice"]
 known = datasets.list_datasets()
 active = [trait for trait in datasets.list_traits() if trait.active]
@@ -397,9 +395,10 @@ with ready:
         st.info("Complete the form to launch.", icon=":material/edit:")
         st.stop()
     try:
-        command = start_benchmark(**materials, **engine, **manner)
-        show_preflight(command, obstacle)
+        command = StartBenchmark.of(**materials, **engine, **manner)
+        planned = service.runs.preview_run(command)
+        show_preflight(command, planned, obstacle)
         show_detectable(command)
-        show_preview(command)
+        show_preview(planned)
     except BenchlibError as error:
         texts.show_error(words.with_labels(str(error)))

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from benchlib import bootstrap
-from benchlib.application.commands import start_benchmark
+from benchlib.application.commands import StartBenchmark
 from benchlib.domain.errors import NotAllowed
 from benchlib.settings import Settings
 from tests.samples import LOGIN, get_run
@@ -35,7 +35,7 @@ def test_a_simulated_run_on_the_sample_data_ends_done(parts):
     parts.worker.after_run = lambda _run_id: ended.set()
     dataset = parts.datasets.list_datasets()[0]
     run_id = parts.service.start_benchmark(
-        start_benchmark(dataset_id=dataset.id, llm="simulated", seed=1)
+        StartBenchmark.of(dataset_id=dataset.id, llm="simulated", seed=1)
     )
     assert ended.wait(60)
     run = get_run(parts.store, run_id)
@@ -66,7 +66,7 @@ def test_a_read_only_dashboard_has_no_worker(tmp_path):
 def test_where_people_log_in_services_act_for_nobody_until_told(tmp_path, monkeypatch):
     settings = Settings(data_dir=tmp_path, auth=LOGIN, admins="a@b.c", api_token="t" * 16)
     parts = bootstrap.build(settings)
-    command = start_benchmark(dataset_id=1, llm="simulated", simulated_items_per_second=1)
+    command = StartBenchmark.of(dataset_id=1, llm="simulated", simulated_items_per_second=1)
     try:
         with pytest.raises(NotAllowed, match="log in first"):
             parts.service.start_benchmark(command)

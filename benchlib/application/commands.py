@@ -1,32 +1,24 @@
-"""What people and programs may ask for: one validated input for form, JSON and shell."""
+"""The command that starts or resumes a run: one validated input for form, JSON and shell."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from benchlib.domain.errors import InvalidInput
+from benchlib.application.choices import Choices
 from benchlib.domain.vocabulary import AnswerMode, Language, ScaleMode
 from benchlib.settings import check_addresses
 
 LONGEST_SYSTEM_PROMPT = 20_000
 
 
-class StartBenchmark(BaseModel):
+class StartBenchmark(Choices):
     """Everything that can be chosen for a run, or a run to resume.
 
-    With `resume_run_id` only the engine's address and key may be given beside it: a run keeps its
-    configuration for life.
+    With `resume_run_id` only the engine's address and key may be given besides: a run never changes
+    its configuration.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(str_strip_whitespace=True)
 
     dataset_id: Annotated[int, Field(ge=1)] | None = None
     model_name: Annotated[str, Field(max_length=500)] = ""
@@ -52,17 +44,17 @@ class StartBenchmark(BaseModel):
 
     @field_validator("vllm_base_url")
     @classmethod
-    def _validate_address(cls, text: str | None) -> str | None:
+    def _validate_addresses(cls, text: str | None) -> str | None:
         return check_addresses(text)
 
     @model_validator(mode="after")
     def _validate_combination(self) -> "StartBenchmark":
         if self.resume_run_id is not None:
             allowed = {"resume_run_id", "dataset_id", "vllm_base_url", "vllm_api_key"}
-            stray = sorted(self.model_fields_set - allowed)
-            if stray:
+            extra = sorted(self.model_fields_set - allowed)
+            if extra:
                 raise ValueError(
-                    f"a resumed run keeps its configuration; leave out {', '.join(stray)}"
+                    f"a resumed run keeps its configuration; leave out {', '.join(extra)}"
                 )
         elif self.dataset_id is None:
             raise ValueError("name a dataset_id, or a resume_run_id")
@@ -74,29 +66,7 @@ class StartBenchmark(BaseModel):
 
     @property
     def mode(self) -> AnswerMode:
-        """How the rating is asked for, `distribution` unless something else is wished."""
+        """How the rating is asked for; `distribution` unless another mode is chosen."""
         if self.answer_mode is not None:
             return self.answer_mode
         return "rationale" if self.include_rationale else "distribution"
-
-
-def start_benchmark(**fields: Any) -> StartBenchmark:
-    """Check a form's fields.
-
-    Raises:
-        InvalidInput: One is wrong; the text names it and says what is allowed.
-    """
-    try:
-        return StartBenchmark(**fields)
-    except ValidationError as error:
-        raise InvalidInput(explain(error)) from None
-
-
-def explain(error: ValidationError) -> str:
-    """One sentence per wrong field, without repeating what was handed in."""
-    sentences = []
-    for problem in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in problem["loc"])
-        said = problem["msg"].removeprefix("Value error, ")
-        sentences.append(f"{name}: {said}" if name else said)
-    return "; ".join(sentences) + "."

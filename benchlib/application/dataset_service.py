@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from benchlib.application.composition_cache import load_composition, remember_composition
 from benchlib.application.dataset_designs import (
     Design,
     design_kind,
@@ -16,7 +17,7 @@ from benchlib.application.permissions import ActingService, needs
 from benchlib.application.sample_data import load_sample_data
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.material.composition import Composition as Composition
-from benchlib.domain.material.composition import dataset_composition, table_composition
+from benchlib.domain.material.composition import table_composition
 from benchlib.domain.material.personas import (
     PersonaDraft,
     check_personas,
@@ -34,8 +35,6 @@ from benchlib.domain.material.traits import (
 )
 from benchlib.domain.records import DatasetRecord, PersonaRecord, TraitRecord
 from benchlib.domain.users import OWNER, Role, User
-from benchlib.infrastructure.loading import data_loader
-from benchlib.infrastructure.lru import Lru
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.infrastructure.storage.database import Store
 from benchlib.infrastructure.table_files import read_table, write_csv, write_parquet
@@ -46,7 +45,6 @@ _MAX_NAME: Final = 100
 _MAX_NOTE: Final = 2_000
 _MAX_PAGE: Final = 1_000
 _PREVIEW_ROWS: Final = 20
-_MAX_COMPOSITIONS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +90,10 @@ def _utc_now() -> datetime:
 
 
 class DatasetService(ActingService):
-    """The door to personas, datasets and traits for pages, API, CLI and notebooks.
+    """Personas, datasets and traits for pages, API, CLI and notebooks.
 
-    Every method that writes raises ReadOnly or NotAllowed where the user may not, and records what
-    was done.
+    Every method that writes raises ReadOnly or NotAllowed where the user may not write, and records
+    what it did.
     """
 
     def __init__(
@@ -108,7 +106,6 @@ class DatasetService(ActingService):
         super().__init__(user, read_only)
         self._store = store
         self._now = now
-        self._compositions: Lru[tuple[int, str], Composition] = Lru(_MAX_COMPOSITIONS)
 
     @needs(Role.ADMIN, "load sample data")
     def load_sample_data(self) -> None:
@@ -135,17 +132,7 @@ class DatasetService(ActingService):
         Raises:
             NotFound: There is no such dataset.
         """
-        record = self.get_dataset(dataset_id)
-        key = (dataset_id, record.content_hash)
-        known = self._compositions.get(key)
-        if known is not None:
-            return known
-        personas = data_loader.load_personas_cached(self._store, dataset_id)
-        with self._store.read() as session:
-            n_copies = len(datasets.load_links(session, dataset_id))
-        composition = dataset_composition(personas, n_copies)
-        self._compositions.put(key, composition)
-        return composition
+        return load_composition(self._store, self.get_dataset(dataset_id))
 
     def list_personas(
         self,
@@ -242,8 +229,7 @@ class DatasetService(ActingService):
         }
         kind = "counterfactual" if table.has_links else "imported"
         dataset_id = self._add("imported", name, kind, table.drafts(), parameters, note)
-        key = (dataset_id, self.get_dataset(dataset_id).content_hash)
-        self._compositions.put(key, table_composition(table))
+        remember_composition(self._store, self.get_dataset(dataset_id), table_composition(table))
         return dataset_id
 
     @needs(Role.RESEARCHER, "build datasets")

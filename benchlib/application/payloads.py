@@ -1,15 +1,7 @@
-"""What the service answers with: the payloads of pages and JSON (docs/API.md)."""
+"""Payloads about runs and the process, for pages and JSON (docs/API.md)."""
 
 from typing import Any, NotRequired, TypedDict
 
-from benchlib.domain.analysis.metrics import (
-    AttributeMean,
-    AttributeSummary,
-    RatingHistogram,
-    TraitCategoryHistogram,
-    TraitCategorySummary,
-)
-from benchlib.domain.analysis.order_effects import OrderEffectMetrics
 from benchlib.domain.vocabulary import ScaleOrder
 
 
@@ -49,7 +41,7 @@ class RunDataset(TypedDict):
 class RunDetail(RunSummary):
     """One run with its configuration, manifest, counts so far and attribute names.
 
-    `launched_by` is None for runs from before there was a record of it.
+    `launched_by` is None for runs older than that record.
 
     `tally`: {"in": [n1..n5], "rev": [n1..n5], "failures": {kind: attempts}, "latest": [...]}.
     """
@@ -63,45 +55,6 @@ class RunDetail(RunSummary):
     trait_categories: list[str]
 
 
-class TraitCategoryMetrics(TypedDict):
-    """Histograms and summary by trait category."""
-
-    histograms: list[TraitCategoryHistogram]
-    summary: list[TraitCategorySummary]
-
-
-class Metrics(TypedDict):
-    """The metrics panel; `n` counts the ratings behind it, `missing` what is planned but absent.
-
-    `preliminary` holds while the run may still get answers.
-    """
-
-    ok: bool
-    n: int
-    n_personas: int
-    missing: int
-    failed: int
-    preliminary: bool
-    simulated: bool
-    hist: RatingHistogram
-    trait_categories: TraitCategoryMetrics
-    attributes: dict[str, AttributeSummary]
-
-
-class OrderMetrics(OrderEffectMetrics):
-    """How well the answers in both scale orders agree; see METRICS.md."""
-
-    ok: bool
-    simulated: bool
-
-
-class Means(TypedDict):
-    """Means per category of one attribute."""
-
-    ok: bool
-    rows: list[AttributeMean]
-
-
 class MissingSample(TypedDict):
     """A question that has no rating yet."""
 
@@ -112,7 +65,7 @@ class MissingSample(TypedDict):
 
 
 class Missing(TypedDict):
-    """What a run still lacks."""
+    """What a run still has to ask."""
 
     ok: bool
     dataset_id: int

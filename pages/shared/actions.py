@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.commands import start_benchmark
+from benchlib.application.commands import StartBenchmark
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.errors import BenchlibError
 from pages.shared import texts
@@ -48,4 +48,4 @@ def resume_button(service: BenchmarkService, run: RunDetail) -> None:
             )
     if clicked:
         given = {name: value for name, value in fields.items() if value}
-        act(lambda: service.start_benchmark(start_benchmark(**given)))
+        act(lambda: service.start_benchmark(StartBenchmark.of(**given)))

@@ -117,7 +117,7 @@ def pick_trait_category(run: RunDetail) -> str:
 
 def categories_of(run: RunDetail, attribute: str) -> list[str]:
     """The categories of an attribute in the run's dataset that can be compared."""
-    composition = access.get_service().get_composition(run["id"])
+    composition = access.get_dataset_service().get_composition(run["dataset_id"])
     return [
         value["category"]
         for found in composition["attributes"]

@@ -67,7 +67,7 @@ def served_models(found: Sequence[EngineConnection]) -> list[str]:
 
 def managed_server(service: BenchmarkService) -> None:
     """Start, watch and stop the local vLLM server that belongs to this dashboard."""
-    state = service.server_state()
+    state = service.engines.server_state()
     runs = state is not None and state["state"] in ("starting", "ready")
     model = st.text_input(
         "Model name or folder",
@@ -83,24 +83,24 @@ def managed_server(service: BenchmarkService) -> None:
         "Start server",
         key="server_start",
         icon=":material/power:",
-        disabled=runs or not model.strip() or not service.may(service.start_server),
+        disabled=runs or not model.strip() or not service.may(service.engines.start_server),
         width="stretch",
     ):
-        actions.act(lambda: service.start_server(model.strip()))
+        actions.act(lambda: service.engines.start_server(model.strip()))
     if stop.button(
         "Stop server",
         key="server_stop",
         icon=":material/power_off:",
-        disabled=not runs or not service.may(service.stop_server),
+        disabled=not runs or not service.may(service.engines.stop_server),
         width="stretch",
     ):
-        actions.act(service.stop_server)
+        actions.act(service.engines.stop_server)
     if state is not None:
         st.fragment(_server_log, run_every=1.0 if runs else None)(service, state["state"])
 
 
 def _server_log(service: BenchmarkService, known_state: str) -> None:
-    state = service.server_state()
+    state = service.engines.server_state()
     if state is None or state["state"] != known_state:
         st.rerun()
     looks: dict[str, tuple[str, str, words.Colour]] = {

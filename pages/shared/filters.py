@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import streamlit as st
 
-from benchlib.application.dataset_service import Composition
+from benchlib.domain.material.composition import Composition
 
 _Row = TypeVar("_Row")
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import streamlit as st
 
+from benchlib.application.analysis import answer_panels
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.payloads import Metrics, RunDetail, RunSummary
+from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER
@@ -89,7 +90,7 @@ def data_quality_banner(service: BenchmarkService, run_id: int, name: str = "thi
     For every page that shows results of a run.
     """
     try:
-        quality = service.get_health_check(run_id)
+        quality = service.analysis.get_panel(answer_panels.data_quality, run_id)
     except BenchlibError as error:
         texts.show_error(error)
         return
@@ -107,7 +108,7 @@ def data_quality_banner(service: BenchmarkService, run_id: int, name: str = "thi
             st.markdown(f"{QUALITY_ICONS[item['status']]} {sentence}")
 
 
-def sample_numbers(metrics: Metrics) -> None:
+def sample_numbers(metrics: answer_panels.MetricsPanel) -> None:
     """What the numbers on a page rest on, missing and failed included."""
     texts.numbers(
         {

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pandas as pd
 
-from benchlib.application.dataset_service import Composition
 from benchlib.domain.asking import answer_modes
+from benchlib.domain.material.composition import Composition
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.records import PersonaRecord, TraitRecord
 from benchlib.domain.vocabulary import Language, RunStatus, Valence

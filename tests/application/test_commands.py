@@ -1,11 +1,11 @@
 import pytest
 
-from benchlib.application.commands import StartBenchmark, start_benchmark
+from benchlib.application.commands import StartBenchmark
 from benchlib.domain.errors import InvalidInput
 
 
 def test_the_least_a_run_needs_is_a_dataset():
-    command = start_benchmark(dataset_id=1)
+    command = StartBenchmark.of(dataset_id=1)
     assert (command.mode, command.scale_mode, command.temperature) == (
         "distribution",
         "random50",
@@ -14,7 +14,7 @@ def test_the_least_a_run_needs_is_a_dataset():
 
 
 def test_the_predecessors_rationale_switch_still_works():
-    assert start_benchmark(dataset_id=1, include_rationale=True).mode == "rationale"
+    assert StartBenchmark.of(dataset_id=1, include_rationale=True).mode == "rationale"
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def test_the_predecessors_rationale_switch_still_works():
 )
 def test_a_wrong_field_is_named_with_what_is_allowed(fields, sentence):
     with pytest.raises(InvalidInput, match=sentence):
-        start_benchmark(**fields)
+        StartBenchmark.of(**fields)
 
 
 def test_a_refused_key_is_not_repeated():
     with pytest.raises(InvalidInput) as raised:
-        start_benchmark(dataset_id=1, vllm_api_key=["sk-very-secret"])
+        StartBenchmark.of(dataset_id=1, vllm_api_key=["sk-very-secret"])
     assert "sk-very-secret" not in str(raised.value)
 
 

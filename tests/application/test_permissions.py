@@ -4,11 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchlib.application.analysis.run_analysis import RunAnalysis
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import StartBenchmark
 from benchlib.application.dataset_designs import PoolDesign
 from benchlib.application.dataset_service import DatasetService
+from benchlib.application.engine_service import EngineService
 from benchlib.application.permissions import ActingService
+from benchlib.application.run_service import RunService
 from benchlib.domain.errors import EngineNotReachable, InvalidInput, NotAllowed, ReadOnly
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.domain.users import API_TOKEN, DASHBOARD, NOBODY, OWNER, Role, User
@@ -28,16 +31,20 @@ START = StartBenchmark(dataset_id=1, llm="simulated")
 
 WRITES = {
     "BenchmarkService.start_benchmark": (Role.RESEARCHER, lambda s: s.start_benchmark(START)),
-    "BenchmarkService.cancel_benchmark": (Role.RESEARCHER, lambda s: s.cancel_benchmark(1)),
-    "BenchmarkService.annotate_run": (
+    "RunService.start_benchmark": (Role.RESEARCHER, lambda s: s.start_benchmark(START)),
+    "RunService.cancel_benchmark": (Role.RESEARCHER, lambda s: s.cancel_benchmark(1)),
+    "RunService.annotate_run": (
         Role.RESEARCHER,
         lambda s: s.annotate_run(1, note="n", tags=["a"]),
     ),
-    "BenchmarkService.delete_run": (Role.ADMIN, lambda s: s.delete_run(2)),
-    "BenchmarkService.start_server": (Role.ADMIN, lambda s: s.start_server("model")),
-    "BenchmarkService.stop_server": (Role.ADMIN, lambda s: s.stop_server()),
-    "BenchmarkService.start_warm_cache": (Role.RESEARCHER, lambda s: s.start_warm_cache(2)),
-    "BenchmarkService.clear_cache": (Role.RESEARCHER, lambda s: s.clear_cache(2)),
+    "RunService.delete_run": (Role.ADMIN, lambda s: s.delete_run(2)),
+    "EngineService.start_server": (Role.ADMIN, lambda s: s.start_server("model")),
+    "EngineService.stop_server": (Role.ADMIN, lambda s: s.stop_server()),
+    "RunAnalysis.start_warm_cache": (
+        Role.RESEARCHER,
+        lambda s: s.start_warm_cache(2),
+    ),
+    "RunAnalysis.clear_cache": (Role.RESEARCHER, lambda s: s.clear_cache(2)),
     "DatasetService.load_sample_data": (Role.ADMIN, lambda s: s.load_sample_data()),
     "DatasetService.import_personas": (
         Role.RESEARCHER,
@@ -62,7 +69,7 @@ WRITES = {
     ),
 }
 GUARDED_READS = {
-    "BenchmarkService.test_connection": (
+    "EngineService.test_connection": (
         Role.RESEARCHER,
         lambda s: s.test_connection("http://127.0.0.1:9"),
     ),
@@ -71,10 +78,11 @@ GUARDED_READS = {
 }
 READ_VERBS = ("get_", "list_", "count_", "compare_", "preview_", "export_", "estimate_")
 OTHER_READS = {
-    *("acting_as", "may", "check", "close"),
+    *("acting_as", "may", "check", "check_address", "close"),
     *("bench_status", "active_benchmark", "default_engine", "server_state", "trait_categories"),
 }
 GUARDED = {**WRITES, **GUARDED_READS}
+PARTS = {"RunService": "runs", "EngineService": "engines", "RunAnalysis": "analysis"}
 
 
 class Services:
@@ -89,8 +97,10 @@ class Services:
         }
 
     def of(self, method, user):
-        service = self.by_name[method.partition(".")[0]]
-        return service.acting_as(user) if user.role is not None else service
+        name = method.partition(".")[0]
+        service = self.by_name["BenchmarkService" if name in PARTS else name]
+        acting = service.acting_as(user) if user.role is not None else service
+        return getattr(acting, PARTS[name]) if name in PARTS else acting
 
 
 def furnished(store, folder):
@@ -101,7 +111,7 @@ def furnished(store, folder):
     found = Services(store, folder)
     owner = found.by_name["BenchmarkService"].acting_as(OWNER)
     owner.start_benchmark(START)
-    owner.cancel_benchmark(owner.start_benchmark(START))
+    owner.runs.cancel_benchmark(owner.start_benchmark(START))
     return found
 
 
@@ -128,7 +138,7 @@ def snapshot(store):
 
 def test_every_public_method_is_a_read_or_is_listed_with_its_role():
     unlisted, needing = set(), set()
-    for service in (BenchmarkService, DatasetService):
+    for service in (BenchmarkService, RunService, EngineService, RunAnalysis, DatasetService):
         for name in dir(service):
             method = getattr(service, name)
             if name.startswith("_") or not callable(method):
@@ -164,7 +174,7 @@ def test_from_its_role_on_a_method_does_its_work(services, method):
     user = next(user for user in (VIEWER, RESEARCHER, ADMIN) if user.role == role)
     service = services.of(method, user)
     assert service.may(getattr(service, method.partition(".")[2]))
-    if method == "BenchmarkService.start_server":
+    if method == "EngineService.start_server":
         with pytest.raises(EngineNotReachable):  # let through; this interpreter has no vLLM
             call(service)
         return
@@ -185,9 +195,10 @@ def test_read_only_refuses_a_write_even_to_an_admin(refusing, tmp_path, method):
 
 ACTIONS = {
     "BenchmarkService.start_benchmark": ("launched", "run", 3, "simulated-rater on six"),
-    "BenchmarkService.cancel_benchmark": ("cancelled", "run", 1, "simulated-rater on six"),
-    "BenchmarkService.annotate_run": ("tagged", "run", 1, "Tags: a"),
-    "BenchmarkService.delete_run": ("deleted", "run", 2, "simulated-rater on six, 0 answers"),
+    "RunService.start_benchmark": ("launched", "run", 3, "simulated-rater on six"),
+    "RunService.cancel_benchmark": ("cancelled", "run", 1, "simulated-rater on six"),
+    "RunService.annotate_run": ("tagged", "run", 1, "Tags: a"),
+    "RunService.delete_run": ("deleted", "run", 2, "simulated-rater on six, 0 answers"),
     "DatasetService.import_personas": ("imported", "dataset", 3, "new"),
     "DatasetService.build_dataset": ("built", "dataset", 3, "pool"),
     "DatasetService.delete_dataset": ("deleted", "dataset", 2, "spare"),
@@ -197,10 +208,10 @@ ACTIONS = {
     "DatasetService.set_trait_active": ("deactivated", "trait", 2, "trait-1"),
 }
 UNRECORDED = {
-    "BenchmarkService.start_server",  # recorded, too; see below
-    "BenchmarkService.stop_server",
-    "BenchmarkService.start_warm_cache",
-    "BenchmarkService.clear_cache",
+    "EngineService.start_server",  # recorded, too; see below
+    "EngineService.stop_server",
+    "RunAnalysis.start_warm_cache",
+    "RunAnalysis.clear_cache",
     "DatasetService.load_sample_data",
 }
 
@@ -232,20 +243,12 @@ def test_a_resume_is_recorded_and_a_run_tells_who_launched_it(services):
 
 
 def test_starting_and_stopping_the_local_server_is_recorded(services, monkeypatch):
-    server = SimpleNamespace(
-        model="org/model",
-        model_name="model",
-        base_url="http://127.0.0.1:9",
-        state="ready",
-        log_tail=lambda _lines: [],
-        problem=None,
-        stop=lambda: None,
-    )
+    server = SimpleNamespace(model="org/model", report=dict, stop=lambda: None)
     monkeypatch.setattr(VllmServer, "start", lambda *_args, **_named: server)
-    service = services.of("BenchmarkService.start_server", ADMIN)
-    service.start_server("org/model")
-    service.stop_server()
-    service.stop_server()  # there is none any more: nothing is done, nothing recorded
+    service = services.of("BenchmarkService.list_activity", ADMIN)
+    service.engines.start_server("org/model")
+    service.acting_as(ADMIN).engines.stop_server()  # the same server, whoever asks
+    service.engines.stop_server()  # there is none any more: nothing is done, nothing recorded
     assert [
         (entry.user_name, entry.action, entry.kind, entry.object_id, entry.detail)
         for entry in service.list_activity(limit=2)
@@ -281,9 +284,11 @@ def test_somebody_without_a_role_gets_no_service_at_all(services):
 
 def test_acting_for_one_leaves_the_other_as_it_was(services):
     shared = services.by_name["BenchmarkService"]
-    assert shared.acting_as(ADMIN).may(shared.delete_run)
-    assert not shared.acting_as(VIEWER).may(shared.delete_run)
-    assert not shared.may(shared.delete_run)
+    assert shared.acting_as(ADMIN).may(shared.runs.delete_run)
+    assert not shared.acting_as(VIEWER).may(shared.runs.delete_run)
+    assert not shared.may(shared.runs.delete_run)
+    assert shared.acting_as(ADMIN).runs.may(shared.runs.delete_run)
+    assert not shared.acting_as(VIEWER).runs.may(shared.runs.delete_run)
     assert isinstance(shared, ActingService)
 
 

@@ -83,7 +83,7 @@ def test_nothing_hostile_is_rendered_on_any_page(start_app, page, tmp_path):
             for model in (HOSTILE, "no" + HOSTILE):
                 client.post("/start", json={**start, "model_name": model}).raise_for_status()
         service = BenchmarkService(store, None, Settings(data_dir=data))
-        service.annotate_run(1, note=HOSTILE, tags=[HOSTILE[:40]])
+        service.runs.annotate_run(1, note=HOSTILE, tags=[HOSTILE[:40]])
         page.goto(f"{app.url}/progress?run=2")
         page.get_by_text("The run could not go on.").wait_for()
         for path in PAGES:

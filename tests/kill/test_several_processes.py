@@ -188,7 +188,7 @@ def a_queue_is_shared_and_no_question_is_asked_twice(store, address, crew):
 def a_run_is_cancelled_from_a_process_that_executes_nothing(store, address):
     run_id = add_run(store, address, 8, 2_000)
     until(lambda: get_run(store, run_id).done)
-    BenchmarkService(store, None, Settings()).cancel_benchmark(run_id)
+    BenchmarkService(store, None, Settings()).runs.cancel_benchmark(run_id)
     until(lambda: get_run(store, run_id).status != "running")
     run = get_run(store, run_id)
     assert run.status == "cancelled"

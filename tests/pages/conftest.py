@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest, app_test
 
 from benchlib import bootstrap
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.commands import start_benchmark
+from benchlib.application.commands import StartBenchmark
 from benchlib.application.dataset_service import DatasetService
 from benchlib.infrastructure.execution.executor import WorkerContext, execute_benchmark_run
 from benchlib.infrastructure.storage.database import Store
@@ -51,7 +51,7 @@ class House:
     def queue(self, **fields):
         """A queued run of the simulated rater."""
         command = {"dataset_id": 1, "llm": "simulated", "dual_fraction": 0.5, **fields}
-        return self.service.start_benchmark(start_benchmark(**command))
+        return self.service.start_benchmark(StartBenchmark.of(**command))
 
     def execute(self, run_id, **changes):
         """Execute a queued run to its end, in this thread."""

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from benchlib.application.analysis import detail_panels
 from benchlib.domain.material.personas import PersonaDraft
 from benchlib.domain.material.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets, traits
@@ -157,7 +158,7 @@ def test_order_effects_tell_every_number_with_its_interval(grouped, open_page):
 def test_the_overview_tells_where_the_spread_comes_from(grouped, open_page):
     house, run_id = grouped
     at = open_page("omnibus", run=run_id, spread="true")
-    parts = house.service.get_variance_components(run_id)
+    parts = house.service.analysis.get_panel(detail_panels.variance_components, run_id)
     assert metric(at, "Personas") == f"{parts['var_persona'] ** 0.5:.2f}"
     assert metric(at, "Design effect") == f"× {parts['design_effect']:.1f}"
 

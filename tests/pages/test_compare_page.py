@@ -40,7 +40,7 @@ def test_the_address_restores_a_comparison(two_runs, open_page):
     house, (first, second) = two_runs
     at = open_page("compare", runs=f"{first},{second}", attribute="gender", baseline="male")
     assert at.multiselect("compare_runs").value == [first, second]
-    levels = house.service.compare_metrics([first, second])["levels"]["rows"]
+    levels = house.service.analysis.compare_metrics([first, second])["levels"]["rows"]
     found = frame(at, "mean_reference", "difference")
     assert found["trait_category"].tolist() == ["all", "competence", "warmth"]
     assert found["difference"].tolist() == [row["difference"] for row in levels]
@@ -48,9 +48,9 @@ def test_the_address_restores_a_comparison(two_runs, open_page):
     dots = next(trace for trace in drawn["data"] if trace["name"] == "delta")
     assert dots["x"] == [row["difference"] for row in levels]
     assert "SIMULATED DATA" in drawn["layout"]["title"]["subtitle"]["text"]
-    (row,) = house.service.compare_deltas([first, second], "gender", "male")["data"]["gender"][
-        "rows"
-    ]
+    (row,) = house.service.analysis.compare_deltas([first, second], "gender", "male")["data"][
+        "gender"
+    ]["rows"]
     shown = frame(at, "delta_reference", "delta")
     assert shown["category"].tolist() == ["female"]
     for name in ("delta_reference", "delta", "difference", "ci_low", "p_value", "q_value", "n_cat"):

@@ -25,7 +25,7 @@ def running(make_house, clock):
 
     def make(address, **settings):
         house = make_house(**settings).fill()
-        house.service._engines._monitor = EngineMonitor(start=asyncio.run, clock=clock.monotonic)
+        house.service.engines._monitor = EngineMonitor(start=asyncio.run, clock=clock.monotonic)
         house.queue(llm="vllm", model_name="fake-model", vllm_base_url=address)
         claim(house.store, "elsewhere")
         return house
@@ -76,7 +76,7 @@ def test_hosts_that_are_not_allowed_are_not_asked(running, make_house, open_page
     running("http://10.1.2.3:8000", engine_hosts="*")
     house = make_house()
     asked = []
-    house.service._engines._monitor = EngineMonitor(asked.append, asyncio.run)
+    house.service.engines._monitor = EngineMonitor(asked.append, asyncio.run)
     (row,) = engines(open_page("progress", run=1))
     assert row["State"] == "not asked: its host is not allowed"
     assert asked == []
@@ -86,7 +86,7 @@ def test_queued_and_ended_runs_show_no_engine(house, open_page):
     for run_id in (house.finished(), house.queue(llm="vllm", model_name="m")):
         at = open_page("progress", run=run_id)
         assert not [frame for frame in at.dataframe if "Prefix cache hits" in frame.value]
-        assert house.service.get_engine_stats(run_id) == []
+        assert house.service.engines.get_stats(run_id) == []
 
 
 def test_a_running_run_of_the_simulated_rater_shows_no_engine(house, open_page):

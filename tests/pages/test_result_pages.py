@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchlib.application.analysis import answer_panels
 from benchlib.domain.records import AnswerFilter
 from benchlib.presentation.exports.formats import FORMATS, TABLE_FORMATS
 from tests.pages.conftest import figure, metric, settled, texts
@@ -65,7 +66,7 @@ def test_a_run_without_answers_says_that_there_is_nothing_to_measure(house, open
 @pytest.mark.parametrize("page", ["metrics", "answers"])
 def test_results_come_with_the_data_quality_of_their_run(house, open_page, page):
     run_id = house.finished()
-    health = house.service.get_health_check(run_id)
+    health = house.service.analysis.get_panel(answer_panels.data_quality, run_id)
     at = open_page(page, run=run_id)
     said = " ".join(found.value for found in at.markdown)
     assert all(item["label"] in said for item in health["items"])
@@ -88,10 +89,10 @@ def test_answers_are_filtered_by_the_address(house, open_page):
     run_id = house.finished()
     at = open_page("answers", run=run_id)
     assert len(at.dataframe[0].value) == 36
-    first = house.service.list_answers(run_id, AnswerFilter())[0]
+    first = house.service.runs.list_answers(run_id, AnswerFilter())[0]
     at = open_page("answers", run=run_id, trait=first.case_id, digit=first.rating_raw)
     wanted = AnswerFilter(case_ids=(first.case_id,), rating_raw=first.rating_raw)
-    assert len(at.dataframe[0].value) == len(house.service.list_answers(run_id, wanted))
+    assert len(at.dataframe[0].value) == len(house.service.runs.list_answers(run_id, wanted))
     at = open_page("answers", run=run_id, personas="gender = female", order="rev")
     shown = at.dataframe[0].value
     assert set(shown["scale"]) == {"1 = very … 5 = not at all"}
@@ -100,8 +101,8 @@ def test_answers_are_filtered_by_the_address(house, open_page):
 
 def test_one_answer_is_shown_in_full_by_its_address(house, open_page):
     run_id = house.finished()
-    answer = house.service.list_answers(run_id, AnswerFilter())[5]
-    question = house.service.get_prompt(run_id, answer)
+    answer = house.service.runs.list_answers(run_id, AnswerFilter())[5]
+    question = house.service.runs.get_prompt(run_id, answer)
     at = open_page(
         "answers",
         run=run_id,
@@ -136,7 +137,7 @@ def test_pages_of_answers_come_from_the_server(make_house, open_page):
     settled(at.run())
     last = at.dataframe[0].value
     assert len(last) == 20
-    stored = house.service.list_answers(run_id, AnswerFilter(), limit=20, offset=100)
+    stored = house.service.runs.list_answers(run_id, AnswerFilter(), limit=20, offset=100)
     assert last["persona"].tolist() == [answer.persona_uuid for answer in stored]
     at.selectbox(key="order").select("rev")
     settled(at.run())
@@ -166,11 +167,11 @@ def test_failures_and_missing_are_filtered_and_paged(make_house, open_page):
         settled(at.run())
         where = AnswerFilter(scale_order="rev")
         if tab == "Failures":
-            rows = house.service.list_failures(run_id, where, limit=50)
+            rows = house.service.runs.list_failures(run_id, where, limit=50)
             stored = [row.persona_uuid for row in rows]
             column = "persona"
         else:
-            rows = house.service.get_missing(run_id, where, limit=50)["samples"]
+            rows = house.service.runs.get_missing(run_id, where, limit=50)["samples"]
             stored = [row["persona_uuid"] for row in rows]
             column = "persona_uuid"
         assert at.dataframe[table].value[column].tolist() == stored

@@ -88,7 +88,7 @@ def test_cancel_and_resume_work_at_once(house, open_page):
 
 def test_a_run_of_a_server_may_be_resumed_at_another_address_with_a_key(house, open_page):
     run_id = house.queue(llm="vllm", model_name="m", vllm_base_url="http://127.0.0.1:9")
-    house.service.cancel_benchmark(run_id)
+    house.service.runs.cancel_benchmark(run_id)
     at = open_page("progress", run=run_id)
     at.text_input(key=f"resume_address_{run_id}").set_value("http://127.0.0.1:10")
     at.text_input(key=f"resume_key_{run_id}").set_value("sk-secret")
@@ -136,7 +136,7 @@ def test_runs_are_searched_filtered_and_sorted(house, open_page):
     house.finished()
     house.finished(simulated_fault_rate=0.9, max_attempts=1)
     house.queue()
-    house.service.annotate_run(1, note="the pilot", tags=["paper"])
+    house.service.runs.annotate_run(1, note="the pilot", tags=["paper"])
     at = open_page("runs")
     assert at.dataframe[0].value["id"].tolist() == [3, 2, 1]
     assert at.dataframe[0].value["status"].tolist() == ["queued", "partial", "done"]

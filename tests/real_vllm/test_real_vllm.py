@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from benchlib import bootstrap
-from benchlib.application.commands import start_benchmark
+from benchlib.application.commands import StartBenchmark
 from benchlib.domain.asking.prompts import PromptBook
 from benchlib.domain.records import (
     Answer,
@@ -212,7 +212,7 @@ def launch(parts, server, **fields):
     """Launch a run of 10 personas on 6 traits and wait for its end; its id."""
     ended = threading.Event()
     parts.worker.after_run = lambda _run_id: ended.set()
-    command = start_benchmark(
+    command = StartBenchmark.of(
         dataset_id=add_dataset(parts.store, 10, name="ten"),
         trait_ids=[trait.id for trait in parts.datasets.list_traits()[:6]],
         model_name=server.model_name,
@@ -235,7 +235,7 @@ def test_a_run_in_distribution_mode_stores_what_the_model_says(dashboard, vllm_s
     assert engine["engine_version"]
     assert engine["model_revision"]
     assert engine["logprobs_source"] == "logprob_token_ids"
-    answers = service.list_answers(run_id, AnswerFilter(), limit=100)
+    answers = service.runs.list_answers(run_id, AnswerFilter(), limit=100)
     assert len(answers) == 72
     for answer in answers:
         assert answer.rating_raw in (1, 2, 3, 4, 5)
@@ -243,7 +243,7 @@ def test_a_run_in_distribution_mode_stores_what_the_model_says(dashboard, vllm_s
         assert answer.probabilities[answer.rating_raw - 1] == max(answer.probabilities)
         assert 0 < answer.valid_mass <= 1
     for answer in answers[::24]:
-        question = service.get_prompt(run_id, answer)
+        question = service.runs.get_prompt(run_id, answer)
         weights = asyncio.run(ask_directly(vllm_server, question))
         direct = [weight / sum(weights) for weight in weights]
         # float32 sums differ in their last bits with what else is in the engine's batch
@@ -258,7 +258,7 @@ def test_a_run_with_rationales_keeps_them_whole(dashboard, vllm_server):
     )
     run = service.get_run(run_id)
     assert (run["status"], run["n_results"], run["failed"]) == ("done", 60, 0)
-    answers = service.list_answers(run_id, AnswerFilter(), limit=100)
+    answers = service.runs.list_answers(run_id, AnswerFilter(), limit=100)
     assert len(answers) == 60
     assert all(answer.rating_raw in (1, 2, 3, 4, 5) for answer in answers)
     assert all(answer.raw_answer.startswith('{"rationale"') for answer in answers)
@@ -273,7 +273,7 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
     ended = threading.Event()
     dashboard.worker.after_run = lambda _run_id: ended.set()
     run_id = service.start_benchmark(
-        start_benchmark(
+        StartBenchmark.of(
             dataset_id=add_dataset(dashboard.store, 12, name="twelve"),
             trait_ids=[trait.id for trait in dashboard.datasets.list_traits()[:10]],
             model_name=vllm_server.model_name,
@@ -304,7 +304,7 @@ def test_a_run_waits_for_a_killed_server_and_ends_complete(
         assert ended.wait(600)
     run = service.get_run(run_id)
     assert (run["status"], run["n_results"], run["failed"]) == ("done", 120, 0)
-    answers = service.list_answers(run_id, AnswerFilter(), limit=1_000)
+    answers = service.runs.list_answers(run_id, AnswerFilter(), limit=1_000)
     assert len({(answer.persona_uuid, answer.case_id) for answer in answers}) == 120
     assert run["tally"]["failures"]["unreachable"] > 0
 

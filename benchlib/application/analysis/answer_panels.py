@@ -1,206 +1,185 @@
-"""What was answered: counts, means, order effects, distributions, styles, the health of a run."""
+"""What was answered: data quality, counts, means, order effects."""
 
-from benchlib.application.analysis.basis import (
-    STYLE_FAMILY,
-    category_of,
+from typing import Annotated, TypedDict
+
+from pydantic import Field
+
+from benchlib.application.analysis.panels import (
+    SampleInfo,
     check_category,
-    check_options,
-    correction_of,
-    describe_run_distributions,
-    of_attribute,
-    run_basis,
+    run_panel,
+    sample_info,
 )
-from benchlib.application.analysis.panel_cache import KeptPanels
-from benchlib.application.analysis.panel_payloads import (
-    AllMeans,
-    DistributionsPanel,
-    HealthCheck,
-    MeansPanel,
-    MetricsPanel,
-    OrderPanel,
-    StylesPanel,
+from benchlib.application.analysis.queries import Name, OfRatings, OfTraits, Query
+from benchlib.domain.analysis.data_quality import (
+    QualityItem,
+    QualityStatus,
+    judge_data_quality,
+    worst_status,
 )
-from benchlib.domain.analysis.data_quality import judge_data_quality, worst_status
 from benchlib.domain.analysis.distributions import compute_distribution_summary
 from benchlib.domain.analysis.metrics import (
     AttributeMean,
+    AttributeSummary,
+    RatingHistogram,
+    TraitCategoryHistogram,
+    TraitCategorySummary,
     compute_means_by_attribute,
     compute_rating_histogram,
     compute_trait_category_histograms,
     compute_trait_category_summary,
     summarise_rating_by,
 )
-from benchlib.domain.analysis.order_effects import compute_order_effect_metrics
-from benchlib.domain.analysis.styles import compute_missing_rates, compute_response_styles
+from benchlib.domain.analysis.order_effects import (
+    OrderEffectMetrics,
+    compute_order_effect_metrics,
+)
 from benchlib.domain.analysis.trait_sets import count_sample
-from benchlib.domain.stats.welch import DEFAULT_ALPHA
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
+# -- data quality ------------------------------------------------------------------------------
 
-class AnswerPanels(KeptPanels):
-    """Panels on the answers themselves; parameters as in `RunAnalysis`."""
 
-    def get_metrics(self, run_id: int, *, use_expected: bool = True) -> MetricsPanel:
-        """Histograms, summary by trait category and means by attribute."""
+class DataQualityPanel(SampleInfo):
+    """Whether a run's numbers can be trusted; `status` is that of its worst line."""
 
-        def compute(loaded: LoadedRun) -> MetricsPanel:
-            cells = loaded.cells(use_expected=use_expected)
-            basis = run_basis(loaded, use_expected=use_expected, copies=True)
-            return {
-                **basis,
-                "n": basis["n_answers"],
-                "n_personas": loaded.grid.n_rated_personas,
-                "hist": compute_rating_histogram(loaded.grid),
-                "trait_categories": {
-                    "histograms": compute_trait_category_histograms(loaded.grid),
-                    "summary": compute_trait_category_summary(loaded.grid),
-                },
-                "attributes": {
-                    name: summarise_rating_by(cells, name) for name in loaded.attributes
-                },
-            }
+    n: int
+    n_personas: int
+    status: QualityStatus
+    items: list[QualityItem]
 
-        return self._panel(run_id, "metrics", {"use_expected": use_expected}, compute)
 
-    def get_order_metrics(self, run_id: int, *, trait_category: str | None = None) -> OrderPanel:
-        """How well the answers in both scale orders agree."""
-        category = category_of(trait_category)
+@run_panel("health", Query, path="health-check", warm_up=True)
+def data_quality(loaded: LoadedRun, _query: Query) -> DataQualityPanel:
+    """Judge order consistency, valid mass, missing answers, failures and use of the scale."""
+    info = sample_info(loaded, use_expected=True, copies=True)
+    items = judge_data_quality(
+        loaded.run,
+        compute_order_effect_metrics(loaded.grid),
+        compute_rating_histogram(loaded.grid)["counts"],
+        compute_distribution_summary(loaded.distributions),
+    )
+    return {
+        **info,
+        "n": info["n_answers"],
+        "n_personas": loaded.grid.n_rated_personas,
+        "status": worst_status(items),
+        "items": items,
+    }
 
-        def compute(loaded: LoadedRun) -> OrderPanel:
-            check_category(loaded, category)
-            grid = loaded.originals.take_category(category)
-            basis = run_basis(loaded, use_expected=False)
-            return {
-                **compute_order_effect_metrics(grid),
-                "ok": True,
-                "run_id": basis["run_id"],
-                "n": grid.n_answers,
-                "n_answers": basis["n_answers"],
-                "missing": basis["missing"],
-                "failed": basis["failed"],
-                "preliminary": basis["preliminary"],
-                "simulated": basis["simulated"],
-                "n_copies": basis["n_copies"],
-                "trait_category": category,
-            }
 
-        return self._panel(run_id, "order", {"trait_category": category}, compute)
+# -- metrics -----------------------------------------------------------------------------------
 
-    def get_means(
-        self,
-        run_id: int,
-        attribute: str,
-        *,
-        top_n: int | None = None,
-        trait_category: str | None = None,
-        use_expected: bool = True,
-    ) -> MeansPanel:
-        """Mean rating per category of one attribute.
 
-        Raises:
-            InvalidInput: The run's personas have no such attribute.
-        """
-        table = self.get_means_table(
-            run_id, trait_category=trait_category, use_expected=use_expected
-        )
-        rows = of_attribute(table["data"], attribute)
-        return {
-            "ok": True,
-            "run_id": run_id,
-            "n": table["n"],
-            "n_personas": table["n_personas"],
-            "n_answers": table["n_answers"],
-            "missing": table["missing"],
-            "failed": table["failed"],
-            "preliminary": table["preliminary"],
-            "simulated": table["simulated"],
-            "uses_expected": table["uses_expected"],
-            "n_copies": table["n_copies"],
-            "attribute": attribute,
-            "trait_category": table["trait_category"],
-            "rows": rows if top_n is None else rows[: max(top_n, 0)],
-        }
+class MetricsQuery(OfRatings):
+    """Histograms, and means by attribute."""
 
-    def get_means_all(
-        self, run_id: int, *, trait_category: str | None = None, use_expected: bool = True
-    ) -> dict[str, list[AttributeMean]]:
-        """Mean rating per category, for all attributes."""
-        return self.get_means_table(
-            run_id, trait_category=trait_category, use_expected=use_expected
-        )["data"]
 
-    def get_means_table(
-        self, run_id: int, *, trait_category: str | None = None, use_expected: bool = True
-    ) -> AllMeans:
-        """The same, with what it rests on."""
-        category = category_of(trait_category)
+class TraitCategoryMetrics(TypedDict):
+    """Histograms and summary by trait category."""
 
-        def compute(loaded: LoadedRun) -> AllMeans:
-            cells = loaded.cells(use_expected=use_expected)
-            return {
-                **run_basis(loaded, use_expected=use_expected),
-                **count_sample(cells, category),
-                "trait_category": category,
-                "data": {
-                    name: compute_means_by_attribute(cells, name, trait_category=category)
-                    for name in loaded.attributes
-                },
-            }
+    histograms: list[TraitCategoryHistogram]
+    summary: list[TraitCategorySummary]
 
-        chosen = {"trait_category": category, "use_expected": use_expected}
-        return self._panel(run_id, "means", chosen, compute)
 
-    def get_distributions(
-        self, run_id: int, *, trait_category: str | None = None
-    ) -> DistributionsPanel:
-        """The distributions behind the answers, by trait and trait category."""
-        category = category_of(trait_category)
+class MetricsPanel(SampleInfo):
+    """The metrics panel; `n` counts the ratings behind it."""
 
-        def compute(loaded: LoadedRun) -> DistributionsPanel:
-            check_category(loaded, category)
-            return describe_run_distributions(loaded, category)
+    n: int
+    n_personas: int
+    hist: RatingHistogram
+    trait_categories: TraitCategoryMetrics
+    attributes: dict[str, AttributeSummary]
 
-        return self._panel(run_id, "distributions", {"trait_category": category}, compute)
 
-    def get_styles(
-        self, run_id: int, *, alpha: float = DEFAULT_ALPHA, use_expected: bool = True
-    ) -> StylesPanel:
-        """Acquiescence, extreme and midpoint responding, and who leaves questions unrated."""
-        check_options(alpha=alpha)
+@run_panel("metrics", MetricsQuery, path="metrics", warm_up=True)
+def metrics(loaded: LoadedRun, query: MetricsQuery) -> MetricsPanel:
+    """Histograms, summary by trait category and means by attribute."""
+    cells = loaded.cells(use_expected=query.use_expected)
+    info = sample_info(loaded, use_expected=query.use_expected, copies=True)
+    return {
+        **info,
+        "n": info["n_answers"],
+        "n_personas": loaded.grid.n_rated_personas,
+        "hist": compute_rating_histogram(loaded.grid),
+        "trait_categories": {
+            "histograms": compute_trait_category_histograms(loaded.grid),
+            "summary": compute_trait_category_summary(loaded.grid),
+        },
+        "attributes": {name: summarise_rating_by(cells, name) for name in loaded.attributes},
+    }
 
-        def compute(loaded: LoadedRun) -> StylesPanel:
-            cells = loaded.cells(use_expected=use_expected)
-            originals = loaded.originals
-            styles = compute_response_styles(originals, cells, alpha=alpha)
-            return {
-                **run_basis(loaded, use_expected=use_expected),
-                **styles,
-                "n": cells.n_ratings,
-                "n_personas": cells.n_personas,
-                "correction": correction_of(STYLE_FAMILY, "bh", styles["family_size"], alpha),
-                "missing_rates": compute_missing_rates(originals, cells, alpha=alpha),
-            }
 
-        chosen = {"alpha": alpha, "use_expected": use_expected}
-        return self._panel(run_id, "styles", chosen, compute)
+# -- means -------------------------------------------------------------------------------------
 
-    def get_health_check(self, run_id: int) -> HealthCheck:
-        """Whether a run's numbers can be trusted: the banner shown wherever results are."""
 
-        def compute(loaded: LoadedRun) -> HealthCheck:
-            basis = run_basis(loaded, use_expected=True, copies=True)
-            items = judge_data_quality(
-                loaded.run,
-                compute_order_effect_metrics(loaded.grid),
-                compute_rating_histogram(loaded.grid)["counts"],
-                compute_distribution_summary(loaded.distributions),
-            )
-            return {
-                **basis,
-                "n": basis["n_answers"],
-                "n_personas": loaded.grid.n_rated_personas,
-                "status": worst_status(items),
-                "items": items,
-            }
+class AllMeansQuery(OfTraits, OfRatings):
+    """Means of every attribute."""
 
-        return self._panel(run_id, "health", {}, compute)
+
+class AllMeans(SampleInfo):
+    """Means of every attribute."""
+
+    n: int
+    n_personas: int
+    trait_category: str | None
+    data: dict[str, list[AttributeMean]]
+
+
+@run_panel("means", AllMeansQuery, warm_up=True)
+def all_means(loaded: LoadedRun, query: AllMeansQuery) -> AllMeans:
+    """Mean rating per category, for all attributes."""
+    cells = loaded.cells(use_expected=query.use_expected)
+    return {
+        **sample_info(loaded, use_expected=query.use_expected),
+        **count_sample(cells, query.trait_category),
+        "trait_category": query.trait_category,
+        "data": {
+            name: compute_means_by_attribute(cells, name, trait_category=query.trait_category)
+            for name in loaded.attributes
+        },
+    }
+
+
+class MeansQuery(AllMeansQuery):
+    """Means of one attribute, the first `top_n` categories."""
+
+    attribute: Name
+    top_n: Annotated[int, Field(ge=1)] | None = None
+
+
+class MeansPanel(SampleInfo):
+    """Means of one attribute; `n` counts the answers behind them."""
+
+    n: int
+    n_personas: int
+    attribute: str
+    trait_category: str | None
+    rows: list[AttributeMean]
+
+
+# -- scale orders ------------------------------------------------------------------------------
+
+
+class OrderQuery(OfTraits):
+    """The agreement of both scale orders."""
+
+
+class OrderPanel(SampleInfo, OrderEffectMetrics):
+    """How well the answers in both scale orders agree; `n` counts the answers looked through."""
+
+    n: int
+    trait_category: str | None
+
+
+@run_panel("order metrics", OrderQuery, path="order-metrics", warm_up=True)
+def order_metrics(loaded: LoadedRun, query: OrderQuery) -> OrderPanel:
+    """How well the answers in both scale orders agree."""
+    check_category(loaded, query.trait_category)
+    grid = loaded.originals.take_category(query.trait_category)
+    return {
+        **sample_info(loaded, use_expected=False),
+        **compute_order_effect_metrics(grid),
+        "n": grid.n_answers,
+        "trait_category": query.trait_category,
+    }

@@ -1,173 +1,181 @@
-"""What runs found: one method per panel, computed by the domain from a run's ratings."""
+"""What runs found: one panel per question, computed by the domain and cached."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from benchlib.application.analysis.basis import (
-    category_of,
-    check_options,
-    correction_of,
-    draws_of,
-    run_basis,
+from benchlib.application.analysis.answer_panels import (
+    AllMeansQuery,
+    MeansPanel,
+    MeansQuery,
+    all_means,
+    order_metrics,
 )
-from benchlib.application.analysis.comparison import RunComparison
-from benchlib.application.analysis.group_panels import GroupPanels
-from benchlib.application.analysis.panel_payloads import (
-    AdjustedPanel,
-    ComponentsPanel,
-    CounterfactualPanel,
-    Planning,
+from benchlib.application.analysis.comparison_panels import (
+    COMPARE_DELTAS,
+    COMPARE_METRICS,
+    CompareOrderQuery,
+    Comparison,
+    DeltasComparison,
+    MetricsComparison,
+    OrderComparison,
+    check_runs_to_compare,
+    compare_order_panels,
+    config_differences,
 )
-from benchlib.application.analysis.power_plan import RunDesign, plan_run
-from benchlib.application.permissions import needs
-from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
-from benchlib.domain.analysis.counterfactual import compute_counterfactuals
-from benchlib.domain.analysis.trait_sets import count_sample
-from benchlib.domain.analysis.variance_components import compute_variance_components
+from benchlib.application.analysis.detail_panels import variance_components
+from benchlib.application.analysis.group_panels import (
+    AllDeltasQuery,
+    DeltasPanel,
+    DeltasQuery,
+    all_deltas,
+    deltas,
+)
+from benchlib.application.analysis.panel_cache import CacheCleared, PanelCache
+from benchlib.application.analysis.panels import (
+    Panel,
+    PayloadT,
+    QueryT,
+    copy_sample_info,
+    pick_attribute,
+)
+from benchlib.application.analysis.power_plan import PowerPlan, PowerQuery, plan_power
+from benchlib.application.analysis.queries import Query
+from benchlib.application.analysis.warm_up import warm_up_steps
+from benchlib.application.composition_cache import load_composition
+from benchlib.application.permissions import ActingService, needs
 from benchlib.domain.errors import InvalidInput
-from benchlib.domain.records import RunRecord, TraitRecord
-from benchlib.domain.stats.permutation import DEFAULT_N_PERM
-from benchlib.domain.stats.welch import DEFAULT_ALPHA
-from benchlib.domain.users import Role
-from benchlib.infrastructure.cache_warming import (
-    Step,
-    WarmJob,
-    start_warm_cache_job,
-)
+from benchlib.domain.records import RunRecord
+from benchlib.domain.users import Role, User
+from benchlib.infrastructure.cache_warming import WarmJob, start_warm_cache_job, warm_job_snapshot
 from benchlib.infrastructure.loading import data_loader
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 from benchlib.infrastructure.storage import datasets, runs, traits
+from benchlib.infrastructure.storage.database import Store
+
+_ComparisonT = TypeVar("_ComparisonT", bound=Comparison)
 
 
-class RunAnalysis(RunComparison, GroupPanels):
-    """The panels of a run.
+class RunAnalysis(ActingService):
+    """The panels of runs, alone and compared.
 
-    Methods share some parameters: `trait_category` None or "all" takes every trait; `neutral`
-    takes the neutral traits instead, which are not valence-aligned; `use_expected` lets expected
-    ratings take the place of digits where a run has distributions; `alpha` is the level of
-    `significant`; `sesoi` the smallest effect of interest in rating points; `by` the correction
-    that `significant` follows, `bh` (Benjamini-Hochberg) or `by` (Benjamini-Yekutieli).
+    Choices are given by name, and are the fields of the panel's query; see `queries`.
     """
 
-    def get_counterfactual(
-        self,
-        run_id: int,
-        *,
-        trait_category: str | None = None,
-        n_flips: int = DEFAULT_N_PERM,
-        alpha: float = DEFAULT_ALPHA,
-        use_expected: bool = True,
-    ) -> CounterfactualPanel:
-        """Personas against their counterfactuals; empty where the dataset has none."""
-        check_options(alpha=alpha, n_perm=n_flips)
-        category = category_of(trait_category)
+    def __init__(self, store: Store, cache: PanelCache, user: User, read_only: bool) -> None:
+        super().__init__(user, read_only)
+        self._store = store
+        self._cache = cache
 
-        def compute(loaded: LoadedRun) -> CounterfactualPanel:
-            with self._store.read() as session:
-                links = datasets.load_links(session, loaded.run.dataset_id)
-            cells = loaded.cells(use_expected=use_expected, copies=True)
-            found = compute_counterfactuals(
-                cells,
-                links,
-                trait_category=category,
-                rng=draws_of(loaded.run, category),
-                n_flips=n_flips,
-                alpha=alpha,
-            )
-            family = "all changes of all attributes in this table"
-            return {
-                **run_basis(loaded, use_expected=use_expected, copies=True),
-                **found,
-                **count_sample(cells, category),
-                "n_linked": len(links),
-                "available": len(links) > 0,
-                "trait_category": category,
-                "correction": correction_of(family, "bh", found["family_size"], alpha),
-            }
+    # -- one run ------------------------------------------------------------------------------
 
-        chosen = {
-            "trait_category": category,
-            "n_flips": n_flips,
-            "alpha": alpha,
-            "use_expected": use_expected,
+    def get_panel(
+        self, panel: Panel[LoadedRun, QueryT, PayloadT], run_id: int, **choices: Any
+    ) -> PayloadT:
+        """A panel of a run: `get_panel(omnibus, 3, alpha=0.01)`.
+
+        Raises:
+            NotFound: There is no such run.
+            InvalidInput: A choice is out of range or unknown, or the run has no such attribute,
+                category or trait category.
+        """
+        return self._cache.get(panel, run_id, panel.query.of(**choices))
+
+    def get_means(self, run_id: int, **choices: Any) -> MeansPanel:
+        """Means of one attribute, cut out of the table of all; fields of `MeansQuery`."""
+        query = MeansQuery.of(**choices)
+        table = self._cache.get(all_means, run_id, _without_attribute(AllMeansQuery, query))
+        return {
+            **copy_sample_info(table),
+            "n": table["n"],
+            "n_personas": table["n_personas"],
+            "attribute": query.attribute,
+            "trait_category": query.trait_category,
+            "rows": pick_attribute(table["data"], query.attribute)[: query.top_n],
         }
-        return self._panel(run_id, "counterfactual", chosen, compute)
 
-    def get_adjusted_deltas(
-        self,
-        run_id: int,
-        *,
-        attributes: Sequence[str] | None = None,
-        trait_category: str | None = None,
-        alpha: float = DEFAULT_ALPHA,
-        use_expected: bool = True,
-        neutral: bool = False,
-    ) -> AdjustedPanel:
-        """What is left of each delta when the other attributes are held fixed."""
-        check_options(alpha=alpha)
-        category = category_of(trait_category)
-        names = list(attributes) if attributes else None
+    def get_deltas(self, run_id: int, **choices: Any) -> DeltasPanel:
+        """Deltas of one attribute; fields of `DeltasQuery`.
 
-        def compute(loaded: LoadedRun) -> AdjustedPanel:
-            cells = loaded.cells(use_expected=use_expected)
-            adjusted = compute_adjusted_deltas(
-                cells, attributes=names, trait_category=category, neutral=neutral, alpha=alpha
-            )
-            size = sum(row["p_value"] is not None for row in adjusted["rows"])
-            return {
-                **run_basis(loaded, use_expected=use_expected),
-                **adjusted,
-                "correction": correction_of("all rows of this table", "bh", size, alpha),
-            }
-
-        chosen = {
-            "attributes": names,
-            "trait_category": category,
-            "alpha": alpha,
-            "use_expected": use_expected,
-            "neutral": neutral,
+        Without a baseline they are cut out of the table of all attributes, which takes no longer
+        to compute: q-values need the whole family.
+        """
+        query = DeltasQuery.of(**choices)
+        if query.baseline is not None:
+            return self._cache.get(deltas, run_id, query)
+        table = self._cache.get(all_deltas, run_id, _without_attribute(AllDeltasQuery, query))
+        return {
+            **copy_sample_info(table),
+            **pick_attribute(table["data"], query.attribute),
+            "correction": table["correction"],
         }
-        return self._panel(run_id, "adjusted deltas", chosen, compute)
 
-    def get_variance_components(
+    # -- several runs -------------------------------------------------------------------------
+
+    def compare_metrics(self, run_ids: Sequence[int], **choices: Any) -> MetricsComparison:
+        """How favourably runs rate the same personas; fields of `CompareMetricsQuery`.
+
+        The first run is the reference.
+
+        Raises:
+            NotFound: There is no such run.
+            InvalidInput: Fewer than two or more than eight runs, a run named twice, runs that
+                share no rated question, or a wrong choice.
+        """
+        return self._compare(COMPARE_METRICS, run_ids, choices)
+
+    def compare_deltas(
         self,
-        run_id: int,
+        run_ids: Sequence[int],
         attribute: str | None = None,
-        *,
-        trait_category: str | None = None,
-        use_expected: bool = True,
-        neutral: bool = False,
-    ) -> ComponentsPanel:
-        """Where the variance of the ratings sits; within categories of an attribute if named."""
-        category = category_of(trait_category)
+        baseline: str | None = None,
+        **choices: Any,
+    ) -> DeltasComparison:
+        """How much the differences between groups differ between runs; `CompareDeltasQuery`.
 
-        def compute(loaded: LoadedRun) -> ComponentsPanel:
-            cells = loaded.cells(use_expected=use_expected)
-            components = compute_variance_components(
-                cells, attribute, trait_category=category, neutral=neutral
-            )
-            return {
-                **run_basis(loaded, use_expected=use_expected),
-                **components,
-                "attribute": attribute,
-                "trait_category": category,
-            }
+        Raises as `compare_metrics`.
+        """
+        chosen = {"attribute": attribute, "baseline": baseline, **choices}
+        return self._compare(COMPARE_DELTAS, run_ids, chosen)
 
-        chosen = {
-            "attribute": attribute,
-            "trait_category": category,
-            "use_expected": use_expected,
-            "neutral": neutral,
-        }
-        return self._panel(run_id, "variance components", chosen, compute)
+    def compare_order_metrics(self, run_ids: Sequence[int], **choices: Any) -> OrderComparison:
+        """How well both scale orders agree in each run, from all its own pairs; not paired.
 
-    def get_planning(self, design: RunDesign) -> Planning:
+        Raises as `compare_metrics`.
+        """
+        query = CompareOrderQuery.of(**choices)
+        found = self._runs_to_compare(run_ids)
+        panels = [
+            self.get_panel(order_metrics, run.id, trait_category=query.trait_category)
+            for run in found
+        ]
+        return compare_order_panels(found, panels, query)
+
+    def _compare(
+        self,
+        panel: Panel[Sequence[LoadedRun], QueryT, _ComparisonT],
+        run_ids: Sequence[int],
+        choices: dict[str, Any],
+    ) -> _ComparisonT:
+        query = panel.query.of(**choices)
+        found = self._runs_to_compare(run_ids)
+        comparison = self._cache.get_of_runs(panel, run_ids, query)
+        comparison["differs"] = config_differences(found)  # not described by the cache key
+        return comparison
+
+    def _runs_to_compare(self, run_ids: Sequence[int]) -> list[RunRecord]:
+        check_runs_to_compare(run_ids)
+        with self._store.read() as session:
+            return [runs.get_run(session, run_id) for run_id in run_ids]
+
+    # -- before a run -------------------------------------------------------------------------
+
+    def get_power_plan(self, query: PowerQuery) -> PowerPlan:
         """The smallest effect that a planned run can find, per attribute."""
-        personas = data_loader.load_personas_cached(self._store, design.dataset_id)
-        n_traits = design.n_traits
+        personas = data_loader.load_personas_cached(self._store, query.dataset_id)
+        n_traits = query.n_traits
         if n_traits is None:
             with self._store.read() as session:
                 known = traits.list_traits(session)
@@ -175,59 +183,54 @@ class RunAnalysis(RunComparison, GroupPanels):
             if n_traits == 0:
                 raise InvalidInput("No active trait has a valence; switch one on under Traits.")
         spread: tuple[float | None, float | None] = (None, None)
-        if design.like_run_id is not None:
-            parts = self.get_variance_components(design.like_run_id)
+        if query.like_run_id is not None:
+            parts = self.get_panel(variance_components, query.like_run_id)
             spread = (_root(parts["var_persona"]), _root(parts["var_resid"]))
         with self._store.read() as session:
-            copies = datasets.load_copies(session, design.dataset_id)
-        return plan_run(design, personas, copies, n_traits, spread)
+            copies = datasets.load_copies(session, query.dataset_id)
+        return plan_power(query, personas, copies, n_traits, spread)
+
+    # -- the cache ----------------------------------------------------------------------------
 
     @needs(Role.RESEARCHER, "warm up a run")
     def start_warm_cache(self, run_id: int) -> WarmJob:
-        """Compute the default panels of a run in the background; returns at once."""
+        """Compute the panels that pages open with in the background; returns at once."""
         with self._store.read() as session:
             run = runs.get_run(session, run_id)
+            dataset = datasets.get_dataset(session, run.dataset_id)
             asked = traits.get_traits(session, run.config.trait_ids)
-        steps = self._warm_steps(run, asked)
+        composition = load_composition(self._store, dataset, run_id=run_id)
+        steps = warm_up_steps(
+            lambda panel, choices: self.get_panel(panel, run_id, **choices),
+            [found["attribute"] for found in composition["attributes"]],
+            sorted({trait.category for trait in asked}),
+        )
         return start_warm_cache_job(
-            run_id, steps, lambda: datetime.now(UTC), store=self._store.database
+            run_id,
+            [("answers", lambda: self._cache.load(self._run(run_id))), *steps],
+            lambda: datetime.now(UTC),
+            store=self._store.database,
         )
 
-    def _warm_steps(self, run: RunRecord, asked: Sequence[TraitRecord]) -> list[Step]:
-        """Every panel that a page opens with, cheap ones first."""
-        run_id = run.id
-        categories = sorted({trait.category for trait in asked})
-        steps: list[Step] = [
-            ("answers", lambda: self._load(self._current(run_id))),
-            ("health", lambda: self.get_health_check(run_id)),
-            ("metrics", lambda: self.get_metrics(run_id)),
-            ("means", lambda: self.get_means_all(run_id)),
-            ("order metrics", lambda: self.get_order_metrics(run_id)),
-            ("omnibus", lambda: self.get_omnibus(run_id)),
-            ("omnibus by trait category", lambda: self.get_kruskal_by_category(run_id)),
-            ("deltas", lambda: self.get_deltas_all(run_id)),
-        ]
-        steps += [
-            (f"forest: {name}", _bound(self.get_forest, run_id, name))
-            for name in self._attributes(run)
-        ]
-        steps += [
-            ("response styles", lambda: self.get_styles(run_id)),
-            ("variance components", lambda: self.get_variance_components(run_id)),
-            ("adjusted deltas", lambda: self.get_adjusted_deltas(run_id)),
-            ("counterfactuals", lambda: self.get_counterfactual(run_id)),
-            ("distributions", lambda: self.get_distributions(run_id)),
-        ]
-        for name in categories:
-            steps += [
-                (f"means: {name}", _bound(self.get_means_all, run_id, trait_category=name)),
-                (f"deltas: {name}", _bound(self.get_deltas_all, run_id, trait_category=name)),
-            ]
-        return steps
+    def get_warm_cache(self, run_id: int) -> WarmJob:
+        """Where the latest warm-up of a run stands."""
+        self._run(run_id)
+        return warm_job_snapshot(run_id, store=self._store.database)
+
+    @needs(Role.RESEARCHER, "clear the cache of a run")
+    def clear_cache(self, run_id: int) -> CacheCleared:
+        """Delete the cached panels and snapshots of a run; they are computed again on demand."""
+        self._run(run_id)
+        return self._cache.clear(run_id)
+
+    def _run(self, run_id: int) -> RunRecord:
+        with self._store.read() as session:
+            return runs.get_run(session, run_id)
 
 
-def _bound(method: Callable[..., object], *args: Any, **named: Any) -> Callable[[], object]:
-    return lambda: method(*args, **named)
+def _without_attribute(kind: type[QueryT], query: Query) -> QueryT:
+    """The query of the table of all attributes that a query of one is cut out of."""
+    return kind(**query.model_dump(include=set(kind.model_fields)))
 
 
 def _root(variance: float | None) -> float | None:

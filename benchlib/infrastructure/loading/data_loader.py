@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -56,6 +56,7 @@ class LoadedRun:
         asked: The traits of the run, in the order of its configuration.
         distributions: The distributions behind the answers, a group per trait of the grid.
         copies: Ids of the personas that are counterfactuals of others.
+        load_links: Reads which persona was made from which; see `datasets.load_links`.
     """
 
     run: RunRecord
@@ -64,6 +65,7 @@ class LoadedRun:
     asked: Sequence[TraitRecord]
     distributions: DistributionSums
     copies: NDArray[np.int64]
+    load_links: Callable[[], pd.DataFrame]
     _cells: dict[tuple[bool, bool], Cells] = field(default_factory=dict)
     # The cells of a run are computed once, by the first caller, and shared by its copies.
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -229,12 +231,12 @@ def _read(store: Store, run: RunRecord, folder: Path | None, *, write: bool) -> 
             with store.read() as session:
                 known = {other.id for other in runs.list_runs(session)}
             write_snapshot(key, fetched.snapshot, known)
-        return _loaded(fetched)
+        return _loaded(store, fetched)
     with store.read() as session:
         asked = traits.get_traits(session, run.config.trait_ids)
         given_up = answer_blocks.fetch_given_up(session, run.id)
         copies = datasets.load_copies(session, run.dataset_id)
-    return _loaded(_Fetched(run, asked, given_up, copies, snapshot))
+    return _loaded(store, _Fetched(run, asked, given_up, copies, snapshot))
 
 
 class _Fetched(NamedTuple):
@@ -248,7 +250,7 @@ class _Fetched(NamedTuple):
 
 
 def _load(store: Store, run_id: int) -> LoadedRun:
-    return _loaded(_fetch(store, run_id))
+    return _loaded(store, _fetch(store, run_id))
 
 
 def _fetch(store: Store, run_id: int) -> _Fetched:
@@ -265,7 +267,7 @@ def _fetch(store: Store, run_id: int) -> _Fetched:
     return _Fetched(run, asked, given_up, copies, Snapshot(answers, attributes))
 
 
-def _loaded(fetched: _Fetched) -> LoadedRun:
+def _loaded(store: Store, fetched: _Fetched) -> LoadedRun:
     run, asked, given_up, copies, (answers, personas) = fetched
     if answers.n_strangers:
         _log.warning("run %d: %d ratings of other traits left out", run.id, answers.n_strangers)
@@ -286,7 +288,12 @@ def _loaded(fetched: _Fetched) -> LoadedRun:
         digits=answers.digits,
         expected=answers.expected,
     )
-    return LoadedRun(run, grid, personas, asked, answers.distributions, copies)
+
+    def load_links() -> pd.DataFrame:
+        with store.read() as session:
+            return datasets.load_links(session, run.dataset_id)
+
+    return LoadedRun(run, grid, personas, asked, answers.distributions, copies, load_links)
 
 
 def _frame(grid: AnswerGrid) -> pd.DataFrame:

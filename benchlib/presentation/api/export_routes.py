@@ -5,18 +5,18 @@ from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Query
 from fastapi.responses import Response
-from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, WithJsonSchema
 from pydantic_core import PydanticKnownError
 
-from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.presentation.api.analysis_routes import (
+from benchlib.application.analysis.answer_panels import MeansQuery, OrderQuery
+from benchlib.application.analysis.group_panels import (
     DeltasQuery,
     ForestQuery,
-    Id,
-    Name,
-    OptionalName,
-    Tested,
+    OmnibusQuery,
+    omnibus,
 )
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.presentation.api.analysis_routes import Id
 from benchlib.presentation.exports.files import Theme
 from benchlib.presentation.exports.formats import FORMATS
 from benchlib.presentation.exports.panel_files import (
@@ -53,18 +53,12 @@ class Drawn(BaseModel):
     theme: Theme = "light"
 
 
-class MeansExport(Drawn):
+class MeansExport(MeansQuery, Drawn):
     """Means of one attribute."""
 
-    attribute: Name
-    top_n: Annotated[int | None, Field(ge=1)] = None
-    trait_category: OptionalName = None
 
-
-class OrderExport(Drawn):
+class OrderExport(OrderQuery, Drawn):
     """Order effects by trait."""
-
-    trait_category: OptionalName = None
 
 
 class DeltasExport(DeltasQuery, Drawn):
@@ -78,7 +72,7 @@ class ForestExport(ForestQuery, Drawn):
     compact: bool = False
 
 
-class OmnibusExport(Tested, Drawn):
+class OmnibusExport(OmnibusQuery, Drawn):
     """Omnibus tests."""
 
 
@@ -145,7 +139,6 @@ def _add_group_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]
     ) -> Response:
         service = get_service()
         chosen = query.model_dump(exclude=_LOOKS | {"sort", "compact"})
-        chosen["target"] = [name for name in query.target if name] or None
         found = forest_export(
             service.get_run(run_id),
             service.get_forest(run_id, **chosen),
@@ -161,8 +154,8 @@ def _add_group_exports(api: FastAPI, get_service: Callable[[], BenchmarkService]
         run_id: Id, format: Format, query: Annotated[OmnibusExport, Query()]
     ) -> Response:
         service = get_service()
-        omnibus = service.get_omnibus(run_id, **query.model_dump(exclude=_LOOKS))
-        return _file(omnibus_export(service.get_run(run_id), omnibus), format, query)
+        found = service.analysis.get_panel(omnibus, run_id, **query.model_dump(exclude=_LOOKS))
+        return _file(omnibus_export(service.get_run(run_id), found), format, query)
 
 
 def _file(found: PanelExport, name: str, query: Drawn) -> Response:

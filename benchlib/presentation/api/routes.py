@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import Body, Depends, FastAPI, Path, Query, Request
+from fastapi import Body, Depends, FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -17,14 +17,10 @@ from benchlib.application.dataset_service import DatasetService
 from benchlib.application.payloads import (
     ActiveBenchmark,
     Health,
-    Means,
-    Metrics,
     Missing,
-    OrderMetrics,
     RunDetail,
     RunSummary,
 )
-from benchlib.domain.analysis.metrics import AttributeMean
 from benchlib.domain.errors import (
     BenchlibError,
     EngineNotReachable,
@@ -116,11 +112,11 @@ def _add_run_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -
 
     @api.delete("/runs/{run_id}", response_model=None)
     def delete_run(run_id: Id) -> dict[str, Any]:
-        return {"ok": True, "deleted": get_service().delete_run(run_id)}
+        return {"ok": True, "deleted": get_service().runs.delete_run(run_id)}
 
     @api.get("/models", response_model=None)
     def list_models() -> list[str]:
-        return get_service().list_models()
+        return get_service().runs.list_models()
 
 
 def _add_benchmark_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
@@ -134,41 +130,18 @@ def _add_benchmark_routes(api: FastAPI, get_service: Callable[[], BenchmarkServi
 
     @api.post("/benchmarks/{run_id}/cancel", response_model=None)
     def cancel(run_id: Id) -> dict[str, bool]:
-        get_service().cancel_benchmark(run_id)
+        get_service().runs.cancel_benchmark(run_id)
         return {"ok": True}
 
     @api.get("/datasets/{dataset_id}/benchmarks/active", response_model=None)
     def active(dataset_id: Id) -> ActiveBenchmark:
-        return get_service().active_benchmark(dataset_id)
+        return get_service().runs.active_benchmark(dataset_id)
 
 
 def _add_result_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
-    @api.get("/runs/{run_id}/metrics", response_model=None)
-    def run_metrics(run_id: Id) -> Metrics:
-        return get_service().get_metrics(run_id)
-
-    @api.get("/runs/{run_id}/order-metrics", response_model=None)
-    def run_order_metrics(run_id: Id) -> OrderMetrics:
-        return get_service().get_order_metrics(run_id)
-
-    @api.get("/runs/{run_id}/means", response_model=None)
-    def means(
-        run_id: Id,
-        attribute: str,
-        top_n: Annotated[int | None, Query(ge=1)] = None,
-        trait_category: str | None = None,
-    ) -> Means:
-        return get_service().get_means(
-            run_id, attribute, top_n=top_n, trait_category=trait_category
-        )
-
-    @api.get("/runs/{run_id}/means/all", response_model=None)
-    def means_all(run_id: Id) -> dict[str, bool | dict[str, list[AttributeMean]]]:
-        return {"ok": True, "data": get_service().get_means_all(run_id)}
-
     @api.get("/runs/{run_id}/missing", response_model=None)
     def missing(run_id: Id) -> Missing:
-        return get_service().get_missing(run_id)
+        return get_service().runs.get_missing(run_id)
 
 
 def _known_parameters(request: Request) -> None:

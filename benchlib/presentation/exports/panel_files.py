@@ -6,14 +6,8 @@ from typing import Any, Final, NamedTuple
 
 import plotly.graph_objects as go
 
-from benchlib.application.analysis.panel_payloads import (
-    DeltasPanel,
-    ForestPanel,
-    MeansPanel,
-    MetricsPanel,
-    OmnibusPanel,
-    OrderPanel,
-)
+from benchlib.application.analysis.answer_panels import MeansPanel, MetricsPanel, OrderPanel
+from benchlib.application.analysis.group_panels import DeltasPanel, ForestPanel, OmnibusPanel
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.stats.welch import FdrMethod
 from benchlib.presentation.exports import files

@@ -48,18 +48,20 @@ def domain_of(service, store, *run_ids):
 def test_comparisons_are_those_of_the_domain(store, service, first):
     second = add_run_like(store, first, second_rater, model_name="other")
     shared = domain_of(service, store, first, second)
-    levels = service.compare_metrics([first, second])
+    levels = service.analysis.compare_metrics([first, second])
     assert levels["levels"] == compute_level_differences(shared)
     assert (levels["n"], levels["n_cells"], levels["n_personas"]) == (2 * 18 * 4, 18 * 4, 18)
     # the runs differ in warmth alone: competence has nothing to test
     assert levels["correction"]["size"] == levels["levels"]["family_size"] == 2
     assert "runs x panels" in levels["correction"]["family"]
-    deltas = service.compare_deltas([first, second], trait_category="warmth", by="by", alpha=0.1)
+    deltas = service.analysis.compare_deltas(
+        [first, second], trait_category="warmth", by="by", alpha=0.1
+    )
     assert deltas["data"] == compute_delta_differences(
         shared, trait_category="warmth", method="by", alpha=0.1
     )
     assert deltas["correction"]["method"] == "by"
-    one = service.compare_deltas([first, second], "gender", "m")
+    one = service.analysis.compare_deltas([first, second], "gender", "m")
     assert list(one["data"]) == ["gender"]
     assert one["data"]["gender"]["baseline"] == "m"
     (row,) = one["data"]["gender"]["rows"]
@@ -73,7 +75,7 @@ def test_what_differs_is_listed_and_nothing_else(store, service, first):
     second = add_run_like(
         store, first, second_rater, model_name="other", language="de", seed=6, temperature=0.5
     )
-    differs = service.compare_metrics([first, second])["differs"]
+    differs = service.analysis.compare_metrics([first, second])["differs"]
     assert {found["what"]: found["values"] for found in differs} == {
         "model": ["scripted", "other"],
         "language": ["en", "de"],
@@ -81,25 +83,25 @@ def test_what_differs_is_listed_and_nothing_else(store, service, first):
         "temperature": ["0", "0.5"],
     }
     other = add_run_like(store, first, second_rater)
-    assert service.compare_metrics([first, other])["differs"] == []
+    assert service.analysis.compare_metrics([first, other])["differs"] == []
     fewer = add_run_like(
         store, first, second_rater, trait_ids=get_run(store, first).config.trait_ids[:3]
     )
-    (traits_differ,) = service.compare_metrics([first, fewer])["differs"]
+    (traits_differ,) = service.analysis.compare_metrics([first, fewer])["differs"]
     assert [value[:8] for value in traits_differ["values"]] == ["4 traits", "3 traits"]
 
 
 def test_a_simulated_run_makes_the_comparison_simulated(store, service, first):
     made_up = add_run_like(store, first, second_rater, llm="simulated")
-    found = service.compare_deltas([first, made_up])
+    found = service.analysis.compare_deltas([first, made_up])
     assert found["simulated"] is True
     assert [run["simulated"] for run in found["runs"]] == [False, True]
-    assert service.compare_order_metrics([first, made_up])["simulated"] is True
+    assert service.analysis.compare_order_metrics([first, made_up])["simulated"] is True
 
 
 def test_a_running_run_is_preliminary_and_not_kept(store, service, first):
     second = add_run_like(store, first, second_rater, status=RunStatus.RUNNING, leave_out=7)
-    found = service.compare_metrics([first, second])
+    found = service.analysis.compare_metrics([first, second])
     assert found["preliminary"] is True
     assert [run["preliminary"] for run in found["runs"]] == [False, True]
     assert found["n_cells"] == 18 * 4 - 7
@@ -110,12 +112,12 @@ def test_a_running_run_is_preliminary_and_not_kept(store, service, first):
 
 def test_kept_comparisons_know_the_content_of_every_run(store, service, first):
     second = add_run_like(store, first, second_rater)
-    before = service.compare_metrics([first, second])
-    assert service.compare_metrics([first, second]) == before
+    before = service.analysis.compare_metrics([first, second])
+    assert service.analysis.compare_metrics([first, second]) == before
     execute_sql(store, f"UPDATE benchmarkresult SET rating_raw = 5 WHERE run_id = {second}")
-    after = service.compare_metrics([first, second])
+    after = service.analysis.compare_metrics([first, second])
     assert after["levels"] != before["levels"]
-    back = service.compare_metrics([second, first])
+    back = service.analysis.compare_metrics([second, first])
     for row, flipped in zip(after["levels"]["rows"], back["levels"]["rows"], strict=True):
         assert row["difference"] == pytest.approx(-flipped["difference"])
 
@@ -125,7 +127,7 @@ def test_order_effects_stand_beside_each_other(store, service):
         store, first_rater, personas=people(10, gender=("f", "m")), orders=("in", "rev"), name="two"
     )
     alone = add_run_like(store, both, second_rater)
-    found = service.compare_order_metrics([both, alone])
+    found = service.analysis.compare_order_metrics([both, alone])
     own = service.get_order_metrics(both)
     assert found["runs"][0]["exact_rate"] == own["rma"]["exact_rate"]
     assert found["runs"][0]["position_shift"] == own["obe"]["position_shift"]
@@ -137,9 +139,9 @@ def test_what_cannot_be_compared_is_said(store, service, first):
     second = add_run_like(store, first, second_rater)
     others = add_rated_run(store, first_rater, personas=people(4, gender=("f", "m")), name="others")
     for compare in (
-        service.compare_metrics,
-        service.compare_deltas,
-        service.compare_order_metrics,
+        service.analysis.compare_metrics,
+        service.analysis.compare_deltas,
+        service.analysis.compare_order_metrics,
     ):
         with pytest.raises(InvalidInput, match="2 to 8 runs; 1"):
             compare([first])
@@ -152,17 +154,17 @@ def test_what_cannot_be_compared_is_said(store, service, first):
         with pytest.raises(InvalidInput, match="no trait category 'beauty'"):
             compare([first, second], trait_category="beauty")
     with pytest.raises(InvalidInput, match="share no persona"):
-        service.compare_metrics([first, others])
+        service.analysis.compare_metrics([first, others])
     with pytest.raises(InvalidInput, match="no attribute beauty"):
-        service.compare_deltas([first, second], "beauty")
+        service.analysis.compare_deltas([first, second], "beauty")
     with pytest.raises(InvalidInput, match="Name the attribute"):
-        service.compare_deltas([first, second], baseline="f")
+        service.analysis.compare_deltas([first, second], baseline="f")
     with pytest.raises(InvalidInput, match="alpha"):
-        service.compare_metrics([first, second], alpha=2)
+        service.analysis.compare_metrics([first, second], alpha=2)
 
 
 def test_read_only_compares_and_writes_nothing(store, tmp_path, first):
     second = add_run_like(store, first, second_rater)
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path, read_only=True))
-    assert service.compare_metrics([first, second])["ok"]
+    assert service.analysis.compare_metrics([first, second])["ok"]
     assert not list(tmp_path.rglob("*.npz"))

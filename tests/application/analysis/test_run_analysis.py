@@ -8,7 +8,9 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from benchlib.application.analysis.power_plan import RunDesign
+from benchlib.application import composition_cache
+from benchlib.application.analysis import answer_panels, detail_panels, group_panels
+from benchlib.application.analysis.power_plan import PowerQuery
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.domain.analysis.adjusted_deltas import compute_adjusted_deltas
 from benchlib.domain.analysis.answer_grid import AnswerGrid
@@ -60,9 +62,9 @@ def panels(service, run_id, attribute="gender"):
         "metrics": lambda: service.get_metrics(run_id),
         "order": lambda: service.get_order_metrics(run_id),
         "means": lambda: service.get_means(run_id, attribute),
-        "all means": lambda: service.get_means_table(run_id),
+        "all means": lambda: service.analysis.get_panel(answer_panels.all_means, run_id),
         "deltas": lambda: service.get_deltas(run_id, attribute),
-        "all deltas": lambda: service.get_deltas_all(run_id),
+        "all deltas": lambda: service.analysis.get_panel(group_panels.all_deltas, run_id),
         "neutral deltas": lambda: service.get_deltas(run_id, attribute, neutral=True),
         "deltas of a category": lambda: service.get_deltas(
             run_id, attribute, trait_category="warmth"
@@ -70,17 +72,18 @@ def panels(service, run_id, attribute="gender"):
         "forest": lambda: service.get_forest(
             run_id, attribute, methods=("dl", "pm", "reml"), max_t=True, n_perm=50
         ),
-        "all forests": lambda: service.get_forests_all(run_id),
-        "omnibus": lambda: service.get_omnibus(run_id),
-        "kruskal": lambda: service.get_kruskal(run_id),
-        "by category": lambda: service.get_kruskal_by_category(run_id),
-        "styles": lambda: service.get_styles(run_id),
-        "distributions": lambda: service.get_distributions(run_id),
-        "counterfactual": lambda: service.get_counterfactual(run_id),
-        "adjusted": lambda: service.get_adjusted_deltas(run_id),
-        "components": lambda: service.get_variance_components(run_id),
-        "components within": lambda: service.get_variance_components(run_id, attribute),
-        "health": lambda: service.get_health_check(run_id),
+        "all forests": lambda: service.analysis.get_panel(group_panels.all_forests, run_id),
+        "omnibus": lambda: service.analysis.get_panel(group_panels.omnibus, run_id),
+        "by category": lambda: service.analysis.get_panel(group_panels.omnibus_by_category, run_id),
+        "styles": lambda: service.analysis.get_panel(detail_panels.styles, run_id),
+        "distributions": lambda: service.analysis.get_panel(detail_panels.distributions, run_id),
+        "counterfactual": lambda: service.analysis.get_panel(detail_panels.counterfactuals, run_id),
+        "adjusted": lambda: service.analysis.get_panel(detail_panels.adjusted_deltas, run_id),
+        "components": lambda: service.analysis.get_panel(detail_panels.variance_components, run_id),
+        "components within": lambda: service.analysis.get_panel(
+            detail_panels.variance_components, run_id, attribute=attribute
+        ),
+        "health": lambda: service.analysis.get_panel(answer_panels.data_quality, run_id),
     }
 
 
@@ -149,18 +152,22 @@ def test_no_panel_depends_on_how_many_rows_are_read_at_once(any_store, tmp_path,
 
 
 def test_what_a_run_is_made_of_is_read_once_for_all_processes(service, store, run_id, monkeypatch):
-    found = service.get_composition(run_id)
+    with store.read() as session:
+        dataset = datasets.get_dataset(session, get_run(store, run_id).dataset_id)
+    composition_cache.forget_compositions()
+    assert service.get_run(run_id)["attributes"] == ["gender", "origin"]
+    composition_cache.forget_compositions()  # as in another process
+    monkeypatch.setattr(data_loader, "load_personas_cached", lambda *_: pytest.fail("read again"))
+    found = composition_cache.load_composition(store, dataset)
     women, men = found["attributes"][0]["categories"]
     assert (women["category"], women["count"], men["count"]) == ("f", 20, 10)
-    monkeypatch.setattr(data_loader, "load_personas_cached", lambda *_: pytest.fail("read again"))
-    assert service.get_composition(run_id) == found
-    assert service.get_run(run_id)["attributes"] == ["gender", "origin"]
-    assert service.clear_cache(run_id)["deleted"] == 0  # it is no panel
+    assert service.analysis.clear_cache(run_id)["deleted"] == 0  # it is no panel
+    composition_cache.forget_compositions()
     with pytest.raises(pytest.fail.Exception, match="read again"):
-        service.get_composition(run_id)
+        composition_cache.load_composition(store, dataset)
 
 
-def test_every_panel_says_what_it_rests_on(service, run_id):
+def test_every_panel_says_what_it_is_based_on(service, run_id):
     tested = set(panels(service, run_id)) - {
         *("metrics", "order", "means", "all means", "distributions"),
         *("components", "components within", "health"),
@@ -178,16 +185,16 @@ def test_every_panel_says_what_it_rests_on(service, run_id):
             assert panel["correction"]["method"] == "bh", name
 
 
-def test_a_kept_panel_is_the_computed_one_and_never_holds_nan(service, run_id):
+def test_a_cached_panel_is_the_computed_one_and_never_holds_nan(service, run_id):
     for name, compute in panels(service, run_id).items():
         first = compute()
-        kept = compute()
+        cached = compute()
         assert all(math.isfinite(number) for number in numbers_in(first)), name
-        assert kept == first, name
-        assert kept == orjson.loads(orjson.dumps(first, option=orjson.OPT_SERIALIZE_NUMPY)), name
+        assert cached == first, name
+        assert cached == orjson.loads(orjson.dumps(first, option=orjson.OPT_SERIALIZE_NUMPY)), name
 
 
-def test_a_kept_panel_needs_no_answers(service, run_id, monkeypatch):
+def test_a_cached_panel_needs_no_answers(service, run_id, monkeypatch):
     computed = {name: compute() for name, compute in panels(service, run_id).items()}
     monkeypatch.setattr(data_loader, "load_run_cached", lambda *_, **__: pytest.fail("loaded"))
     for name, compute in panels(service, run_id).items():
@@ -207,7 +214,7 @@ def test_deltas_are_those_of_the_domain(service, store, run_id):
     assert row["delta"] < 0
     assert panel["family_size"] == panel["correction"]["size"] == 9  # (1 + 2) deltas x 3 panels
     assert "all deltas of the run" in panel["correction"]["family"]
-    every = service.get_deltas_all(run_id)
+    every = service.analysis.get_panel(group_panels.all_deltas, run_id)
     assert every["data"]["gender"]["rows"] == expected["rows"]
     assert set(every["data"]) == {"gender", "origin"}
 
@@ -275,19 +282,23 @@ def test_forests_are_those_of_the_domain(service, store, run_id):
     )
     assert {name: chosen[name] for name in expected} == expected
     assert service.get_forest(run_id, "origin", target="e")["targets"] == ["e"]
-    every = service.get_forests_all(run_id)["data"]
+    every = service.analysis.get_panel(group_panels.all_forests, run_id)["data"]
     assert every["gender"]["rows"] == service.get_forest(run_id, "gender")["rows"]
 
 
 def test_the_other_tables_are_those_of_the_domain(service, store, run_id):
     cells = cells_of(service, run_id)
     frame = data_loader.load_run_df(store, get_run(store, run_id))
-    assert service.get_omnibus(run_id)["attributes"] == compute_omnibus(cells)["attributes"]
-    assert service.get_kruskal(run_id) == service.get_omnibus(run_id)
-    by_category = service.get_kruskal_by_category(run_id)["categories"]
+    assert (
+        service.analysis.get_panel(group_panels.omnibus, run_id)["attributes"]
+        == compute_omnibus(cells)["attributes"]
+    )
+    by_category = service.analysis.get_panel(group_panels.omnibus_by_category, run_id)["categories"]
     warmth = compute_omnibus(cells, trait_category="warmth")
     assert by_category["warmth"]["attributes"] == warmth["attributes"]
-    adjusted = service.get_adjusted_deltas(run_id, attributes=["gender"])
+    adjusted = service.analysis.get_panel(
+        detail_panels.adjusted_deltas, run_id, attributes=["gender"]
+    )
     assert adjusted["rows"] == compute_adjusted_deltas(cells, attributes=["gender"])["rows"]
     order = service.get_order_metrics(run_id)
     assert order["n_pairs"] == 120
@@ -309,7 +320,7 @@ def test_means_and_their_parts(service, run_id):
     )
     assert service.get_means(run_id, "gender", top_n=1)["rows"] == rows[:1]
     assert service.get_means(run_id, "gender", trait_category="all")["rows"] == rows
-    assert service.get_means_all(run_id)["gender"] == rows
+    assert service.analysis.get_panel(answer_panels.all_means, run_id)["data"]["gender"] == rows
 
 
 # -- distributions -----------------------------------------------------------------------------
@@ -330,7 +341,7 @@ def test_distributions_tell_what_was_thought(service, store):
         orders=("in", "rev"),
         shares=lambda i, t, order: leaning(i, t, order) if t else None,
     )
-    panel = service.get_distributions(run_id)
+    panel = service.analysis.get_panel(detail_panels.distributions, run_id)
     assert panel["available"]
     assert panel["n"] == 12 * 3 * 2
     # i % 3 = 0, 1, 2 in equal parts: mean high .22; p = .2 .2 .2 .18 .22 in either order
@@ -349,7 +360,7 @@ def test_distributions_tell_what_was_thought(service, store):
     assert panel["precision"]["n_expected"] == 72
     assert panel["precision"]["variance_ratio"] > 1
     assert digits.n_expected == 0
-    part = service.get_distributions(run_id, trait_category="warmth")
+    part = service.analysis.get_panel(detail_panels.distributions, run_id, trait_category="warmth")
     assert [row["case_id"] for row in part["by_trait"]] == ["rated-trait-1", "rated-trait-3"]
     with_expected = service.get_deltas(run_id, "gender")
     without = service.get_deltas(run_id, "gender", use_expected=False)
@@ -358,7 +369,7 @@ def test_distributions_tell_what_was_thought(service, store):
 
 
 def test_a_run_without_distributions_says_so(service, run_id):
-    panel = service.get_distributions(run_id)
+    panel = service.analysis.get_panel(detail_panels.distributions, run_id)
     assert (panel["available"], panel["n"], panel["overall"]["expected"]) == (False, 0, None)
     assert panel["precision"]["variance_ratio"] is None
 
@@ -374,7 +385,7 @@ def test_counterfactuals_are_paired(service, store):
         personas=personas,
         sources={i: (i - 10, "gender") for i in range(10, 20)},
     )
-    panel = service.get_counterfactual(run_id)
+    panel = service.analysis.get_panel(detail_panels.counterfactuals, run_id)
     assert (panel["available"], panel["n_linked"], panel["n_pairs"]) == (True, 10, 10)
     row = panel["rows"][0]
     assert (row["source_category"], row["category"]) == ("f", "m")
@@ -407,11 +418,18 @@ def test_counterfactuals_make_no_group_larger(service, store):
         pooled = [service.get_forest(run, name)["overall"] for run in (paired, alone)]
         assert pooled[0] == pooled[1]
     for read in (
-        lambda run: service.get_omnibus(run)["attributes"],
-        lambda run: [row["n_cat"] for row in service.get_adjusted_deltas(run)["rows"]],
-        lambda run: service.get_styles(run)["attributes"],
-        lambda run: service.get_styles(run)["missing_rates"]["attributes"],
-        lambda run: service.get_variance_components(run)["var_persona"],
+        lambda run: service.analysis.get_panel(group_panels.omnibus, run)["attributes"],
+        lambda run: [
+            row["n_cat"]
+            for row in service.analysis.get_panel(detail_panels.adjusted_deltas, run)["rows"]
+        ],
+        lambda run: service.analysis.get_panel(detail_panels.styles, run)["attributes"],
+        lambda run: service.analysis.get_panel(detail_panels.styles, run)["missing_rates"][
+            "attributes"
+        ],
+        lambda run: service.analysis.get_panel(detail_panels.variance_components, run)[
+            "var_persona"
+        ],
         lambda run: service.get_order_metrics(run)["obe"],
         lambda run: service.get_order_metrics(run)["n_personas"],
     ):
@@ -420,7 +438,7 @@ def test_counterfactuals_make_no_group_larger(service, store):
     assert told == [30, 0]
     metrics = service.get_metrics(paired)  # answers are counted, whoever they are about
     assert (metrics["n"], metrics["n_personas"], metrics["n_copies"]) == (478, 60, 0)
-    assert service.get_counterfactual(paired)["n_pairs"] == 30
+    assert service.analysis.get_panel(detail_panels.counterfactuals, paired)["n_pairs"] == 30
 
 
 def test_planning_counts_no_counterfactual_as_a_persona(service, store):
@@ -432,13 +450,13 @@ def test_planning_counts_no_counterfactual_as_a_persona(service, store):
         sources={i: (i - 20, "gender") for i in range(20, 40)},
     )
     dataset_id = get_run(store, paired).dataset_id
-    plan = service.get_planning(RunDesign(dataset_id=dataset_id, dual_fraction=0.0))
+    plan = service.analysis.get_power_plan(PowerQuery(dataset_id=dataset_id, dual_fraction=0.0))
     assert (plan["n_personas"], plan["n_questions"]) == (40, 160)
     assert plan["attributes"][0]["n_base"] == 10
 
 
 def test_a_dataset_without_pairs_says_so(service, run_id):
-    panel = service.get_counterfactual(run_id)
+    panel = service.analysis.get_panel(detail_panels.counterfactuals, run_id)
     assert (panel["available"], panel["n_pairs"], panel["rows"]) == (False, 0, [])
 
 
@@ -450,7 +468,7 @@ def test_styles_know_who_leaves_questions_unrated(service, store):
         failed=[(i, 0) for i in range(24)],
         status=RunStatus.PARTIAL,
     )
-    panel = service.get_styles(run_id)
+    panel = service.analysis.get_panel(detail_panels.styles, run_id)
     assert [level["style"] for level in panel["levels"]] == ["acquiescence", "extreme", "midpoint"]
     rows = panel["missing_rates"]["attributes"]["gender"]["rows"]
     # 6 of 12 men left 1 of 4 questions out
@@ -465,7 +483,7 @@ def test_styles_know_who_leaves_questions_unrated(service, store):
 def test_planning_tells_the_smallest_effect_per_attribute(service, store):
     run_id = add_rated_run(store, biased, personas=people(60, **GROUPS))
     dataset_id = get_run(store, run_id).dataset_id
-    plan = service.get_planning(RunDesign(dataset_id=dataset_id, dual_fraction=0.0))
+    plan = service.analysis.get_power_plan(PowerQuery(dataset_id=dataset_id, dual_fraction=0.0))
     assert (plan["n_personas"], plan["n_traits"], plan["n_questions"]) == (60, 4, 240)
     gender, origin = plan["attributes"]
     assert (gender["baseline"], gender["n_base"]) == ("f", 40)
@@ -478,14 +496,18 @@ def test_planning_tells_the_smallest_effect_per_attribute(service, store):
 
 def test_planning_takes_spreads_from_a_run_or_a_person(service, store, run_id):
     dataset_id = get_run(store, run_id).dataset_id
-    parts = service.get_variance_components(run_id)
-    like = service.get_planning(RunDesign(dataset_id=dataset_id, n_traits=30, like_run_id=run_id))
+    parts = service.analysis.get_panel(detail_panels.variance_components, run_id)
+    like = service.analysis.get_power_plan(
+        PowerQuery(dataset_id=dataset_id, n_traits=30, like_run_id=run_id)
+    )
     assert like["sd_source"] == "run"
     assert like["sd_residual"] == pytest.approx(parts["var_resid"] ** 0.5)
-    given = service.get_planning(RunDesign(dataset_id=dataset_id, n_traits=30, sd_persona=0.5))
+    given = service.analysis.get_power_plan(
+        PowerQuery(dataset_id=dataset_id, n_traits=30, sd_persona=0.5)
+    )
     assert (given["sd_source"], given["sd_persona"], given["sd_residual"]) == ("given", 0.5, 0.8)
     with pytest.raises(NotFound):
-        service.get_planning(RunDesign(dataset_id=99))
+        service.analysis.get_power_plan(PowerQuery(dataset_id=99))
 
 
 def test_planning_needs_a_trait_with_a_valence(service, store):
@@ -493,12 +515,12 @@ def test_planning_needs_a_trait_with_a_valence(service, store):
         store, lambda *_: 3, personas=people(4, gender=("f", "m")), valences=(0, 0)
     )
     with pytest.raises(InvalidInput, match="No active trait has a valence"):
-        service.get_planning(RunDesign(dataset_id=get_run(store, run_id).dataset_id))
+        service.analysis.get_power_plan(PowerQuery(dataset_id=get_run(store, run_id).dataset_id))
 
 
 def test_planning_an_attribute_without_categories(service, store):
     run_id = add_rated_run(store, lambda *_: 3, personas=people(4, gender=("Unknown",), one=("a",)))
-    plan = service.get_planning(RunDesign(dataset_id=get_run(store, run_id).dataset_id))
+    plan = service.analysis.get_power_plan(PowerQuery(dataset_id=get_run(store, run_id).dataset_id))
     gender, one = plan["attributes"]
     assert (gender["baseline"], gender["mde"], gender["categories"]) == (None, None, [])
     assert (one["baseline"], one["mde"], one["mde_worst"]) == ("a", None, None)
@@ -508,7 +530,7 @@ def test_planning_an_attribute_without_categories(service, store):
 
 
 def health(service, run_id):
-    check = service.get_health_check(run_id)
+    check = service.analysis.get_panel(answer_panels.data_quality, run_id)
     assert all(item["sentence"].endswith(".") for item in check["items"])
     return check, {item["topic"]: item for item in check["items"]}
 
@@ -659,13 +681,13 @@ def test_a_running_run_is_read_live_and_keeps_no_panel(service, store):
         panel = compute()
         assert panel["preliminary"], name
         assert panel["missing"] == 24, name
-    assert count_kept(store) == 0
+    assert count_cached(store) == 0
     with store.write() as session:
         session.connection().exec_driver_sql("UPDATE benchmarkresult SET rating_raw = 1")
     assert service.get_metrics(run_id)["hist"]["counts"] == [24, 0, 0, 0, 0]
 
 
-def count_kept(store):
+def count_cached(store):
     with store.read() as session:
         return session.connection().execute(text("SELECT COUNT(*) FROM benchcache")).scalar()
 
@@ -681,24 +703,22 @@ def test_an_unreadable_entry_is_computed_again(service, store, run_id, caplog):
     assert caplog.text == ""
 
 
-def test_read_only_reads_kept_panels_and_writes_none(service, store, run_id, tmp_path):
+def test_read_only_reads_cached_panels_and_writes_none(service, store, run_id, tmp_path):
     kept = service.get_deltas(run_id, "gender")
-    before = count_kept(store)
+    before = count_cached(store)
     folder = tmp_path / "elsewhere"
     reader = BenchmarkService(store, None, Settings(data_dir=folder, read_only=True))
     data_loader.forget_all_runs()
     assert reader.get_deltas(run_id, "gender") == kept
-    assert reader.get_omnibus(run_id)["ok"]
-    assert count_kept(store) == before
+    assert reader.analysis.get_panel(group_panels.omnibus, run_id)["ok"]
+    assert count_cached(store) == before
     assert not folder.exists()
-    for forbidden in (reader.start_warm_cache, reader.clear_cache):
+    for forbidden in (reader.analysis.start_warm_cache, reader.analysis.clear_cache):
         with pytest.raises(ReadOnly):
             forbidden(run_id)
 
 
 def test_threads_that_want_the_same_panel_compute_it_once(service, run_id, monkeypatch):
-    from benchlib.application.analysis import group_panels
-
     computed = []
     compute = group_panels.compute_all_deltas
 
@@ -710,7 +730,9 @@ def test_threads_that_want_the_same_panel_compute_it_once(service, run_id, monke
     monkeypatch.setattr(group_panels, "compute_all_deltas", slowly)
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(service.get_deltas_all(run_id)))
+        threading.Thread(
+            target=lambda: found.append(service.analysis.get_panel(group_panels.all_deltas, run_id))
+        )
         for _ in range(6)
     ]
     for thread in threads:
@@ -719,20 +741,20 @@ def test_threads_that_want_the_same_panel_compute_it_once(service, run_id, monke
         thread.join()
     assert len(computed) == 1
     assert all(panel == found[0] for panel in found)
-    assert service._computing._wanted == {}
+    assert service.analysis._cache._computing._wanted == {}
 
 
 # -- warming and clearing ----------------------------------------------------------------------
 
 
 def test_warming_computes_what_pages_open_with(service, store, run_id, monkeypatch):
-    assert service.get_warm_cache(run_id)["status"] == "idle"
-    service.start_warm_cache(run_id)
+    assert service.analysis.get_warm_cache(run_id)["status"] == "idle"
+    service.analysis.start_warm_cache(run_id)
     limit = monotonic() + 60
-    while service.get_warm_cache(run_id)["status"] == "running":
+    while service.analysis.get_warm_cache(run_id)["status"] == "running":
         assert monotonic() < limit
         sleep(0.02)
-    job = service.get_warm_cache(run_id)
+    job = service.analysis.get_warm_cache(run_id)
     assert job["status"] == "done", job
     names = [step["name"] for step in job["steps"]]
     assert {"health", "deltas", "forest: gender", "deltas: warmth", "omnibus"} <= set(names)
@@ -747,11 +769,11 @@ def test_clearing_forgets_panels_and_snapshots(service, store, run_id, tmp_path)
     service.get_metrics(run_id)
     service.get_deltas(run_id, "gender")
     assert len(list((tmp_path / "snapshots").glob("*.npz"))) == 1
-    assert service.clear_cache(run_id) == {"ok": True, "deleted": 2, "snapshots": 1}
-    assert count_kept(store) == 0
-    assert service.clear_cache(run_id)["deleted"] == 0
+    assert service.analysis.clear_cache(run_id) == {"ok": True, "deleted": 2, "snapshots": 1}
+    assert count_cached(store) == 0
+    assert service.analysis.clear_cache(run_id)["deleted"] == 0
     with pytest.raises(NotFound):
-        service.clear_cache(99)
+        service.analysis.clear_cache(99)
 
 
 # -- wrong questions ---------------------------------------------------------------------------
@@ -763,17 +785,33 @@ def test_clearing_forgets_panels_and_snapshots(service, store, run_id, tmp_path)
         (lambda s, r: s.get_deltas(r, "shoe"), "There is no attribute shoe; pick gender, origin"),
         (lambda s, r: s.get_deltas(r, "gender", "x"), "'x' cannot be a baseline of gender"),
         (lambda s, r: s.get_deltas(r, "origin", "Unknown"), "cannot be a baseline"),
-        (lambda s, r: s.get_deltas(r, "gender", alpha=0.7), "alpha must lie between"),
+        (lambda s, r: s.get_deltas(r, "gender", alpha=0.7), "alpha: Input should be less than 0.5"),
         (lambda s, r: s.get_deltas(r, "gender", sesoi=0), "sesoi"),
-        (lambda s, r: s.get_deltas(r, "gender", n_perm=-1), "number of draws"),
+        (
+            lambda s, r: s.get_deltas(r, "gender", n_perm=-1),
+            "n_perm: Input should be greater than or equal to 0",
+        ),
         (lambda s, r: s.get_deltas(r, "gender", trait_category="x"), "no trait category 'x'"),
         (lambda s, r: s.get_means(r, "gender", trait_category="x"), "no trait category 'x'"),
         (lambda s, r: s.get_order_metrics(r, trait_category="x"), "no trait category 'x'"),
-        (lambda s, r: s.get_distributions(r, trait_category="x"), "no trait category 'x'"),
+        (
+            lambda s, r: s.analysis.get_panel(detail_panels.distributions, r, trait_category="x"),
+            "no trait category 'x'",
+        ),
         (lambda s, r: s.get_forest(r, "gender", target="x"), "cannot be compared with 'f'"),
         (lambda s, r: s.get_forest(r, "gender", max_t=True, n_perm=0), "at least one draw"),
-        (lambda s, r: s.get_variance_components(r, "shoe"), "no attribute 'shoe'"),
-        (lambda s, r: s.get_adjusted_deltas(r, attributes=["shoe"]), "no attribute 'shoe'"),
+        (
+            lambda s, r: s.analysis.get_panel(
+                detail_panels.variance_components, r, attribute="shoe"
+            ),
+            "no attribute 'shoe'",
+        ),
+        (
+            lambda s, r: s.analysis.get_panel(
+                detail_panels.adjusted_deltas, r, attributes=["shoe"]
+            ),
+            "no attribute 'shoe'",
+        ),
     ],
 )
 def test_a_wrong_question_is_answered_with_a_sentence(service, run_id, ask, sentence):
@@ -840,7 +878,7 @@ def test_odd_data_gives_statuses_and_never_a_crash(service, store, kind):
         assert panel["ok"], name
         assert all(math.isfinite(number) for number in numbers_in(panel)), name
     rows = service.get_deltas(run_id, "gender")["rows"]
-    omnibus = service.get_omnibus(run_id)["attributes"][0]
+    omnibus = service.analysis.get_panel(group_panels.omnibus, run_id)["attributes"][0]
     if kind == "one category":
         assert [(row["tested"], row["delta"]) for row in rows] == [(False, None)]
         assert (omnibus["status"], omnibus["h_stat"]) == ("n_lt_2", None)
@@ -848,12 +886,19 @@ def test_odd_data_gives_statuses_and_never_a_crash(service, store, kind):
     elif kind == "200 categories":
         assert len(rows) == 200
         assert {row["status"] for row in rows} <= {"low_n", "zero_variance"}  # pairs
-        assert len(service.get_forests_all(run_id)["data"]["gender"]["rows"]) == 199 * 4
+        assert (
+            len(
+                service.analysis.get_panel(group_panels.all_forests, run_id)["data"]["gender"][
+                    "rows"
+                ]
+            )
+            == 199 * 4
+        )
     elif kind in ("all missing", "never started"):
         assert {row["status"] for row in rows} == {"no_data"}
         assert [row["n_missing"] for row in rows] == [12, 12]
         assert service.get_metrics(run_id)["hist"]["shares"] == [None] * 5
-        assert service.get_health_check(run_id)["status"] == "bad"
+        assert service.analysis.get_panel(answer_panels.data_quality, run_id)["status"] == "bad"
     elif kind == "one persona":
         assert rows[0]["status"] == "n_lt_2"
         assert service.get_order_metrics(run_id)["obe"]["ci_low"] is None
@@ -872,12 +917,12 @@ def test_odd_data_gives_statuses_and_never_a_crash(service, store, kind):
 def test_personas_without_attributes_have_panels_without_tables(service, store):
     run_id = add_rated_run(store, biased, personas=[{}] * 6)
     assert service.get_metrics(run_id)["attributes"] == {}
-    assert service.get_deltas_all(run_id)["data"] == {}
-    assert service.get_forests_all(run_id)["data"] == {}
-    assert service.get_omnibus(run_id)["attributes"] == []
-    assert service.get_adjusted_deltas(run_id)["rows"] == []
-    assert service.get_styles(run_id)["attributes"] == {}
-    assert service.get_counterfactual(run_id)["rows"] == []
+    assert service.analysis.get_panel(group_panels.all_deltas, run_id)["data"] == {}
+    assert service.analysis.get_panel(group_panels.all_forests, run_id)["data"] == {}
+    assert service.analysis.get_panel(group_panels.omnibus, run_id)["attributes"] == []
+    assert service.analysis.get_panel(detail_panels.adjusted_deltas, run_id)["rows"] == []
+    assert service.analysis.get_panel(detail_panels.styles, run_id)["attributes"] == {}
+    assert service.analysis.get_panel(detail_panels.counterfactuals, run_id)["rows"] == []
 
 
 def test_an_attribute_called_rating_is_an_attribute(service, store):

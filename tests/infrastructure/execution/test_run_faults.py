@@ -123,13 +123,13 @@ def requeue(store, run_id):
 def check_answers(store, run_id, tmp_path):
     """Every planned key once, each with the rating of its own prompt; returns the run."""
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path))
-    answers = service.list_answers(run_id, AnswerFilter(), limit=1_000)
+    answers = service.runs.list_answers(run_id, AnswerFilter(), limit=1_000)
     keys = {(a.persona_uuid, a.case_id, a.scale_order) for a in answers}
     run = get_run(store, run_id)
     assert len(keys) == len(answers) == run.done
     assert run.done + run.failed <= run.total == PLANNED
     for answer in answers:
-        assert answer.rating_raw == rating_for(service.get_prompt(run_id, answer).user)
+        assert answer.rating_raw == rating_for(service.runs.get_prompt(run_id, answer).user)
     return run
 
 
@@ -201,7 +201,7 @@ def test_one_poisoned_item_fails_alone(store, tmp_path, serve):
     assert execute(store, run_id) == "partial"
     run = check_answers(store, run_id, tmp_path)
     service = BenchmarkService(store, None, Settings(data_dir=tmp_path))
-    poisoned = [f for f in service.list_failures(run_id) if f.final]
+    poisoned = [f for f in service.runs.list_failures(run_id) if f.final]
     assert {f.persona_uuid for f in poisoned} == {"p-3"}
     assert len(poisoned) == run.failed == PLANNED - run.done
 

@@ -8,6 +8,7 @@ import re
 import pyarrow.parquet as pq
 import pytest
 
+from benchlib.application.analysis import group_panels
 from benchlib.presentation.exports import figure_formats, files, pictures
 from benchlib.presentation.exports.formats import FORMATS
 from benchlib.presentation.provenance import provenance_of
@@ -47,7 +48,7 @@ def rows_of(service, run_id, panel):
         "means": lambda: service.get_means(run_id, "gender")["rows"],
         "deltas": lambda: service.get_deltas(run_id, "gender")["rows"],
         "forest": lambda: service.get_forest(run_id, "gender")["rows"],
-        "omnibus": lambda: service.get_omnibus(run_id)["attributes"],
+        "omnibus": lambda: service.analysis.get_panel(group_panels.omnibus, run_id)["attributes"],
         "order": lambda: service.get_order_metrics(run_id)["by_case"],
     }[panel]()
 

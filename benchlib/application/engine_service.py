@@ -1,10 +1,13 @@
-"""Engines before a run: who answers, what it can do, and a server of our own."""
+"""Model servers: which of them answer and what they can do, and a local one of our own."""
 
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Literal, TypedDict
 
+from benchlib.application.permissions import ActingService, needs
 from benchlib.domain.asking.engine_reports import (
     EngineConnection,
     EngineStats,
@@ -13,7 +16,7 @@ from benchlib.domain.asking.engine_reports import (
     untested_connection,
 )
 from benchlib.domain.errors import BenchlibError, InvalidInput
-from benchlib.domain.records import RunRecord
+from benchlib.domain.users import Role, User
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.infrastructure.engines.allowed_hosts import checked_addresses, normalise_address
 from benchlib.infrastructure.engines.connection_test import inspect_engine
@@ -22,6 +25,8 @@ from benchlib.infrastructure.engines.identity import EngineRefusal, choose_model
 from benchlib.infrastructure.engines.server_metrics import EngineMonitor
 from benchlib.infrastructure.engines.simulated import SIMULATED_MODEL_NAME
 from benchlib.infrastructure.engines.vllm_server import VllmServer
+from benchlib.infrastructure.storage import runs
+from benchlib.infrastructure.storage.database import Store
 from benchlib.settings import Settings, split_addresses
 
 _LOOK_SECONDS: Final = 1.0
@@ -36,35 +41,45 @@ class EngineChoice(TypedDict):
     note: str
 
 
-class EngineService:
+@dataclass
+class _LocalServer:
+    """The one local server of this process, shared by the services of all users."""
+
+    current: VllmServer | None = None
+
+
+class EngineService(ActingService):
     """Looks at engines, and keeps at most one local server for this process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, user: User) -> None:
+        super().__init__(user, settings.read_only)
+        self._store = store
         self._settings = settings
-        self._server: VllmServer | None = None
+        self._local = _LocalServer()
         self._monitor = EngineMonitor()
 
+    @needs(Role.RESEARCHER, "test connections", writes=False)
     def test_connection(
         self, base_url: str | None = None, api_key: str | None = None
     ) -> list[EngineConnection]:
-        """Ask every address of the form, else of the settings, what it is and can do."""
+        """Ask every address given, else of the settings, what it is and can do."""
         addresses = self._addresses(base_url)
         key = self._key(api_key)
 
-        async def look_at(address: str) -> EngineConnection:
+        async def inspect(address: str) -> EngineConnection:
             try:
                 (checked,) = checked_addresses((address,), self._settings)
             except InvalidInput as problem:
                 return untested_connection(address, str(problem))
             return await inspect_engine(checked, api_key=key)
 
-        async def look() -> Sequence[EngineConnection]:
-            return await asyncio.gather(*(look_at(address) for address in addresses))
+        async def inspect_all() -> Sequence[EngineConnection]:
+            return await asyncio.gather(*(inspect(address) for address in addresses))
 
-        return list(asyncio.run(look()))
+        return list(asyncio.run(inspect_all()))
 
     def default_engine(self) -> EngineChoice:
-        """The first server of the settings that answers with a model, else the simulated rater."""
+        """The first server that answers with a model, else the simulated rater."""
         addresses = self._addresses(None)
         server = self.server_state()
         if server is not None and server["state"] == "ready":
@@ -86,6 +101,7 @@ class EngineService:
             "ratings up, to try things out.",
         }
 
+    @needs(Role.ADMIN, "start the local server")
     def start_server(self, model: str) -> ServerState:
         """Start vLLM for a model name or folder, or keep the one that serves it already.
 
@@ -93,30 +109,45 @@ class EngineService:
             BenchlibError: No model is named, or the interpreter has no vLLM.
         """
         python = self._settings.vllm_python
-        self._server = VllmServer.start(
+        server = VllmServer.start(
             model,
             python_executable=str(python) if python else sys.executable,
             log_folder=self._settings.data_dir / "servers",
             api_key=self._key(None),
         )
-        return self._server.report()
+        self._local.current = server
+        with self._store.write() as session:
+            self._record(session, "started", "server", None, model, datetime.now(UTC))
+        return server.report()
 
     def server_state(self) -> ServerState | None:
-        """Where the managed server stands; None if none was started."""
-        return None if self._server is None else self._server.report()
+        """Where the local server stands; None if none was started."""
+        return None if self._local.current is None else self._local.current.report()
 
+    @needs(Role.ADMIN, "stop the local server")
     def stop_server(self) -> None:
-        """Stop the managed server, if there is one, and all its processes."""
-        if self._server is not None:
-            self._server.stop()
-            self._server = None
+        """Stop the local server and all its processes; does nothing where none was started."""
+        server = self._local.current
+        if server is None:
+            return
+        self.close()
+        with self._store.write() as session:
+            self._record(session, "stopped", "server", None, server.model, datetime.now(UTC))
 
-    def stats_of(self, run: RunRecord) -> list[EngineStats]:
-        """What the engines of a run say of themselves, without waiting for them.
+    def close(self) -> None:
+        """Stop the local server with the process, whoever started it."""
+        if self._local.current is not None:
+            self._local.current.stop()
+            self._local.current = None
+
+    def get_stats(self, run_id: int) -> list[EngineStats]:
+        """What the engines of a run report, without waiting for them.
 
         Returns:
-            One entry per address; none unless the run is being executed, by a real engine.
+            One entry per address; none unless a real engine is executing the run now.
         """
+        with self._store.read() as session:
+            run = runs.get_run(session, run_id)
         if run.simulated or run.status is not RunStatus.RUNNING:
             return []
         executions = run.manifest.get("executions")
@@ -136,10 +167,10 @@ class EngineService:
         return True
 
     def check_address(self, base_url: str | None) -> None:
-        """See that a run may ask the addresses of a form.
+        """Check that a run may use these addresses, else those of the settings.
 
         Raises:
-            InvalidInput: One is no address, or its host is not allowed.
+            InvalidInput: One is not an address, or its host is not allowed.
         """
         checked_addresses(self._addresses(base_url), self._settings)
 
