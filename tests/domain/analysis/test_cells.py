@@ -167,7 +167,7 @@ def test_a_trait_with_one_rater_adds_zero():
     assert compute_persona_scores(cells).z.tolist() == [1, -2, 0]
 
 
-def test_panels_select_by_category_and_raters():
+def test_traits_are_selected_by_category_and_raters():
     cells = cells_of(
         [[1, 2, np.nan], [3, 4, 5]], {}, trait_categories=["warmth", "competence", "warmth"]
     )

@@ -122,7 +122,7 @@ def test_each_run_is_compared_with_the_first_and_never_pooled():
         assert same["p_value"] == pytest.approx(row["p_value"])
 
 
-def test_q_covers_every_run_attribute_category_and_panel():
+def test_q_covers_every_run_attribute_category_and_trait_set():
     tables = [random_run(seed, n_personas=60) for seed in (1, 2, 3)]
     groups = {name: tables[0][name] for name in ("group", "origin")}
     shared = compute_shared_runs(
@@ -133,12 +133,12 @@ def test_q_covers_every_run_attribute_category_and_panel():
     )
     rows = [
         row
-        for panel in (None, "warmth", "competence")
-        for table in compute_delta_differences(shared, trait_category=panel).values()
+        for category in (None, "warmth", "competence")
+        for table in compute_delta_differences(shared, trait_category=category).values()
         for row in table["rows"]
     ]
     p_values = [row["p_value"] for row in rows]
-    assert len(p_values) == 2 * (2 + 1) * 3  # runs x (groups + origins) x panels
+    assert len(p_values) == 2 * (2 + 1) * 3  # runs x (groups + origins) x trait sets
     q_values = stats.false_discovery_control(p_values)
     assert [row["q_value"] for row in rows] == pytest.approx(q_values)
     by = stats.false_discovery_control(p_values, method="by")
@@ -241,7 +241,7 @@ def test_names_and_row_order_change_nothing(first: pd.DataFrame, seed: int):
         assert same == pytest.approx(row, nan_ok=True, abs=1e-9)
 
 
-def test_the_reference_s_deltas_are_those_of_its_own_panel():
+def test_the_reference_s_deltas_are_those_of_its_own_trait_set():
     cells = {1: planted_cells(1), 2: planted_cells(2, missing_share=0.0)}
     cells[1] = planted_cells(1, missing_share=0.0)
     shared = compute_shared_runs(cells)

@@ -159,18 +159,18 @@ def test_edge_groups_have_a_status(index):
 
 def test_q_values_cover_the_whole_run():
     cells = compute_cells(random_run(2, 80), ["group", "origin"])
-    panels = [
+    by_set = [
         compute_all_deltas(cells, trait_category=name) for name in (None, "warmth", "competence")
     ]
-    rows = [row for panel in panels for table in panel.values() for row in table["rows"]]
+    rows = [row for tables in by_set for table in tables.values() for row in table["rows"]]
     q_values = compute_q_values([row["p_value"] for row in rows])
     strict = compute_q_values([row["p_value"] for row in rows], "by")
-    # groups a, b, c give two tests, north and south one; three panels
-    assert panels[0]["group"]["family_size"] == np.isfinite(q_values).sum() == 9
+    # groups a, b, c give two tests, north and south one; three trait sets
+    assert by_set[0]["group"]["family_size"] == np.isfinite(q_values).sum() == 9
     for row, q, q_by in zip(rows, q_values, strict, strict=True):
         assert row["q_value"] == (None if np.isnan(q) else pytest.approx(q))
         assert row["q_by"] == (None if np.isnan(q) else pytest.approx(q_by))
-    table = panels[1]["group"]["rows"]
+    table = by_set[1]["group"]["rows"]
     expected = compute_q_values([row["p_value"] for row in table])
     assert [row["q_table"] for row in table if row["tested"]] == pytest.approx(
         expected[~np.isnan(expected)]
@@ -204,7 +204,7 @@ def test_one_attribute_repeats_the_numbers_of_all():
     assert all(row["n_perm"] == 200 for row in alone["rows"] if row["tested"])
 
 
-def test_the_baseline_is_the_same_on_every_panel():
+def test_the_baseline_is_the_same_for_every_trait_set():
     nan = np.nan
     # only b rated warmth, but a is larger over all traits
     table = [[nan, 3, 4], [nan, 2, 2], [nan, 4, 5], [1, 2, 3], [2, 3, 3]]
@@ -228,7 +228,7 @@ def test_dropped_and_missing_are_counted():
     assert (b["n_personas"], b["n_dropped"], b["n_missing"], b["count"]) == (1, 1, 2, 4)
 
 
-def test_neutral_traits_have_panels_of_their_own():
+def test_neutral_traits_are_a_set_of_their_own():
     cells = cells_of(
         [[1, 5], [2, 4], [3, 1], [4, 2]],
         {"g": list("aabb")},

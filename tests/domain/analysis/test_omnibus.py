@@ -130,7 +130,7 @@ def test_the_bias_index_finds_a_planted_spread():
     assert np.mean(found) == pytest.approx(effects.var(ddof=1), abs=4 * np.std(found) / 14)
 
 
-def test_rows_and_families_cover_attributes_and_panels():
+def test_rows_and_families_cover_attributes_and_trait_sets():
     cells = compute_cells(random_run(1, 80), ["group", "origin"])
     overall = compute_omnibus(cells)
     parts = compute_omnibus_by_category(cells)["categories"]
