@@ -55,6 +55,9 @@ class Tree:
         assert source.count(after + before) == times, file
         path.write_text(source.replace(after + before, after + text + before))
 
+    def append(self, file, text):
+        self.write(file, (self.root / file).read_text() + text)
+
     def run(self, *arguments):
         done = subprocess.run(
             [sys.executable, "-m", *arguments], cwd=self.root, capture_output=True, text=True
@@ -76,6 +79,157 @@ class Tree:
 @pytest.fixture
 def tree(tmp_path):
     return Tree(tmp_path)
+
+
+THE_STATISTIC = '''"""Mean rating of each trait."""
+
+from typing import TypedDict
+
+from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.stats.welch import none_if_nan
+
+
+class TraitMean(TypedDict):
+    """A trait's mean aligned rating, 1..5; None if nobody rated it."""
+
+    case_id: str
+    mean: float | None
+
+
+def compute_trait_means(cells: Cells) -> list[TraitMean]:
+    """Mean aligned rating of every trait, in the order of the cells."""
+    return [
+        {"case_id": str(case_id), "mean": none_if_nan(float(mean))}
+        for case_id, mean in zip(cells.traits["case_id"], cells.trait_means, strict=True)
+    ]
+'''
+
+THE_PANEL = '''
+
+class TraitMeansQuery(OfRatings):
+    """Mean rating of each trait."""
+
+
+class TraitMeansPanel(SampleInfo):
+    """Mean rating of each trait."""
+
+    n: int
+    n_personas: int
+    rows: list[TraitMean]
+
+
+@run_panel("trait means", TraitMeansQuery, path="trait-means")
+def trait_means(loaded: LoadedRun, query: TraitMeansQuery) -> TraitMeansPanel:
+    """Mean rating of each trait."""
+    cells = loaded.cells(use_expected=query.use_expected)
+    return {
+        **sample_info(loaded, use_expected=query.use_expected),
+        "n": cells.n_ratings,
+        "n_personas": cells.n_personas,
+        "rows": compute_trait_means(cells),
+    }
+'''
+
+THE_FIGURE = '''
+
+def trait_means_figure(rows: Sequence[TraitMean]) -> go.Figure:
+    """Mean rating per trait as bars."""
+    figure = framed_figure("Mean rating by trait", "valence-aligned", ROW_HEIGHT * len(rows) + 160)
+    return figure.add_bar(
+        x=[row["mean"] for row in rows],
+        y=[row_label(row["case_id"]) for row in rows],
+        orientation="h",
+    )
+'''
+
+ON_THE_PAGE = """
+trait_means = service.analysis.get_panel(detail_panels.trait_means, run["id"])
+downloads.show_figure(
+    downloads.draw(trait_means_figure, provenance, trait_means["rows"]),
+    "trait_means",
+    "Mean rating by trait",
+    provenance,
+    trait_means["rows"],
+)
+"""
+
+A_NEW_PANEL = '''
+import pytest
+from sqlalchemy import text
+from starlette.testclient import TestClient
+
+from benchlib.application.benchmark_service import BenchmarkService
+from benchlib.settings import Settings
+from tests.apis import api_over
+from tests.pages.conftest import figure
+from tests.rated_runs import add_rated_run, people
+
+ROWS = [("rated-trait-0", 1), ("rated-trait-1", 2), ("rated-trait-2", 3), ("rated-trait-3", 2)]
+"""Traits 0 to 3 get the digits 1 to 4; the last two are unfavourable: 6 - 3 = 3, 6 - 4 = 2."""
+
+
+def test_the_api_answers_from_the_cache_the_second_time(store, tmp_path):
+    add_rated_run(store, lambda i, t, order: t + 1, personas=people(4, gender=("f", "m")))
+    service = BenchmarkService(store, None, Settings(data_dir=tmp_path))
+    with TestClient(api_over(service)) as client:
+        panel = client.get("/runs/1/trait-means").json()
+        assert [tuple(row.values()) for row in panel["rows"]] == ROWS
+        assert (panel["n"], panel["n_personas"], panel["missing"]) == (16, 4, 0)
+        with store.read() as session:
+            found = session.connection().execute(text("SELECT panel FROM benchcache"))
+            assert found.scalars().all().count("trait means") == 1
+        assert client.get("/runs/1/trait-means").json() == panel
+
+
+def test_the_page_draws_it(house, open_page):
+    at = open_page("omnibus", run=house.finished())
+    bars = figure(at, "trait_means")["data"][0]
+    assert len(bars["y"]) == 4
+    assert all(1 <= mean <= 5 for mean in bars["x"])
+'''
+
+
+def test_a_statistic_is_a_function_a_panel_a_figure_and_its_place_on_a_page(tree):
+    tree.write("benchlib/domain/analysis/trait_means.py", THE_STATISTIC)
+
+    panels = "benchlib/application/analysis/detail_panels.py"
+    an_import = "from benchlib.domain.analysis.trait_means import "
+    tree.insert(
+        panels,
+        f"{an_import}TraitMean, compute_trait_means\n",
+        before="from benchlib.domain.analysis.trait_sets ",
+    )
+    tree.append(panels, THE_PANEL)
+
+    figures = "benchlib/presentation/figures/means.py"
+    tree.insert(figures, f"{an_import}TraitMean\n", before="from benchlib.domain.vocabulary ")
+    tree.append(figures, THE_FIGURE)
+
+    page = "pages/omnibus.py"
+    tree.insert(
+        page,
+        "from benchlib.presentation.figures.means import trait_means_figure\n",
+        before="from benchlib.presentation.figures.omnibus ",
+    )
+    tree.append(page, ON_THE_PAGE)
+
+    tree.append(
+        "docs/METRICS.md", "\n`compute_trait_means`: the mean aligned rating of each trait.\n"
+    )
+    assert len(tree.changed) == 5
+    tree.insert(
+        "docs/API.md",
+        "| GET | `/api/runs/{run_id}/trait-means` | `use_expected` | `rows` |\n",
+        before="| GET | `/api/runs/{run_id}/health-check` |",
+    )
+    tree.write("tests/pages/test_trait_means.py", A_NEW_PANEL)
+    tree.check(
+        "tests/pages/test_trait_means.py",
+        "tests/test_docs.py",
+        "tests/presentation/api/test_analysis_routes.py",
+        "-k",
+        "trait_means or compute or every_route",
+    )
 
 
 A_RUN_IN_WORDS = """
