@@ -5,6 +5,8 @@ import queue
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.samples import HANGS_SECONDS
+
 
 class Receiver:
     """Listens on a free port; `address` is its URL for apprise.
@@ -45,7 +47,7 @@ class Receiver:
 
     def next(self):
         """Title and text of the next message."""
-        _, message = self.messages.get(timeout=30)
+        _, message = self.messages.get(timeout=HANGS_SECONDS)
         return message["title"], message["message"]
 
     def __enter__(self):

@@ -10,7 +10,7 @@ from benchlib.infrastructure.cache_warming import (
     warm_job_snapshot,
 )
 from benchlib.infrastructure.lru import Lru
-from tests.samples import NOW
+from tests.samples import HANGS_SECONDS, NOW
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _no_job_outlives_its_test():
 
 
 def wait_for(condition):
-    limit = monotonic() + 20
+    limit = monotonic() + HANGS_SECONDS
     while not condition():
         assert monotonic() < limit, "it did not happen"
         sleep(0.005)
@@ -37,11 +37,11 @@ def now():
 
 def test_a_job_shows_its_steps():
     go, entered = threading.Event(), threading.Event()
-    steps = [("first", lambda: None), ("second", lambda: (entered.set(), go.wait(20)))]
+    steps = [("first", lambda: None), ("second", lambda: (entered.set(), go.wait(HANGS_SECONDS)))]
     started = start_warm_cache_job(1, steps, now)
     assert [step["status"] for step in started["steps"]] == ["waiting", "waiting"]
     assert started["started_at"] == NOW.isoformat()
-    assert entered.wait(20)
+    assert entered.wait(HANGS_SECONDS)
     running = warm_job_snapshot(1)
     assert running["current_step"] == "second"
     assert [step["status"] for step in running["steps"]] == ["done", "running"]
@@ -69,7 +69,7 @@ def test_a_step_that_fails_does_not_stop_the_others():
 
 def test_a_job_that_runs_is_left_alone_and_an_ended_one_is_replaced():
     go = threading.Event()
-    start_warm_cache_job(1, [("wait", lambda: go.wait(20))], now)
+    start_warm_cache_job(1, [("wait", lambda: go.wait(HANGS_SECONDS))], now)
     assert start_warm_cache_job(1, [("other", lambda: None)], now)["steps"][0]["name"] == "wait"
     go.set()
     ended(1)
@@ -78,9 +78,12 @@ def test_a_job_that_runs_is_left_alone_and_an_ended_one_is_replaced():
 
 def test_stopping_ends_a_job_after_its_step():
     go, entered, later = threading.Event(), threading.Event(), []
-    steps = [("wait", lambda: (entered.set(), go.wait(20))), ("later", lambda: later.append(1))]
+    steps = [
+        ("wait", lambda: (entered.set(), go.wait(HANGS_SECONDS))),
+        ("later", lambda: later.append(1)),
+    ]
     start_warm_cache_job(1, steps, now)
-    assert entered.wait(20)
+    assert entered.wait(HANGS_SECONDS)
     thread = next(t for t in threading.enumerate() if t.name == "warm-cache-1")
     threading.Timer(0.05, go.set).start()
     stop_warm_cache_jobs()
@@ -91,7 +94,7 @@ def test_stopping_ends_a_job_after_its_step():
 
 def test_a_job_ends_with_its_process():
     go = threading.Event()
-    start_warm_cache_job(1, [("wait", lambda: go.wait(20))], now)
+    start_warm_cache_job(1, [("wait", lambda: go.wait(HANGS_SECONDS))], now)
     thread = next(t for t in threading.enumerate() if t.name == "warm-cache-1")
     assert thread.daemon
     go.set()

@@ -7,7 +7,6 @@ import logging
 import sys
 import threading
 from dataclasses import replace
-from time import monotonic
 
 import pytest
 
@@ -20,7 +19,7 @@ from benchlib.infrastructure.logs import LogFormatter
 from benchlib.infrastructure.notifications import Notifier, describe
 from benchlib.settings import Settings
 from tests.receiver import Receiver
-from tests.samples import add_run, claim, get_run, worker_context
+from tests.samples import HANGS_SECONDS, Clock, add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient
 
 # apprise imports all that it knows, also a module that Python 3.11 and 3.12 call deprecated
@@ -60,7 +59,7 @@ def test_the_end_of_a_run_is_reported_with_its_numbers(store):
         sender = notifier(receiver.address, public_url="https://bias.example/app/")
         execute(store, run_id, sender)
         title, text = receiver.next()
-        sender.close(10)
+        sender.close(HANGS_SECONDS)
         assert receiver.messages.empty()
     assert title == "benchlib: run 1 done"
     assert text.splitlines() == [
@@ -94,11 +93,13 @@ def test_a_failure_is_reported_without_what_the_server_said(store):
 def test_a_run_without_answers_is_reported_when_it_stalls_and_when_it_goes_on(store):
     run_id = add_run(store)
     claim(store)
-    stalled = threading.Event()
+    clock, stalled, events = Clock(), threading.Event(), []
 
     class Silent(ScriptedClient):
         async def ask(self, questions):
-            await asyncio.to_thread(stalled.wait)
+            if not stalled.is_set():
+                clock.seconds += 700
+                await asyncio.to_thread(stalled.wait, HANGS_SECONDS)
             return await super().ask(questions)
 
     with Receiver() as receiver:
@@ -106,18 +107,17 @@ def test_a_run_without_answers_is_reported_when_it_stalls_and_when_it_goes_on(st
 
         def notify(event):
             sender.notify(event)
+            events.append(event.what)
             stalled.set()
 
-        context = worker_context(store, Silent(), lease_seconds=1)
-        context = replace(
-            context, monotonic=monotonic, monitor=RunMonitor(notify, stall_seconds=0.3)
-        )
+        context = worker_context(store, Silent(), clock=clock)
+        context = replace(context, monitor=RunMonitor(notify, 600, clock.monotonic))
         assert execute_benchmark_run(context, run_id) == "done"
-        titles = [receiver.next()[0] for _ in range(3)]
-        sender.close(10)
+        titles = {receiver.next()[0] for _ in events}  # each is sent by a thread of its own
+        sender.close(HANGS_SECONDS)
         assert receiver.messages.empty()
-    assert titles[0] == "benchlib: run 1 stalled"
-    assert set(titles[1:]) == {"benchlib: run 1 recovered", "benchlib: run 1 done"}
+    assert events == ["stalled", "recovered", "ended"]
+    assert titles == {f"benchlib: run 1 {word}" for word in ("stalled", "recovered", "done")}
 
 
 def test_a_stall_and_its_end_are_put_into_words(store):
@@ -140,16 +140,19 @@ def outcomes(lines):
 
 @pytest.mark.parametrize("behaviour", ["hangs", "trickles", "refuses", "down"])
 def test_a_receiver_that_is_down_or_hangs_does_not_matter_to_a_run(store, behaviour, log):
+    def ends():
+        return {line["receiver"]: line["message"] for line in log() if "receiver" in line}
+
     run_id = add_run(store)
     with Receiver("takes" if behaviour == "down" else behaviour) as bad, Receiver() as good:
         address = "json://127.0.0.1:9" if behaviour == "down" else bad.address
-        sender = notifier(f"{address}/{TOKEN}?rto=600", good.address)
+        sender = notifier(f"{address}/{TOKEN}?rto={2 * HANGS_SECONDS}", good.address)
         assert execute(store, run_id, sender) == "done"
         assert good.next()[0] == "benchlib: run 1 done"
         sender.close(0.2)
         if behaviour in ("hangs", "trickles"):  # until the end of this block: nothing waited for it
             assert 1 not in outcomes(log())
-    sender.close(30)
+    sender.close(HANGS_SECONDS)
     assert outcomes(log())[2] == "notification sent"
     if behaviour in ("refuses", "down"):
         assert outcomes(log())[1] == "notification failed"
@@ -160,12 +163,12 @@ def test_messages_to_a_receiver_that_hangs_are_bounded(store, log):
     add_run(store)
     run = get_run(store, 1)
     with Receiver("hangs") as receiver:
-        sender = notifier(f"{receiver.address}/?rto=600")
+        sender = notifier(f"{receiver.address}/?rto={2 * HANGS_SECONDS}")
         for _ in range(40):
             sender.notify(RunEvent("ended", replace(run, status=RunStatus.DONE)))
         sending = [t for t in threading.enumerate() if t.name == "benchlib-notify"]
         assert len(sending) == 16
-    sender.close(10)
+    sender.close(HANGS_SECONDS)
     assert sum("dropped" in line["message"] for line in log()) == 24
 
 
@@ -179,7 +182,7 @@ def test_a_process_without_threads_to_spare_drops_a_message(store, log, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", start)
         sender.notify(RunEvent("ended", replace(get_run(store, run_id), status=RunStatus.DONE)))
-    sender.close(10)
+    sender.close(HANGS_SECONDS)
     assert [line["message"] for line in log()] == ["notification dropped: no thread for it"]
 
 

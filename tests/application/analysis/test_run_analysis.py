@@ -29,7 +29,7 @@ from benchlib.infrastructure.loading import data_loader
 from benchlib.infrastructure.storage import answer_blocks, benchmark_cache, datasets, runs, traits
 from benchlib.settings import Settings
 from tests.rated_runs import add_rated_run, execute_sql, people
-from tests.samples import NOW, get_run
+from tests.samples import HANGS_SECONDS, NOW, get_run
 
 
 @pytest.fixture(autouse=True)
@@ -750,7 +750,7 @@ def test_threads_that_want_the_same_panel_compute_it_once(service, run_id, monke
 def test_warming_computes_what_pages_open_with(service, store, run_id, monkeypatch):
     assert service.analysis.get_warm_cache(run_id)["status"] == "idle"
     service.analysis.start_warm_cache(run_id)
-    limit = monotonic() + 60
+    limit = monotonic() + HANGS_SECONDS
     while service.analysis.get_warm_cache(run_id)["status"] == "running":
         assert monotonic() < limit
         sleep(0.02)

@@ -19,7 +19,7 @@ from benchlib.presentation.api.guard import Guard
 from benchlib.settings import Settings
 from tests.apis import api_over
 from tests.fake_vllm import fake_vllm_process
-from tests.samples import Clock, add_dataset, add_run, claim, get_run, worker_context
+from tests.samples import HANGS_SECONDS, Clock, add_dataset, add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient, rate, unusable
 
 
@@ -99,7 +99,7 @@ def test_what_is_in_flight_is_told_by_address(store, connect):
         worker.start()
         try:
             requests = ("benchlib_requests_in_flight", address)
-            last = time.monotonic() + 30
+            last = time.monotonic() + HANGS_SECONDS
             while not (seen := scrape()).get(requests):  # another process: can only be polled
                 assert time.monotonic() < last
             assert seen["benchlib_executor_up",] == 1
