@@ -7,11 +7,16 @@ from benchlib.infrastructure.storage.database import open_store
 from tests.postgres import find_initdb, fresh_database, postgres_cluster
 from tests.requirements import require
 
-SLOW_FIRST = ("real_vllm", "kill", "router", "browser", "application", "infrastructure")
+SLOW_FIRST = ("real_vllm", "browser", "router", "kill")
 
 
 def pytest_collection_modifyitems(items):
-    """The long files first: with `-n 3` each stays in one process, and short ones fill the end."""
+    """What waits for other programs first, so that the rest runs meanwhile.
+
+    With `-n 3` each process begins with a third of this order; one that has nothing left takes half
+    of what another has at its end (`--dist worksteal`). So the tests with real vLLM stay together
+    and share a server.
+    """
     here = Path(__file__).parent
 
     def turn(item):
@@ -35,6 +40,19 @@ def new_store(tmp_path_factory):
         return open_store(f"sqlite:///{shutil.copy(migrated, folder)}")
 
     return new_store
+
+
+@pytest.fixture(scope="session")
+def prepare(new_store, tmp_path_factory):
+    """Gives `prepare(fill) -> path`: a store that `fill(store)` filled, as a file to be copied."""
+
+    def prepare(fill):
+        filled = new_store(tmp_path_factory.mktemp("prepared"))
+        fill(filled)
+        filled.close()
+        return filled.database
+
+    return prepare
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -81,21 +82,29 @@ def packages_are_read_once():
         yield
 
 
-@pytest.fixture
-def make_house(store, tmp_path, monkeypatch):
-    """Gives `make(**settings) -> House`, whose services the pages find."""
+def build_house(store, address=NOBODY, **settings):
+    """A house in the folder of its store."""
+    folder = Path(store.database).parent
+    chosen = Settings(data_dir=folder, vllm_base_url=address, **settings)
+    service = BenchmarkService(store, None, chosen)
+    return House(store, chosen, service, DatasetService(store, read_only=chosen.read_only))
 
-    def make(address=NOBODY, **settings):
-        chosen = Settings(data_dir=tmp_path, vllm_base_url=address, **settings)
-        house = House(
-            store,
-            chosen,
-            BenchmarkService(store, None, chosen),
-            DatasetService(store, read_only=chosen.read_only),
-        )
+
+@pytest.fixture
+def make_house(store, monkeypatch):
+    """Gives `make(like=None, **settings) -> House`, whose services the pages find.
+
+    `like` is the file of a store to be copied, as `prepare` gives it.
+    """
+
+    def make(address=NOBODY, like=None, **settings):
+        if like is not None:
+            store.close()  # it opens the copy when it is asked again
+            shutil.copy(like, store.database)
+        house = build_house(store, address, **settings)
         monkeypatch.setattr(bootstrap, "get_service", lambda: house.service)
         monkeypatch.setattr(bootstrap, "get_dataset_service", lambda: house.datasets)
-        monkeypatch.setattr(access, "get_settings", lambda: chosen)
+        monkeypatch.setattr(access, "get_settings", lambda: house.settings)
         return house
 
     return make
@@ -104,6 +113,25 @@ def make_house(store, tmp_path, monkeypatch):
 @pytest.fixture
 def house(make_house):
     return make_house().fill()
+
+
+@pytest.fixture(scope="session")
+def one_run(prepare):
+    """A store in which run 1 is complete."""
+    return prepare(lambda store: build_house(store).fill().finished())
+
+
+@pytest.fixture(scope="session")
+def three_runs(prepare):
+    """A store in which run 1 is complete, run 2 partial, and run 3 queued."""
+
+    def fill(store):
+        house = build_house(store).fill()
+        house.finished()
+        house.finished(simulated_fault_rate=0.9, max_attempts=1)
+        house.queue()
+
+    return prepare(fill)
 
 
 @pytest.fixture

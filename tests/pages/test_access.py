@@ -20,13 +20,9 @@ def person(role):
 
 
 @pytest.fixture
-def house(make_house):
-    """A dashboard with users; run 1 is complete, run 2 partial, run 3 queued."""
-    found = make_house(auth=LOGIN, role_claim="roles").fill()
-    found.finished()
-    found.finished(simulated_fault_rate=0.9, max_attempts=1)
-    found.queue()
-    return found
+def house(make_house, three_runs):
+    """A dashboard with users."""
+    return make_house(like=three_runs, auth=LOGIN, role_claim="roles")
 
 
 def pressable(at):

@@ -9,7 +9,7 @@ from benchlib.domain.material.traits import TraitDraft
 from benchlib.infrastructure.storage import datasets, traits
 from benchlib.presentation.figures.deltas import deltas_figure
 from benchlib.presentation.figures.notes import SIMULATED
-from tests.pages.conftest import figure, metric
+from tests.pages.conftest import build_house, figure, metric
 from tests.samples import NOW
 
 PAGES = ("deltas", "forest", "omnibus", "order_effects")
@@ -43,11 +43,16 @@ def made_run(make_house, groups, valences=(1, -1, 1, -1), **fields):
     return house, house.finished(dataset_id=dataset, **fields)
 
 
+@pytest.fixture(scope="module")
+def grouped_run(prepare):
+    groups = [("a", "b", "c")[i % 3] for i in range(30)]
+    return prepare(lambda store: made_run(lambda: build_house(store), groups))
+
+
 @pytest.fixture
-def grouped(make_house):
+def grouped(make_house, grouped_run):
     """A simulated run of 30 personas in three groups."""
-    house, run_id = made_run(make_house, [("a", "b", "c")[i % 3] for i in range(30)])
-    return house, run_id
+    return make_house(like=grouped_run), 1
 
 
 def captions(at):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchlib.application.dataset_service import DatasetService
 from benchlib.domain.material.traits import TraitDraft
 from tests.pages.conftest import metric, settled, texts
 
@@ -10,11 +11,14 @@ TABLE = f"gender,age,name,biography\nfemale,34,{EVIL[0]},{EVIL[1]}\nmale,70,,{EV
 CSV = "text/csv"
 
 
+@pytest.fixture(scope="module")
+def sample_data(prepare):
+    return prepare(lambda store: DatasetService(store).load_sample_data())
+
+
 @pytest.fixture
-def filled(make_house):
-    house = make_house()
-    house.datasets.load_sample_data()
-    return house
+def filled(make_house, sample_data):
+    return make_house(like=sample_data)
 
 
 def names(house):

@@ -18,13 +18,10 @@ def test_pages_are_found():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_shows_a_finished_run_and_no_button_writes(
-    house, make_house, open_page, tmp_path, page
+    make_house, three_runs, open_page, tmp_path, page
 ):
-    house.finished()
-    house.finished(simulated_fault_rate=0.9, max_attempts=1)
-    house.queue()
-    before = content(house, tmp_path)
-    showing = make_house(read_only=True)
+    showing = make_house(like=three_runs, read_only=True)
+    before = content(showing, tmp_path)
     for run_id in (1, 2, 3) if page in ("progress", "runs") else (1,):
         at = open_page(page, run=run_id)
         assert "Read-only" in at.info[0].value

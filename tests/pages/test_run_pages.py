@@ -118,8 +118,10 @@ def test_the_run_in_the_address_is_shown_and_kept_by_other_pages(house, open_pag
 
 @pytest.mark.parametrize("page", ["progress", "metrics", "answers", "runs"])
 @pytest.mark.parametrize("asked", ["99", "-1", "x", "<b>", "²", "9" * 30])
-def test_an_address_of_no_run_says_so_and_shows_another(house, open_page, page, asked):
-    house.finished()
+def test_an_address_of_no_run_says_so_and_shows_another(
+    make_house, one_run, open_page, page, asked
+):
+    make_house(like=one_run)
     at = open_page(page, run=asked)
     assert "does not exist" in at.warning[0].value
     assert at.selectbox(key="run_picker").value == 1
