@@ -1,7 +1,4 @@
-"""The client and the dashboard's own service against real vLLM on the CPU, with SmolLM2-135M.
-
-One file, so that with `-n 3` one process starts the server.
-"""
+"""The client and the dashboard's own service against real vLLM on the CPU, with SmolLM2-135M."""
 
 import asyncio
 import math
