@@ -20,7 +20,8 @@ from benchlib.domain.records import (
 from benchlib.domain.vocabulary import SCALE_ORDERS
 from benchlib.infrastructure.engines.backoff import Backoff
 from benchlib.infrastructure.engines.vllm_client import VllmClient
-from tests.fake_vllm import FakeVllm, logprobs_for, rating_for
+from tests.fake_answers import logprobs_for, rating_for
+from tests.fake_vllm import FakeVllm
 
 KEY = "key-4f7a-secret"
 

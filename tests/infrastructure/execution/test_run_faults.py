@@ -20,7 +20,8 @@ from benchlib.infrastructure.execution.executor import create_client, execute_be
 from benchlib.infrastructure.execution.timing import Timing
 from benchlib.infrastructure.storage import datasets, runs
 from benchlib.settings import Settings
-from tests.fake_vllm import FakeVllm, Fault, rating_for
+from tests.fake_answers import Fault, rating_for
+from tests.fake_vllm import FakeVllm
 from tests.samples import (
     HANGS_SECONDS,
     Clock,

@@ -30,12 +30,12 @@ def serve():
 
 
 class Watched:
-    """A client whose least `concurrency` is remembered; `act` is called before it is asked."""
+    """A client whose first and least `concurrency` are kept; `act` is called before it is asked."""
 
     def __init__(self, client, act):
         self._client = client
         self._act = act
-        self.least = client.concurrency
+        self.first = self.least = client.concurrency
 
     def __getattr__(self, name):
         return getattr(self._client, name)
@@ -85,11 +85,12 @@ def test_an_engine_that_refuses_gets_less_at_a_time(store, serve):
     fake = serve(queue_full_above=2, latency_seconds=0.01)
     run, client = execute(store, fake)
     assert run.tally["failures"].keys() == {"overloaded"}
+    assert client.first == 4
     assert client.least <= 2
 
 
 def test_an_engine_whose_requests_wait_gets_less_at_a_time(store, serve):
     fake = serve(latency_seconds=0.02, slots=1)
     _, client = execute(store, fake, queue_check_seconds=0.0)
-    assert fake.max_in_flight >= 4
+    assert client.first == 4
     assert client.least <= 3
