@@ -99,9 +99,7 @@ def pick_simulated() -> dict[str, Any]:
     )
     faults = st.slider(
         "Share of attempts that fail",
-        0.0,
-        1.0,
-        0.0,
+        *StartBenchmark.limits("simulated_fault_rate"),
         0.01,
         format="percent",
         key="start_faults",
@@ -199,9 +197,7 @@ def pick_manner() -> dict[str, Any]:
     )
     dual = right.slider(
         "Asked in both orders",
-        0.0,
-        1.0,
-        0.2,
+        *StartBenchmark.limits("dual_fraction"),
         0.05,
         format="percent",
         key="start_dual",
@@ -234,9 +230,7 @@ def pick_more() -> dict[str, Any]:
         "system_prompt": system or None,
         "temperature": left.number_input(
             "Temperature",
-            0.0,
-            2.0,
-            0.0,
+            *StartBenchmark.limits("temperature"),
             0.1,
             key="start_temperature",
             help="0 takes the most likely answer and is repeatable.",
@@ -244,27 +238,21 @@ def pick_more() -> dict[str, Any]:
         ),
         "seed": right.number_input(
             "Seed",
-            0,
-            2**31 - 1,
-            0,
+            *StartBenchmark.limits("seed"),
             key="start_seed",
             help="Decides scale orders and which pairs are asked twice. Same seed, same plan.",
             **KEEP,
         ),
         "max_attempts": left.number_input(
             "Attempts per question",
-            1,
-            20,
-            3,
+            *StartBenchmark.limits("max_attempts"),
             key="start_attempts",
             help="After unusable answers a stricter prompt is sent, up to this many in all.",
             **KEEP,
         ),
         "batch_size": right.number_input(
             "Requests in flight at most",
-            1,
-            1024,
-            32,
+            *StartBenchmark.limits("batch_size"),
             key="start_in_flight",
             help="At each address. How many there are adapts to the engine, up to this number; a "
             "low one is kinder to a shared server.",
@@ -272,9 +260,7 @@ def pick_more() -> dict[str, Any]:
         ),
         "max_new_tokens": left.number_input(
             "Longest answer in tokens",
-            1,
-            8192,
-            256,
+            *StartBenchmark.limits("max_new_tokens"),
             key="start_tokens",
             help="Of answers as JSON or text. Probability of each digit needs one token.",
             **KEEP,

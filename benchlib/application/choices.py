@@ -8,13 +8,11 @@ from benchlib.domain.errors import InvalidInput
 
 
 class Limits(NamedTuple):
-    """The range of a number, both ends included unless they are named exclusive; None = open."""
+    """The range of a number, both ends included, and its default."""
 
-    low: float | None
-    high: float | None
-    default: Any
-    low_exclusive: bool = False
-    high_exclusive: bool = False
+    low: float
+    high: float
+    default: float
 
 
 class Choices(BaseModel):
@@ -35,22 +33,24 @@ class Choices(BaseModel):
             raise InvalidInput(explain(error)) from None
 
     @classmethod
-    def limits(cls, name: str) -> Limits:
-        """The range and the default of a number, for widgets that offer it."""
+    def limits(cls, name: str, step: float = 1) -> Limits:
+        """The range and the default of a number, for widgets that offer it.
+
+        Args:
+            name: A field with a lower and an upper bound; its default is a number.
+            step: How far a widget stays away from a bound that is itself not allowed.
+        """
         field = cls.model_fields[name]
+        kind = type(field.default)
         bounds = {
-            kind: getattr(rule, kind)
-            for rule in field.metadata
-            for kind in ("ge", "gt", "le", "lt")
-            if hasattr(rule, kind)
+            rule: getattr(constraint, rule)
+            for constraint in field.metadata
+            for rule in ("ge", "gt", "le", "lt")
+            if hasattr(constraint, rule)
         }
-        return Limits(
-            low=bounds.get("ge", bounds.get("gt")),
-            high=bounds.get("le", bounds.get("lt")),
-            default=field.default,
-            low_exclusive="gt" in bounds,
-            high_exclusive="lt" in bounds,
-        )
+        low = bounds["ge"] if "ge" in bounds else bounds["gt"] + step
+        high = bounds["le"] if "le" in bounds else bounds["lt"] - step
+        return Limits(kind(low), kind(high), field.default)
 
 
 def explain(error: ValidationError) -> str:

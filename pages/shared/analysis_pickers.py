@@ -5,9 +5,10 @@ from typing import Final, NamedTuple
 
 import streamlit as st
 
+from benchlib.application.analysis.queries import WithVerdicts
 from benchlib.application.payloads import RunDetail
 from benchlib.domain.analysis.metrics import ALL_TRAIT_CATEGORIES
-from benchlib.domain.stats.welch import FdrMethod
+from benchlib.domain.stats.welch import DEFAULT_SESOI, FdrMethod
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 from pages.shared import access, links
 
@@ -34,22 +35,18 @@ def pick_options(
     with st.popover("Options", icon=":material/tune:"):
         alpha = st.number_input(
             "Significance level",
-            0.001,
-            0.2,
-            0.05,
+            *WithVerdicts.limits("alpha", 0.001),
             0.005,
             format="%.3f",
             key="alpha",
             bind="query-params",
             help="Corrected p below this is called significant.",
         )
-        sesoi = 0.1
+        sesoi: float = DEFAULT_SESOI
         if with_sesoi:
             sesoi = st.number_input(
                 "Smallest effect of interest",
-                0.01,
-                2.0,
-                0.1,
+                *WithVerdicts.limits("sesoi", 0.01),
                 0.01,
                 key="sesoi",
                 bind="query-params",
@@ -80,8 +77,7 @@ def pick_options(
                 "Neutral traits",
                 key="neutral",
                 bind="query-params",
-                help="Show the traits without a valence instead, un-aligned; a family of their "
-                "own.",
+                help="Show the traits without a valence instead, unaligned; a family of their own.",
             )
     return Options(alpha, sesoi, by, use_expected, neutral)
 

@@ -8,7 +8,6 @@ from benchlib.application.analysis.panels import RUN_PANELS, run_panel
 from benchlib.application.analysis.power_plan import PowerQuery
 from benchlib.application.analysis.queries import MAX_N_PERM, Query
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.application.choices import Limits
 from benchlib.application.commands import StartBenchmark
 from benchlib.domain.errors import InvalidInput
 from benchlib.infrastructure.storage import benchmark_cache
@@ -126,10 +125,11 @@ def test_a_wrong_choice_is_named(query, choices, sentence):
 
 
 def test_bounds_can_be_read_by_widgets():
-    limits = group_panels.OmnibusQuery.limits("alpha")
-    assert limits == Limits(0, 0.5, 0.05, low_exclusive=True, high_exclusive=True)
-    assert group_panels.ForestQuery.limits("min_n") == Limits(0, None, 0)
-    assert StartBenchmark.limits("batch_size") == Limits(1, 1_024, 32)
+    assert group_panels.OmnibusQuery.limits("alpha", 0.001) == (0.001, 0.499, 0.05)
+    assert group_panels.AllDeltasQuery.limits("n_perm") == (0, MAX_N_PERM, 2_000)
+    assert StartBenchmark.limits("batch_size") == (1, 1_024, 32)
+    assert StartBenchmark.limits("seed") == (0, 2**31 - 1, 0)
+    assert [type(number) for number in StartBenchmark.limits("temperature")] == [float] * 3
 
 
 def test_a_panel_has_a_name_of_its_own():
