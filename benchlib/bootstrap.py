@@ -1,4 +1,4 @@
-"""Wiring: settings -> store -> worker -> services, once per process; tests swap the parts."""
+"""Wiring: settings -> store -> worker -> services, once per process; tests replace the parts."""
 
 import logging
 import sys
@@ -39,7 +39,7 @@ class Parts:
 
 
 _LAST_WORDS_SECONDS: Final = 3.0
-"""How long a stop waits for notifications under way."""
+"""How long a stop waits for notifications that are being sent."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ _parts: list[Parts] = []
 
 
 def check_start() -> None:
-    """End the process with one sentence if a setting is wrong or the store cannot be opened."""
+    """Exit with one sentence if a setting is wrong or the store cannot be opened."""
     try:
         Notifier(get_settings())
         open_store(get_settings().store_url).close()
@@ -59,7 +59,7 @@ def check_start() -> None:
 def get_service() -> BenchmarkService:
     """The process's benchmark service; built at the first call.
 
-    Where there are users, it acts for nobody until `acting_as` names one.
+    Where users log in, it acts for nobody until `acting_as` names a user.
     """
     return get_parts().service
 
@@ -67,15 +67,15 @@ def get_service() -> BenchmarkService:
 def get_api_service() -> BenchmarkService:
     """The benchmark service for the API, acting for the token where one is set.
 
-    The guard in front of the API lets nobody write without a token that is set, and nobody read
-    where there are users.
+    If a token is set, the guard in front of the API allows no write without it; where there are
+    users, no read either.
     """
     service = get_service()
     return service if get_settings().api_token is None else service.acting_as(API_TOKEN)
 
 
 def get_dataset_service() -> DatasetService:
-    """The process's dataset service; acts as that of `get_service`."""
+    """The process's dataset service; acts for nobody as `get_service` does."""
     return get_parts().datasets
 
 
@@ -93,7 +93,7 @@ def get_parts() -> Parts:
 
 
 def build(settings: Settings) -> Parts:
-    """Build the parts; whoever calls this must `close` them."""
+    """Build the parts; the caller must `close` them."""
     notifier = Notifier(settings)
     store = open_store(settings.store_url)
     user = OWNER if settings.auth is None else NOBODY
@@ -132,7 +132,7 @@ def close(parts: Parts) -> None:
 
 @asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[None]:
-    """Own the parts for as long as the app runs; also entered on SIGTERM to leave in order."""
+    """Own the parts for as long as the app runs, and close them in order, also on SIGTERM."""
     set_up_logs(get_settings().log_format)
     parts = get_parts()
     _log.info(
@@ -153,7 +153,7 @@ async def lifespan(_app: Any) -> AsyncIterator[None]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the code in use, where it runs from a checkout."""
+    """The commit of this code, if it runs from a checkout."""
     try:
         found = run(
             ["git", "rev-parse", "HEAD"],

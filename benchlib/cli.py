@@ -1,4 +1,4 @@
-"""The command `benchlib`: copies of the store, made and put back."""
+"""The command `benchlib`: back up and restore the store."""
 
 import argparse
 import sys
@@ -11,18 +11,18 @@ from benchlib.settings import get_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; ends the process with a sentence if it could not be done."""
+    """Run one command; exits with a sentence if it fails."""
     parser = argparse.ArgumentParser(
         prog="benchlib",
-        description="Copies of the SQLite store that the settings name. The dashboard itself is "
-        "started by: streamlit run app.py",
+        description="Back up and restore the SQLite store named in the settings. The dashboard "
+        "itself is started by: streamlit run app.py",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, does in (
-        ("backup", "copy the store to a new file, also while runs are writing"),
-        ("restore", "make a new store of such a copy"),
+    for name, description in (
+        ("backup", "copy the store to a new file, even while runs are writing"),
+        ("restore", "create a new store from such a copy"),
     ):
-        command = commands.add_parser(name, help=does, description=does)
+        command = commands.add_parser(name, help=description, description=description)
         command.add_argument("file", type=Path, help="the copy")
     chosen = parser.parse_args(arguments)
     try:

@@ -35,7 +35,7 @@ class BenchmarkService(ActingService):
     Its parts do the work; the questions asked most often are methods here as well.
 
     Args:
-        store: Where runs lie; None opens the one the settings name.
+        store: The store; None opens the one named in the settings.
         worker: The process's background thread; None where another process executes.
         settings: None reads the environment.
         user: The user it acts for.
@@ -72,7 +72,7 @@ class BenchmarkService(ActingService):
         return other
 
     def close(self) -> None:
-        """Stop the local server, if one was started, and give back the store's connections."""
+        """Stop the local server, if one was started, and close the store."""
         self.engines.close()
         self._store.close()
 
@@ -92,7 +92,7 @@ class BenchmarkService(ActingService):
         return self.runs.start_benchmark(command)
 
     def bench_status(self, run_id: int) -> ProgressStatus:
-        """Where a run stands."""
+        """Progress of a run."""
         return self.runs.bench_status(run_id)
 
     # -- what runs found ----------------------------------------------------------------------
@@ -143,7 +143,7 @@ class BenchmarkService(ActingService):
             return audit.count_entries(session)
 
     def get_health(self) -> Health:
-        """Whether the store answers and the executor lives."""
+        """Whether the store answers and the executor is alive."""
         with self._store.read() as session:
             stored_runs.list_models(session)
         if self._worker is None:
@@ -158,5 +158,5 @@ class BenchmarkService(ActingService):
         }
 
     def get_process_metrics(self) -> ProcessMetrics:
-        """What a monitor is told of this process and its store."""
+        """Metrics of this process and its store, for monitoring."""
         return self._monitor.metrics()

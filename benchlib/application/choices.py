@@ -1,4 +1,4 @@
-"""Choices that forms, JSON and notebooks make: checked once, with bounds that all can read."""
+"""The base of everything that forms, JSON and notebooks can choose: validated in one place."""
 
 from typing import Any, NamedTuple, Self
 

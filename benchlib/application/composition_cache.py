@@ -1,4 +1,4 @@
-"""What datasets are made of, computed once per content: kept in memory and, with a run, stored."""
+"""Compositions of datasets, computed once per content and cached in memory and in the store."""
 
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -21,9 +21,10 @@ def load_composition(
     """The composition of a dataset; reading all personas takes a while, so it is cached.
 
     Args:
-        store: Where the dataset lies.
+        store: The store of the dataset.
         dataset: The dataset.
-        run_id: A run on it, to store the composition with; None stores nothing.
+        run_id: A run on this dataset, with which the composition is stored; None stores
+            nothing.
     """
     known = _MEMORY.get((store.database, dataset.content_hash))
     if known is not None:
@@ -43,7 +44,7 @@ def load_composition(
 
 
 def remember_composition(store: Store, dataset: DatasetRecord, composition: Composition) -> None:
-    """Keep a composition in memory."""
+    """Add a composition to the memory of this process."""
     _MEMORY.put((store.database, dataset.content_hash), composition)
 
 

@@ -1,4 +1,4 @@
-"""Datasets by design: one value per design, from what was asked to the personas it means."""
+"""Datasets by design: one class per design, and the personas that it selects or creates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,10 +24,10 @@ from benchlib.infrastructure.storage import datasets
 
 @dataclass(frozen=True, slots=True)
 class PoolDesign:
-    """All personas of some datasets that fit, each once.
+    """All matching personas of some datasets, each once.
 
     Attributes:
-        where: Attribute -> wanted categories; empty = all.
+        where: Attribute -> categories to include; empty = all.
     """
 
     dataset_ids: tuple[int, ...]
@@ -36,7 +36,7 @@ class PoolDesign:
 
 @dataclass(frozen=True, slots=True)
 class BalancedDesign:
-    """As many personas of each category of an attribute.
+    """The same number of personas for each category of an attribute.
 
     Attributes:
         per_category: None = as many as the smallest category has.
@@ -69,10 +69,10 @@ class CounterfactualDesign:
     """Personas and their copies with one attribute changed.
 
     Attributes:
-        categories: To change between.
-        n_sources: As many of each category, this many in all; None = everybody.
-        every: A copy for each other category; else one copy per source.
-        keep_texts: Keep name, appearance and biography, which may give the attribute away.
+        categories: The categories to switch between.
+        n_sources: Number of sources, the same for each category; None = all personas.
+        every: Whether each source gets a copy for every other category, or one copy.
+        keep_texts: Keep name, appearance and biography, which may reveal the attribute.
     """
 
     dataset_ids: tuple[int, ...]
@@ -110,10 +110,10 @@ _KINDS: Final[Mapping[type[Any], str]] = {
 
 
 def parse_factors(text: str) -> dict[str, tuple[str, ...]]:
-    """Read factors from lines such as `gender: female, male`; empty lines do not count.
+    """Read factors from lines such as `gender: female, male`; empty lines are skipped.
 
     Raises:
-        InvalidInput: A line is not of this form, or an attribute comes twice.
+        InvalidInput: A line has another form, or an attribute occurs twice.
     """
     factors: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -133,12 +133,12 @@ def parse_factors(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def design_kind(design: Design) -> str:
-    """The kind of the dataset this design makes."""
+    """The kind of dataset that the design creates."""
     return _KINDS[type(design)]
 
 
 def design_parameters(session: Session, design: Design) -> dict[str, Any]:
-    """What was asked, and of which personas: enough to make the dataset again."""
+    """The design and the content of its sources: enough to create the dataset again."""
     parameters = asdict(design)
     if not isinstance(design, FactorialDesign):
         parameters["content_hashes"] = [
@@ -149,10 +149,10 @@ def design_parameters(session: Session, design: Design) -> dict[str, Any]:
 
 
 def design_personas(session: Session, design: Design) -> list[PersonaDraft]:
-    """The personas a design means; the same whenever it is asked of the same datasets.
+    """The personas of a design; always the same for the same source datasets.
 
     Raises:
-        InvalidInput: The design cannot be met; the text says what can.
+        InvalidInput: The design is impossible; the message says what is possible.
         NotFound: One of its datasets does not exist.
     """
     match design:
@@ -165,7 +165,7 @@ def design_personas(session: Session, design: Design) -> list[PersonaDraft]:
             pool = _pool(session, design.dataset_ids)
             chosen = pool_positions(pool, design.where)
             if not len(chosen):
-                raise InvalidInput("No persona fits; choose more categories.")
+                raise InvalidInput("No persona matches; choose more categories.")
             return _drafts(session, pool, chosen)
         case BalancedDesign():
             rng = np.random.default_rng(_seed(design.seed))
@@ -204,7 +204,7 @@ def _counterfactual(session: Session, design: CounterfactualDesign) -> list[Pers
 
 
 def _without_texts(drafts: Sequence[PersonaDraft]) -> list[PersonaDraft]:
-    """Personas that told something in texts become others, with a uuid of their own."""
+    """Drop the texts; a persona that had any gets a new uuid, because it is another persona."""
     seen: dict[str, int] = {}
     silent = []
     for draft in drafts:
@@ -216,7 +216,7 @@ def _without_texts(drafts: Sequence[PersonaDraft]) -> list[PersonaDraft]:
 
 
 def _pool(session: Session, dataset_ids: Sequence[int]) -> pd.DataFrame:
-    """The source personas of some datasets, each once; what is not given is Unknown."""
+    """The personas of some datasets, copies excluded, each once; missing values are Unknown."""
     if not dataset_ids:
         raise InvalidInput("Choose at least one dataset to take personas from.")
     frames = []
@@ -243,5 +243,5 @@ def _drafts(
 
 def _seed(seed: int) -> int:
     if not 0 <= seed < 2**63:
-        raise InvalidInput("The seed must be a whole number from 0 on.")
+        raise InvalidInput("The seed must be a whole number, 0 or greater.")
     return seed

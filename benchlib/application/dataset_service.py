@@ -61,12 +61,12 @@ class PersonaPage:
 
 @dataclass(frozen=True, slots=True)
 class PersonaPreview:
-    """What importing a persona table will do.
+    """What importing a persona table would do.
 
     Attributes:
-        form: How the file was understood.
+        form: The encoding and delimiter that were recognised.
         first: Its first personas as they will be stored.
-        warnings: What is allowed but worth a look.
+        warnings: What is allowed but may be a mistake.
     """
 
     form: str
@@ -203,12 +203,12 @@ class DatasetService(ActingService):
         note: str = "",
         encoding: str | None = None,
     ) -> int:
-        """Make a dataset of a CSV or Parquet file, all of it or nothing.
+        """Create a dataset from a CSV or Parquet file: all of it, or nothing.
 
         Args:
             content: The file.
-            filename: Recorded, not opened.
-            name: Of the dataset; no other one may have it.
+            filename: Recorded only.
+            name: Of the dataset; must be unused.
             note: Free text.
             encoding: Of a CSV file without a byte order mark; None = UTF-8.
 
@@ -234,10 +234,10 @@ class DatasetService(ActingService):
 
     @needs(Role.RESEARCHER, "build datasets")
     def build_dataset(self, design: Design, name: str, note: str = "") -> int:
-        """Make a dataset by design and return its id.
+        """Create a dataset by design and return its id.
 
         Raises:
-            InvalidInput: The design cannot be met; the text says what can.
+            InvalidInput: The design is impossible; the message says what is possible.
             NotFound: One of its datasets does not exist.
             WrongState: The name is taken.
         """
@@ -272,7 +272,7 @@ class DatasetService(ActingService):
             self._record(session, "deleted", "dataset", dataset_id, name, self._now())
 
     def list_traits(self, *, active_only: bool = False) -> list[TraitRecord]:
-        """The catalogue, in the order in which traits first came."""
+        """The catalogue, in the order in which traits were added."""
         with self._store.read() as session:
             return traits.list_traits(session, active_only=active_only)
 
@@ -302,9 +302,9 @@ class DatasetService(ActingService):
 
     @needs(Role.RESEARCHER, "import traits")
     def import_traits(self, content: bytes, encoding: str | None = None) -> list[int]:
-        """Bring a CSV or Parquet file of traits into the catalogue, all of it or nothing.
+        """Add a CSV or Parquet file of traits to the catalogue: all of it, or nothing.
 
-        A trait with a known case_id and other words becomes a new version of that trait.
+        A trait with a known case_id and a different wording becomes a new version of it.
 
         Returns:
             The ids of the traits, in the order of the file.
@@ -322,7 +322,7 @@ class DatasetService(ActingService):
 
     @needs(Role.RESEARCHER, "add traits")
     def add_trait(self, draft: TraitDraft) -> int:
-        """Bring a new trait into the catalogue and return its id.
+        """Add a trait to the catalogue and return its id.
 
         Raises:
             InvalidInput: The draft breaks a rule, or the catalogue has this case_id.
@@ -331,8 +331,8 @@ class DatasetService(ActingService):
         with self._store.write() as session:
             if checked.case_id in {trait.case_id for trait in traits.list_traits(session)}:
                 raise InvalidInput(
-                    f"The catalogue has a trait {shorten(checked.case_id)}; edit that one, or "
-                    "choose another name."
+                    f"The catalogue already has a trait {shorten(checked.case_id)}; edit that one, "
+                    "or choose another name."
                 )
             (trait_id,) = traits.add_traits(session, [checked], now=self._now())
             self._record(session, "added", "trait", trait_id, checked.case_id, self._now())
@@ -340,12 +340,12 @@ class DatasetService(ActingService):
 
     @needs(Role.RESEARCHER, "edit traits")
     def edit_trait(self, trait_id: int, draft: TraitDraft) -> int:
-        """Give a trait new words; old runs keep the old ones. Returns the id of the new version.
+        """Reword a trait; earlier runs keep the old wording. Returns the id of the new version.
 
         Raises:
             NotFound: There is no such trait.
             InvalidInput: The draft breaks a rule.
-            WrongState: Somebody else edited the trait meanwhile.
+            WrongState: The trait was edited by someone else in the meantime.
         """
         checked = check_trait(draft)
         with self._store.write() as session:
@@ -355,7 +355,7 @@ class DatasetService(ActingService):
 
     @needs(Role.RESEARCHER, "switch traits on and off")
     def set_trait_active(self, trait_id: int, active: bool) -> None:
-        """Offer a trait for new runs, or no longer.
+        """Offer a trait for new runs, or stop offering it.
 
         Raises:
             NotFound: There is no such trait.

@@ -1,4 +1,4 @@
-"""Model servers: which of them answer and what they can do, and a local one of our own."""
+"""Model servers: which of them answer and what they support, and one local managed server."""
 
 import asyncio
 import sys
@@ -33,7 +33,7 @@ _LOOK_SECONDS: Final = 1.0
 
 
 class EngineChoice(TypedDict):
-    """What a form opens with; `note` says why."""
+    """The engine a form starts with; `note` says why."""
 
     llm: Literal["vllm", "simulated"]
     base_url: str | None
@@ -49,7 +49,7 @@ class _LocalServer:
 
 
 class EngineService(ActingService):
-    """Looks at engines, and keeps at most one local server for this process."""
+    """Tests engines, and runs at most one local server for this process."""
 
     def __init__(self, store: Store, settings: Settings, user: User) -> None:
         super().__init__(user, settings.read_only)
@@ -103,7 +103,7 @@ class EngineService(ActingService):
 
     @needs(Role.ADMIN, "start the local server")
     def start_server(self, model: str) -> ServerState:
-        """Start vLLM for a model name or folder, or keep the one that serves it already.
+        """Start vLLM for a model name or folder, unless it already serves that model.
 
         Raises:
             BenchlibError: No model is named, or the interpreter has no vLLM.
@@ -121,7 +121,7 @@ class EngineService(ActingService):
         return server.report()
 
     def server_state(self) -> ServerState | None:
-        """Where the local server stands; None if none was started."""
+        """State of the local server; None if none was started."""
         return None if self._local.current is None else self._local.current.report()
 
     @needs(Role.ADMIN, "stop the local server")

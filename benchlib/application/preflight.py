@@ -29,10 +29,10 @@ _SAMPLE: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A run that is not there yet.
+    """A run that has not been started.
 
     Attributes:
-        config: Its configuration, checked against what exists.
+        config: Its configuration, validated against the store.
         n_prompts: How many prompts it asks, without repeats.
         prompt_tokens: About how many tokens these have, from the length of the first personas'
             prompts; None for the simulated rater, which reads none. A server with a prefix cache
@@ -50,7 +50,7 @@ class PlannedRun:
 
 
 def describe_planned_run(store: Store, config: RunConfig) -> PlannedRun:
-    """Look at the run that a configuration would make."""
+    """Describe the run that a configuration would start."""
     with store.read() as session:
         n_personas = datasets.get_dataset(session, config.dataset_id).n_personas
         asked = traits.get_traits(session, config.trait_ids)

@@ -1,4 +1,4 @@
-"""What this process and its store tell a monitor, for `/metrics`."""
+"""Metrics of this process and its store, for `/metrics`."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ class ActiveRun(TypedDict):
 
 
 class StoreMetrics(TypedDict):
-    """Sums over the rows of all runs that the store holds now."""
+    """Sums over all runs in the store."""
 
     runs: dict[str, int]
     rated: int
@@ -56,7 +56,7 @@ class ProcessMetrics(TypedDict):
 
 
 class ProcessMonitor:
-    """Gathers the figures; remembers since when it has seen the heartbeats of other processes."""
+    """Gathers the metrics; remembers when it first saw each heartbeat of other processes."""
 
     def __init__(
         self, store: Store, worker: Worker | None, clock: Callable[[], float] = monotonic
@@ -64,11 +64,11 @@ class ProcessMonitor:
         self._store: Final = store
         self._worker: Final = worker
         self._clock: Final = clock
-        self._lock = Lock()  # a heartbeat and the moment of its first sight belong together
+        self._lock = Lock()  # a heartbeat and the time it was first seen change together
         self._seen: dict[int, tuple[int, float]] = {}
 
     def metrics(self) -> ProcessMetrics:
-        """The figures now; reads one short row per run."""
+        """The current metrics; reads one short row per run."""
         try:
             with self._store.read() as session:
                 counters = runs.list_counters(session)
@@ -114,7 +114,7 @@ class ProcessMonitor:
         }
 
     def _lease_ages(self, heartbeats: Mapping[int, int]) -> dict[int, float]:
-        """Seconds since each running run was last seen to be alive."""
+        """Seconds since the last sign of life of each running run."""
         now = self._clock()
         with self._lock:
             self._seen = {

@@ -55,10 +55,10 @@ class RunService(ActingService):
     """Everything about runs but their analysis.
 
     Args:
-        store: Where runs lie.
+        store: The store.
         worker: The process's background thread; None where another process executes.
         engines: Checks addresses before a run is queued.
-        cache: Forgets what it holds of a run that is deleted.
+        cache: Dropped for a run that is deleted.
         user: The user it acts for.
         read_only: Whether every write is refused.
     """
@@ -109,19 +109,19 @@ class RunService(ActingService):
         }
 
     def list_models(self) -> list[str]:
-        """Names of all models that had a run."""
+        """Names of all models with a run."""
         with self._store.read() as session:
             return runs.list_models(session)
 
     @launches
     def start_benchmark(self, command: StartBenchmark) -> int:
-        """Queue a run, or put one that is not complete back into the queue; returns at once.
+        """Queue a run, or requeue one that is incomplete; returns at once.
 
         Returns:
             The run's id.
 
         Raises:
-            InvalidInput: Something chosen does not exist or does not fit.
+            InvalidInput: A choice does not exist, or does not go with the others.
             WrongState: The run to resume is complete or active.
         """
         if command.resume_run_id is not None:
@@ -144,7 +144,7 @@ class RunService(ActingService):
         return run_id
 
     def bench_status(self, run_id: int) -> ProgressStatus:
-        """Where a run stands; one row is read, whatever the run's size."""
+        """Progress of a run; reads one row, whatever the size of the run."""
         return progress_tracker.update_progress(self._store, run_id, monotonic())
 
     def active_benchmark(self, dataset_id: int) -> ActiveBenchmark:
@@ -168,7 +168,7 @@ class RunService(ActingService):
 
     @needs(Role.RESEARCHER, "cancel runs")
     def cancel_benchmark(self, run_id: int) -> None:
-        """Cancel a queued run at once; ask a running one to stop. What is rated is kept.
+        """Cancel a queued run at once; ask a running one to stop. Its ratings stay.
 
         Raises:
             WrongState: The run has ended.
@@ -182,7 +182,7 @@ class RunService(ActingService):
 
     @needs(Role.RESEARCHER, "tag runs and write notes")
     def annotate_run(self, run_id: int, *, note: str, tags: Sequence[str]) -> None:
-        """Write a note and tags, for people to find the run again."""
+        """Set the note and the tags that help people find the run again."""
         cleaned = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
         if len(note) > _LONGEST_NOTE or any(len(tag) > _LONGEST_TAG for tag in cleaned):
             raise InvalidInput(
@@ -196,7 +196,7 @@ class RunService(ActingService):
 
     @needs(Role.ADMIN, "delete runs")
     def delete_run(self, run_id: int) -> int:
-        """Delete a run with all its results; return how many results went.
+        """Delete a run with all its results; return how many results there were.
 
         Raises:
             WrongState: It is queued or running.
@@ -213,19 +213,19 @@ class RunService(ActingService):
         return deleted
 
     def preview_run(self, command: StartBenchmark) -> PlannedRun:
-        """What a run would ask, how much and for how long; nothing is queued.
+        """The prompts, size and duration of a run; nothing is queued.
 
         Raises:
-            InvalidInput: Something chosen does not exist or does not fit.
+            InvalidInput: A choice does not exist, or does not go with the others.
         """
         return describe_planned_run(self._store, self._config(command))
 
     def get_missing(
         self, run_id: int, where: AnswerFilter = EVERYTHING, *, limit: int = 20, offset: int = 0
     ) -> Missing:
-        """What is still to do, with one page of the questions that have no rating.
+        """What is left to ask, with one page of the questions that have no rating.
 
-        Counts are of the whole run, whatever `where` shows.
+        Counts are those of the whole run, whatever `where` selects.
         """
         with self._store.read() as session:
             run = runs.get_run(session, run_id)
@@ -275,7 +275,7 @@ class RunService(ActingService):
             return results.list_failures(session, run_id, where, limit=limit, offset=offset)
 
     def get_prompt(self, run_id: int, answer: StoredAnswer) -> Question:
-        """The prompt that led to an answer, built again from what the run froze."""
+        """The prompt behind an answer, rebuilt from the frozen configuration of the run."""
         with self._store.read() as session:
             run = runs.get_run(session, run_id)
             trait = traits.get_traits(session, [answer.trait_id])[0]
@@ -288,7 +288,7 @@ class RunService(ActingService):
         return book.question(WorkItem(persona, trait, answer.scale_order), answer.attempt)
 
     def _config(self, command: StartBenchmark) -> RunConfig:
-        """Check what was chosen against what exists."""
+        """Validate the choices against the store."""
         if command.dataset_id is None:
             raise InvalidInput("Name the dataset.")
         llm: Literal["vllm", "simulated"] = "vllm" if command.llm == "vllm" else "simulated"
@@ -329,15 +329,15 @@ class RunService(ActingService):
                 raise InvalidInput("No trait is active; switch some on under Traits.")
         else:
             by_id = {trait.id: trait for trait in known}
-            strays = [trait_id for trait_id in command.trait_ids if trait_id not in by_id]
-            if strays:
-                raise InvalidInput(f"trait_ids: there is no trait {strays[0]} in the catalogue.")
+            unknown = [trait_id for trait_id in command.trait_ids if trait_id not in by_id]
+            if unknown:
+                raise InvalidInput(f"trait_ids: there is no trait {unknown[0]} in the catalogue.")
             asked = [by_id[trait_id] for trait_id in dict.fromkeys(command.trait_ids)]
-        mute = [trait.case_id for trait in asked if not trait.adjective.get(command.language)]
-        if mute:
+        unworded = [trait.case_id for trait in asked if not trait.adjective.get(command.language)]
+        if unworded:
             raise InvalidInput(
                 f"language: these traits have no wording in {command.language}: "
-                f"{', '.join(mute[:5])}; add one under Traits, or leave them out."
+                f"{', '.join(unworded[:5])}; add one under Traits, or leave them out."
             )
         return asked
 
@@ -361,7 +361,7 @@ class RunService(ActingService):
 
 
 def _in_words(run: RunRecord) -> str:
-    """What still tells which run it was when it is gone."""
+    """Identifies a run in the audit log after it is deleted."""
     return f"{run.model_name} on {run.dataset_name}"
 
 

@@ -1,4 +1,4 @@
-"""Sample data of our own, so that a first run needs nothing but a click."""
+"""Sample data, so that a first run takes one click."""
 
 from datetime import datetime
 from importlib.resources import files
@@ -31,7 +31,7 @@ SAMPLE_FACTORS: Final = {
     ),
     "migration_status": ("no migration history", "first generation", "second generation"),
 }
-"""Of adults only: a child is neither married nor a lawyer, and every attribute is crossed."""
+"""Adults only: every attribute is crossed, and a child is neither married nor a lawyer."""
 
 _N_PERSONAS: Final = 300
 _N_PAIRS: Final = 60
@@ -40,13 +40,13 @@ _SEED: Final = 20_260_101
 
 
 def sample_personas() -> list[PersonaDraft]:
-    """Personas without names in which no attribute goes with another."""
+    """Personas without names whose attributes are uncorrelated."""
     rng = np.random.default_rng(_SEED)
     return factorial_drafts(SAMPLE_FACTORS, rng, _N_PERSONAS, youngest=_YOUNGEST)
 
 
 def sample_pairs() -> list[PersonaDraft]:
-    """Women and men of the sample, half of each, and each of them again as the other."""
+    """Women and men of the sample in equal number, each with a copy of the other gender."""
     rng = np.random.default_rng(_SEED)
     everybody = sample_personas()
     sources = []
@@ -56,15 +56,15 @@ def sample_pairs() -> list[PersonaDraft]:
 
 
 def sample_traits() -> list[TraitDraft]:
-    """Traits in which favourable and unfavourable ones are in balance within each category."""
+    """Traits, with favourable and unfavourable ones balanced within each category."""
     table = files("benchlib.application").joinpath("sample", "traits.csv").read_bytes()
     return check_traits(read_table(table).frame)
 
 
 def load_sample_data(store: Store, now: datetime) -> None:
-    """Fill what is empty: datasets if there are none at all, traits likewise.
+    """Add sample datasets if there are no datasets, and sample traits if there are no traits.
 
-    Two processes may do this at once; one of them does it.
+    Safe if two processes do this at once: only one of them writes.
     """
     with store.read() as session:
         if datasets.list_datasets(session) and traits.list_traits(session):
@@ -75,7 +75,7 @@ def load_sample_data(store: Store, now: datetime) -> None:
                 traits.add_traits(session, sample_traits(), now=now)
             if not datasets.list_datasets(session):
                 _add_datasets(session, now)
-    except WrongState:  # another process was faster; what it wrote is the same
+    except WrongState:  # another process was faster and wrote the same
         return
 
 

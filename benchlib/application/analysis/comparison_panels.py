@@ -44,7 +44,7 @@ DELTA_DIFFERENCE_FAMILY: Final = (
 
 
 class ConfigDifference(TypedDict):
-    """Something that is not the same in all runs; one value per run, None = not known."""
+    """A setting that differs between runs; one value per run, None = unknown."""
 
     what: str
     label: str
@@ -63,8 +63,8 @@ class Comparison(TypedDict):
     """What a comparison is based on.
 
     `n` counts the ratings of all runs behind the numbers, `n_cells` the personas x traits that
-    every run rated, `missing` is summed over the runs. `preliminary` and `simulated` hold if they
-    hold for one of the runs.
+    every run rated, `missing` is summed over the runs. `preliminary` and `simulated` are true if
+    they are for one of the runs.
     """
 
     ok: bool
@@ -84,7 +84,7 @@ class Comparison(TypedDict):
 
 
 class MetricsComparison(Comparison):
-    """Levels of runs against the first, and how alike they rate."""
+    """Levels of runs against the first, and how well they agree."""
 
     levels: LevelDifferences
     agreement: list[RunAgreement]
@@ -241,7 +241,7 @@ def check_runs_to_compare(run_ids: Sequence[int]) -> None:
 
 
 def config_differences(found: Sequence[RunRecord]) -> list[ConfigDifference]:
-    """What is not the same in the configurations and manifests of runs."""
+    """What differs in the configurations and manifests of runs."""
     described = [_described(run) for run in found]
     return [
         {"what": what, "label": label, "values": [values[what] for values in described]}

@@ -36,8 +36,8 @@ class SampleInfo(TypedDict):
     """What the numbers of a panel are based on.
 
     `n_answers` are the rated answers of the run, `missing` is planned but has no rating, `failed`
-    was given up. `preliminary` holds while the run may still get answers. `uses_expected` tells
-    whether expected ratings took the place of digits. `n_copies` counts the counterfactuals that
+    was given up. `preliminary` is true while the run may still get answers. `uses_expected` says
+    whether expected ratings replaced digits. `n_copies` counts the counterfactuals that
     the panel leaves out: they repeat their sources and are no personas of their own.
     """
 

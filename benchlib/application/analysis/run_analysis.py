@@ -213,7 +213,7 @@ class RunAnalysis(ActingService):
         )
 
     def get_warm_cache(self, run_id: int) -> WarmJob:
-        """Where the latest warm-up of a run stands."""
+        """Progress of the latest warm-up of a run."""
         self._run(run_id)
         return warm_job_snapshot(run_id, store=self._store.database)
 

@@ -82,7 +82,7 @@ def _add_cache_routes(api: FastAPI, get_service: Callable[[], BenchmarkService])
 
 
 def json_response(payload: Mapping[str, Any]) -> Response:
-    """Hand a payload out as it is: the large ones hold a hundred thousand numbers."""
+    """Serialise a payload without validation: the largest hold a hundred thousand numbers."""
     return Response(
         orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
     )

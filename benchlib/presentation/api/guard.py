@@ -1,4 +1,4 @@
-"""Who may call the API: its own programs, not web pages of strangers, and no endless bodies."""
+"""Who may call the API: programs with access, never foreign web pages; and no oversized bodies."""
 
 import secrets
 import socket
@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
 LARGEST_BODY: Final = 2**20
-"""Bytes of a request's body; more is refused."""
+"""Largest request body in bytes."""
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -25,14 +25,14 @@ class Guard:
     """Lets a request through to the API, or refuses it with a sentence.
 
     - With the token (`Authorization: Bearer …`) a request may come from anywhere.
-    - Without it, the name it was sent to must be this machine's or an address, so that nobody can
-      point a name of theirs here (DNS rebinding); only this machine may write, and only while no
-      token is set.
-    - Where people log in, nobody but the token reads or writes; only the health is told to all.
-    - A write comes from no other web page (Origin), and a body is JSON of at most LARGEST_BODY.
+    - Without it, the Host header must be this machine's name or an address, which prevents DNS
+      rebinding; only this machine may write, and only while no token is set.
+    - Where people log in, reading and writing need the token; only /health is open to all.
+    - A write must not come from a page of another origin, and a body must be JSON of at most
+      LARGEST_BODY.
 
     Args:
-        api: The application behind.
+        api: The application to protect.
         token: BENCHLIB_API_TOKEN; None if none is set.
         has_users: Whether people log in to the dashboard.
     """
@@ -65,7 +65,7 @@ class Guard:
         async def replay() -> Message:
             nonlocal sent
             if sent:
-                return await receive()  # only the end of the connection can follow
+                return await receive()  # only a disconnect can follow
             sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
@@ -74,8 +74,8 @@ class Guard:
     def _refusal(self, scope: MutableMapping[str, Any], headers: Headers) -> tuple[int, str] | None:
         given = headers.get("authorization")
         if given is not None and self._token is not None:
-            wanted = f"Bearer {self._token}"
-            if not secrets.compare_digest(given.encode(), wanted.encode()):
+            expected = f"Bearer {self._token}"
+            if not secrets.compare_digest(given.encode(), expected.encode()):
                 return 401, "The token is wrong; send BENCHLIB_API_TOKEN as Authorization: Bearer."
             known = True
         else:
@@ -120,12 +120,12 @@ _TOO_LARGE: Final = (
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None as soon as it is too large, whatever its length was said to be."""
+    """The whole body; None as soon as it is too large, whatever Content-Length announced."""
     chunks, size = [], 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b""  # gone; nobody reads the answer
+            return b""  # the client has gone
         size += len(message.get("body", b""))
         if size > LARGEST_BODY:
             return None
@@ -150,7 +150,7 @@ def _is_own(host: str) -> bool:
 
 
 def _is_here(peer: Any) -> bool:
-    """Whether an end of the connection is on this machine (or is a Unix socket)."""
+    """Whether one end of the connection is on this machine (or is a Unix socket)."""
     if not peer or peer[1] is None:
         return peer is not None
     return _is_loopback(peer[0])
@@ -162,7 +162,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """The address, if it is one; an IPv4 peer of an IPv6 socket (`::ffff:…`) as the IPv4 it is."""
+    """Parse an address; None if it is none. IPv4-mapped IPv6 (`::ffff:…`) becomes IPv4."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The metrics of this process and its store in Prometheus' format, read when they are asked for."""
+"""Metrics of this process and its store in the Prometheus format, read at each scrape."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -24,7 +24,7 @@ from benchlib.application.process_metrics import ProcessMetrics, StoreMetrics
 def add_metrics_route(api: FastAPI, get_service: Callable[[], BenchmarkService]) -> None:
     """Serve `/metrics`."""
     registry = CollectorRegistry()
-    registry.register(_Figures(get_service))
+    registry.register(_MetricsCollector(get_service))
     ProcessCollector(registry=registry)
 
     @api.get("/metrics", response_class=PlainTextResponse)
@@ -35,25 +35,25 @@ def add_metrics_route(api: FastAPI, get_service: Callable[[], BenchmarkService])
 
 
 class MonitorRoute(Route):
-    """A route for programs: browsers, which ask for HTML, find a page of the same name behind."""
+    """A route for programs: browsers, which accept HTML, get the page of the same name."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Pass by requests of browsers."""
+        """Leave requests of browsers to the page."""
         if "text/html" in Headers(scope=scope).get("accept", ""):
             return Match.NONE, {}
         return super().matches(scope)
 
 
-class _Figures(Collector):
+class _MetricsCollector(Collector):
     def __init__(self, get_service: Callable[[], BenchmarkService]) -> None:
         self._get_service = get_service
 
     def describe(self) -> list[Metric]:
-        """Nothing: what is collected depends on what runs, and the store is not asked for it."""
+        """Nothing: the metrics depend on what runs, and describing them must not read the store."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Read the metrics, and tell them."""
+        """Read the metrics and convert them."""
         metrics = self._get_service().get_process_metrics()
         yield from _of_process(metrics)
         if metrics["store"] is not None:
@@ -86,13 +86,13 @@ def _of_process(metrics: ProcessMetrics) -> Iterator[Metric]:
     )
     yield _labelled(
         "benchlib_address_usable",
-        "0 while it rests after a fault.",
+        "0 while it is backing off after a fault.",
         "address",
         {state.address: state.usable for state in states},
     )
     writes = HistogramMetricFamily(
         "benchlib_store_write_seconds",
-        "Write transactions of this process since its start, from asking for the lock on.",
+        "Write transactions of this process since its start, including the wait for the lock.",
     )
     writes.add_metric([], list(metrics["write_counts"].items()), metrics["write_seconds"])
     yield writes
@@ -101,7 +101,7 @@ def _of_process(metrics: ProcessMetrics) -> Iterator[Metric]:
 def _of_store(metrics: StoreMetrics) -> Iterator[Metric]:
     yield _labelled("benchlib_runs", "Runs in the store.", "status", metrics["runs"])
     yield GaugeMetricFamily(
-        "benchlib_queue_length", "Runs that wait for their turn.", metrics["runs"]["queued"]
+        "benchlib_queue_length", "Runs waiting in the queue.", metrics["runs"]["queued"]
     )
     yield GaugeMetricFamily(
         "benchlib_items_rated", "Ratings of all runs in the store.", metrics["rated"]
@@ -124,26 +124,26 @@ def _of_store(metrics: StoreMetrics) -> Iterator[Metric]:
     yield rated
     yield _labelled(
         "benchlib_run_items_failed",
-        "Questions it has given up so far.",
+        "Questions of a queued or running run that were given up.",
         "run_id",
         {run_id: run["failed"] for run_id, run in active.items()},
     )
     yield _labelled(
         "benchlib_run_items_planned",
-        "Questions it plans to ask.",
+        "Questions a queued or running run plans to ask.",
         "run_id",
         {run_id: run["planned"] for run_id, run in active.items()},
     )
     yield _labelled(
         "benchlib_run_lease_age_seconds",
-        "Time since a running run last proved that it is alive, as far as this process saw.",
+        "Seconds since the last sign of life of a running run, as seen by this process.",
         "run_id",
         {run_id: run["lease_age_s"] for run_id, run in active.items()},
     )
 
 
 def _labelled(name: str, text: str, label: str, values: Mapping[str, float | None]) -> Metric:
-    """A gauge with a value per label; what has none is left out."""
+    """A gauge with one value per label; labels without a value are left out."""
     family = GaugeMetricFamily(name, text, labels=[label])
     for key, value in values.items():
         if value is not None:

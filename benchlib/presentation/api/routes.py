@@ -145,18 +145,18 @@ def _add_result_routes(api: FastAPI, get_service: Callable[[], BenchmarkService]
 
 
 def _known_parameters(request: Request) -> None:
-    """Refuse a parameter that the route does not have: a misspelt one would say nothing."""
+    """Refuse unknown parameters: a misspelt one would otherwise be ignored."""
     described = request.app.openapi()["paths"][request.scope["route"].path]
     parameters = described[request.method.lower()].get("parameters", ())
     known = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
-    strays = sorted(set(request.query_params) - known)
-    if strays:
-        problem = {"loc": ("query", strays[0]), "msg": "there is no such parameter here"}
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        problem = {"loc": ("query", unknown[0]), "msg": "there is no such parameter here"}
         raise RequestValidationError([problem])
 
 
 def _translate_errors(api: FastAPI) -> None:
-    """Give every error the one shape: ok false, and a sentence that says what to do."""
+    """Give every error the same shape: ok false, and a sentence that says what to do."""
 
     @api.exception_handler(BenchlibError)
     def known(_request: Request, error: BenchlibError) -> JSONResponse:
