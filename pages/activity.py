@@ -15,7 +15,7 @@ st.write(
 )
 total = service.count_activity()
 if not total:
-    st.info("Nothing was done yet since this is recorded.", icon=":material/info:")
+    st.info("No action has been recorded yet.", icon=":material/info:")
     st.stop()
 _, actions = filters.paged("page", total, PAGE_SIZE, service.list_activity)
 st.dataframe(

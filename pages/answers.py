@@ -1,4 +1,4 @@
-"""Single answers of a run: filters, pages, one answer in full; failures and what is missing."""
+"""Single answers of a run: filters, pages, one answer in full; failures and missing answers."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def show_answers(run: RunDetail) -> None:
         lambda **at: service.runs.list_answers(run["id"], where, **at),
     )
     if not rows:
-        st.info("No answer fits here.", icon=":material/search_off:")
+        st.info("No answer matches these filters.", icon=":material/search_off:")
         return
     frame = pd.DataFrame(
         {
@@ -65,11 +65,11 @@ def show_answers(run: RunDetail) -> None:
     elif len(rows) == 1:
         show_answer(run, rows[0])
     else:
-        st.caption("Click the box before a row to read the whole answer.")
+        st.caption("Tick the box at the start of a row to read the whole answer.")
 
 
 def to_first_page() -> None:
-    """Another filter is another list: begin at its first page."""
+    """Back to page 1: with other filters, the list is another one."""
     for pager in PAGERS:
         if pager in st.session_state:
             st.session_state[pager] = 1
@@ -78,11 +78,11 @@ def to_first_page() -> None:
 def pick_filter(
     run: RunDetail, *, answered: bool = False, kinds: Sequence[str] = ()
 ) -> AnswerFilter:
-    """Which questions to show; every choice lives in the URL.
+    """Which questions to show; every choice is kept in the URL.
 
     Args:
-        answered: Offer the digits.
-        kinds: Offer these kinds of failed attempts.
+        answered: Offer a filter by digit.
+        kinds: Offer a filter by these kinds of failure.
     """
     datasets = get_dataset_service()
     asked = set(run["config"]["trait_ids"])
@@ -110,7 +110,7 @@ def pick_filter(
                 bind="query-params",
                 on_change=to_first_page,
                 placeholder="All",
-                help="The digit as the model gave it, before reversal.",
+                help="The digit as the model gave it, before recoding.",
             )
         if kinds:
             kind = st.selectbox(
@@ -132,7 +132,7 @@ def pick_filter(
             bind="query-params",
             on_change=to_first_page,
             placeholder="Both",
-            help="in: 1 = not at all, 5 = very. rev: the other way round.",
+            help="in: original scale order, 1 = not at all, 5 = very. rev: reversed scale order.",
         )
         persona = st.text_input(
             "Persona",
@@ -153,7 +153,7 @@ def pick_filter(
 
 
 def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
-    """One answer with everything that is known of it."""
+    """One answer with everything known about it."""
     st.subheader("One answer")
     question = service.runs.get_prompt(run["id"], answer)
     shown = words.SCALE_ORDERS[answer.scale_order]
@@ -161,11 +161,11 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
         {
             "Digit": (str(answer.rating_raw), "As the model gave it."),
             "Scale shown": (shown, "The scale as the model saw it."),
-            "Attempt": (str(answer.attempt), "1 = the first prompt led to a rating."),
+            "Attempt": (str(answer.attempt), "1 = the first attempt gave a rating."),
             "Time": (f"{answer.latency_ms:,} ms", "Of the request that carried this answer."),
             "Tokens": (
                 words.tokens(answer.prompt_tokens, answer.completion_tokens),
-                "Of the prompt + of the answer, where the engine counts them.",
+                "Prompt + answer, where the engine counts them.",
             ),
         }
     )
@@ -179,7 +179,7 @@ def show_answer(run: RunDetail, answer: StoredAnswer) -> None:
             alt="Probability of each digit",
         )
         if answer.valid_mass is not None:
-            st.caption(f"Probability on valid digits before renormalising: {answer.valid_mass:.1%}")
+            st.caption(f"Probability of valid digits before renormalising: {answer.valid_mass:.1%}")
     with right:
         texts.show_question(question)
     st.caption("Address of this answer")
@@ -209,7 +209,7 @@ def show_failures(run: RunDetail) -> None:
         lambda **at: service.runs.list_failures(run["id"], where, **at),
     )
     if not rows:
-        st.info("No failed attempt fits here.", icon=":material/search_off:")
+        st.info("No failed attempt matches these filters.", icon=":material/search_off:")
         return
     frame = pd.DataFrame(
         {
@@ -232,7 +232,7 @@ def show_failures(run: RunDetail) -> None:
         column_config={
             "reason": "Reason",
             "final": st.column_config.CheckboxColumn(
-                "Given up", help="No further attempt was made for this question."
+                "Given up", help="No further attempt was made at this question."
             ),
             "trait": "Trait",
             "persona": "Persona",
@@ -261,7 +261,7 @@ def show_missing(run: RunDetail) -> None:
     """How much is missing; filters, and one page of it."""
     n_missing = run["total"] - run["n_results"]
     if not n_missing:
-        st.success("Every planned question has its rating.", icon=":material/check_circle:")
+        st.success("Every planned question has a rating.", icon=":material/check_circle:")
         return
     st.text(
         f"{n_missing:,} of {words.counted(run['total'], 'planned question')} have no rating; "
@@ -275,7 +275,7 @@ def show_missing(run: RunDetail) -> None:
         lambda **at: service.runs.get_missing(run["id"], where, **at)["samples"],
     )
     if not rows:
-        st.info("No missing question fits here.", icon=":material/search_off:")
+        st.info("No missing question matches these filters.", icon=":material/search_off:")
         return
     st.dataframe(
         pd.DataFrame(rows).replace({"scale_order": words.SCALE_ORDERS}),

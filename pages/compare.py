@@ -26,15 +26,15 @@ service = access.get_service()
 
 
 def pick_runs(runs: Sequence[RunSummary]) -> list[int]:
-    """Two to eight runs in the order chosen; they live in the URL as `runs=3,5`."""
+    """Two to eight runs in the order chosen; kept in the URL as `runs=3,5`."""
     known = {run["id"]: run for run in runs}
     asked = st.query_params.get(_RUNS, "").split(",")
     wanted = dict.fromkeys(int(part) for part in asked if part.isascii() and part.isdigit())
     found = [run_id for run_id in wanted if run_id in known]
     if len(found) < len(wanted) or len(found) > MOST_RUNS:
         st.warning(
-            f"This page's address names runs that do not exist, or more than {MOST_RUNS}; "
-            "the others are shown.",
+            f"The address of this page names runs that do not exist, or more than {MOST_RUNS}; "
+            "the rest is shown.",
             icon=":material/link_off:",
         )
     st.session_state[_PICKER] = found[:MOST_RUNS]
@@ -64,7 +64,7 @@ def remember_runs() -> None:
 
 
 def show_differences(differs: Sequence[ConfigDifference], run_ids: Sequence[int]) -> None:
-    """What is not the same in configurations and manifests."""
+    """What differs in configurations and manifests."""
     if not differs:
         st.text("The configurations and manifests of these runs do not differ.")
         return
@@ -82,7 +82,7 @@ def show_differences(differs: Sequence[ConfigDifference], run_ids: Sequence[int]
 
 
 def show_runs(found: Comparison) -> None:
-    """What of each run is compared, and what is not."""
+    """How much of each run is compared, and what is left out."""
     show_table(
         [
             {**run, "role": "reference" if run["run_id"] == found["reference_id"] else "compared"}
@@ -102,11 +102,11 @@ def show_runs(found: Comparison) -> None:
             "n_personas_dropped": count_column("Personas left out"),
             "n_traits_dropped": count_column("Traits left out"),
         },
-        "What of each run is compared",
+        "How much of each run is compared",
     )
 
 
-def show_levels(reference: RunDetail, beside: Sequence[RunDetail], trait_category: str) -> None:
+def show_levels(reference: RunDetail, others: Sequence[RunDetail], trait_category: str) -> None:
     """How favourably the runs rate the same personas."""
     found = service.analysis.compare_metrics(
         run_ids,
@@ -118,7 +118,7 @@ def show_levels(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
     show_differences(found["differs"], run_ids)
     show_runs(found)
     st.subheader("Differences in level")
-    provenance = run_header.panel_facts(found, reference, beside)
+    provenance = run_header.panel_facts(found, reference, others)
     rows = found["levels"]["rows"]
     figure = downloads.draw(levels_figure, provenance, rows, options.by)
     downloads.show_figure(figure, "levels_figure", "Differences in level", provenance, rows)
@@ -153,7 +153,7 @@ def show_levels(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
     )
 
 
-def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_category: str) -> None:
+def show_deltas(reference: RunDetail, others: Sequence[RunDetail], trait_category: str) -> None:
     """Whether the differences between groups differ between runs."""
     st.subheader("Differences between groups")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -171,7 +171,7 @@ def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
         by=options.by,
     )
     table = found["data"][attribute]
-    provenance = run_header.panel_facts({**found, **table}, reference, beside)
+    provenance = run_header.panel_facts({**found, **table}, reference, others)
     figure = downloads.draw(delta_differences_figure, provenance, table, options.by)
     title = "Differences of deltas"
     downloads.show_figure(figure, "delta_differences_figure", title, provenance, table["rows"])
@@ -193,8 +193,8 @@ def show_deltas(reference: RunDetail, beside: Sequence[RunDetail], trait_categor
 
 
 def show_order(trait_category: str) -> None:
-    """How consistent each run is over the scale order."""
-    st.subheader("Consistency over the scale order")
+    """How consistent each run is across scale orders."""
+    st.subheader("Consistency across scale orders")
     found = service.analysis.compare_order_metrics(run_ids, trait_category=trait_category)
     show_table(
         found["runs"],
@@ -206,19 +206,19 @@ def show_order(trait_category: str) -> None:
             "exact_rate": st.column_config.NumberColumn("Same answer", format="percent"),
             "mae": number_column("Mean distance", 2),
             "position_shift": number_column("Position shift", 3),
-            "position_shift_ci_low": number_column("95 % low"),
-            "position_shift_ci_high": number_column("95 % high"),
+            "position_shift_ci_low": number_column("95% low"),
+            "position_shift_ci_high": number_column("95% high"),
             "kappa": number_column("Quadratic kappa", 2),
         },
-        "Consistency of each run over the scale order",
+        "Consistency of each run across scale orders",
     )
-    st.caption("Each run by all its own pairs; these numbers are described, not tested.")
+    st.caption("Each run uses all of its own pairs. These numbers are descriptive, not tested.")
 
 
 DIFFERENCE = {
     "difference": number_column("Difference", 3, "Run minus reference, scale points."),
-    "ci_low": number_column("95 % low"),
-    "ci_high": number_column("95 % high"),
+    "ci_low": number_column("95% low"),
+    "ci_high": number_column("95% high"),
     "p_value": p_value_column("p"),
     "q_value": p_value_column("q", "Corrected over the whole comparison."),
     "q_by": p_value_column("q, BY", "The same under any dependence of tests."),
@@ -248,12 +248,12 @@ texts.explain(
     "Only questions that **every** run rated are compared: the same personas, the same versions of "
     "traits. Runs are never pooled; each is compared with the first, always run minus reference. "
     "**Level**: per persona, the mean aligned rating in the run minus that in the reference; "
-    "Student's t on these differences, so whatever is peculiar to a persona drops out. **Between "
-    "groups**: per persona, the score in the run minus that in the reference; Welch's t between a "
-    "group and the baseline on these. This difference is exactly the delta in the run minus the "
-    "delta in the reference. **q** is corrected over the whole comparison: levels over runs × "
-    "trait categories, deltas over runs × attributes × categories × trait categories. Where two "
-    "runs differ in more than the model, the difference may come from any of it."
+    "Student's t on these differences, so that whatever is peculiar to a persona cancels out. "
+    "**Between groups**: per persona, the score in the run minus that in the reference; Welch's "
+    "t between a group and the baseline on these. This difference is exactly the delta in the "
+    "run minus the delta in the reference. **q** is corrected over the whole comparison: levels "
+    "over runs × trait categories, deltas over runs × attributes × categories × trait "
+    "categories. If two runs differ in more than the model, any of it may cause the difference."
 )
 with st.container(horizontal=True):
     for run in details:

@@ -58,14 +58,14 @@ def open_selected(ids: list[int]) -> None:
 
 
 def show_composition(composition: Composition) -> None:
-    """How many personas there are of each category of one attribute."""
+    """How many personas are in each category of one attribute."""
     by_name = {one["attribute"]: one for one in composition["attributes"]}
     attribute = st.selectbox(
         "Attribute",
         list(by_name),
         key="attribute",
         bind="query-params",
-        help="Whose categories are counted.",
+        help="Its categories are counted.",
     )
     counts = pd.DataFrame(by_name[attribute]["categories"])
     chart, table = st.columns(2)
@@ -91,12 +91,12 @@ def show_composition(composition: Composition) -> None:
 
 
 def to_first_page() -> None:
-    """Another filter is another list: begin at its first page."""
+    """Back to page 1: with other filters, the list is another one."""
     st.session_state["page"] = 1
 
 
 def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
-    """The personas that fit a filter, page by page."""
+    """The personas that match a filter, page by page."""
     where = filters.pick_persona_values(composition, to_first_page)
     search = st.text_input(
         "Search",
@@ -128,7 +128,7 @@ def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
 
 
 def show_downloads(dataset: DatasetRecord) -> None:
-    """The dataset as a file, made when it is asked for."""
+    """The dataset as a file, made when its button is clicked."""
     for ending, label in words.MATERIAL_FORMATS.items():
         st.download_button(
             f"Download {label}",
@@ -137,20 +137,20 @@ def show_downloads(dataset: DatasetRecord) -> None:
             key=f"datasets_download_{ending}",
             on_click="ignore",
             icon=":material/download:",
-            help="Holds all personas; importing it gives the same dataset again.",
+            help="Contains all personas; importing it gives the same dataset again.",
         )
 
 
 def show_delete(dataset: DatasetRecord) -> None:
-    """Deleting cannot be undone, so ask."""
+    """Ask before deleting, which cannot be undone."""
     with st.popover("Delete dataset", icon=":material/delete:", key="datasets_delete"):
         st.text(dataset.name)
         st.write(
-            f"The dataset goes with those of its "
-            f"{words.counted(dataset.n_personas, 'persona')} that are in no other one. This "
+            f"This deletes the dataset, and those of its "
+            f"{words.counted(dataset.n_personas, 'persona')} that are in no other dataset. It "
             "cannot be undone."
         )
-        if st.button("Delete for good", key="datasets_delete_yes", type="primary"):
+        if st.button("Delete permanently", key="datasets_delete_yes", type="primary"):
             actions.act(lambda: delete(dataset.id))
 
 
@@ -170,9 +170,9 @@ def browse(known: list[DatasetRecord]) -> None:
             "Personas": (f"{composition['n_personas']:,}", "All personas of this dataset."),
             "Counterfactuals": (
                 f"{composition['n_counterfactuals']:,}",
-                "Of these: copies of another persona with one attribute changed.",
+                "Of these, copies of another persona with one attribute changed.",
             ),
-            "Attributes": (f"{len(composition['attributes'])}", "By which personas are compared."),
+            "Attributes": (f"{len(composition['attributes'])}", "Personas are compared by them."),
             "Ages": (
                 words.span(composition["youngest"], composition["oldest"]),
                 "In years.",

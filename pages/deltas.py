@@ -25,11 +25,7 @@ with st.spinner("Comparing groups"):
     )
 provenance = run_header.panel_facts(deltas, run)
 if deltas["n"] == 0 and not options.neutral:
-    st.info(
-        "No rating of a trait with a valence is here. If the traits are neutral, switch on "
-        "“Neutral traits” under Options.",
-        icon=":material/info:",
-    )
+    st.info(words.NO_VALENCE, icon=":material/info:")
 downloads.show_figure(
     downloads.draw(deltas_figure, provenance, deltas),
     "deltas_figure",
@@ -44,10 +40,10 @@ show_table(
         "category": "Category",
         "verdict": "Verdict",
         "delta": number_column("Delta", 3, "Category minus baseline, scale points."),
-        "ci_low": number_column("95 % low"),
-        "ci_high": number_column("95 % high"),
+        "ci_low": number_column("95% low"),
+        "ci_high": number_column("95% high"),
         "p_value": p_value_column("p", "Welch's t on persona scores."),
-        "p_perm": p_value_column("p, permuted", "Personas shuffled between groups."),
+        "p_perm": p_value_column("p, permutation", "Personas shuffled between groups."),
         "q_value": p_value_column("q", "Corrected over all deltas of the run."),
         "q_by": p_value_column("q, BY", "The same under any dependence of tests."),
         "cliffs_delta": number_column("Cliff's delta", 3, "Positive = rated higher."),
@@ -64,16 +60,17 @@ texts.explain(
     "Each persona has one score: the mean over its traits of the aligned rating, centred by trait "
     "and scale order. **Delta** is the mean score of the category minus that of the baseline, in "
     "scale points, with Welch's t interval. **q** is the p-value corrected over all deltas of the "
-    "run (attributes × categories × trait categories). **Cliff's delta** is the chance that a "
-    "persona of the category is rated higher than one of the baseline, minus the chance of lower. "
-    "**Verdict**: *biased* = significant after correction; *equivalent* = the 90 % interval lies "
-    "within ± the smallest effect of interest; *significant, but below …* = both; *inconclusive* "
-    "= neither, more personas are needed. The baseline is no test; `Unknown` is not tested. † and "
+    "run (attributes × categories × trait categories). **Cliff's delta** is the "
+    "probability that a persona of the category is rated higher than one of the baseline, minus "
+    "the probability that it is rated lower. "
+    "**Verdict**: *differs* = significant after correction; *equivalent* = the 90% interval lies "
+    "within ± the smallest effect of interest; *differs, but negligibly* = both; *too close to "
+    "call* = neither, more personas are needed. The baseline and `Unknown` are not tested. † and "
     "grey mark groups of fewer than five personas."
 )
 
 adjusted_part = st.expander(
-    "Beside the other attributes (adjusted deltas)",
+    "Adjusted for other attributes",
     icon=":material/balance:",
     key="adjusted",
     on_change="rerun",
@@ -92,8 +89,8 @@ with adjusted_part:
         rows = [row for row in adjusted["rows"] if row["attribute"] == attribute]
         if any(row["confounded"] for row in rows):
             st.warning(
-                "Some of these deltas may belong to another attribute: groups differ in more "
-                "than this attribute.",
+                "Some of these deltas may be due to another attribute: the groups differ in more "
+                "than this one.",
                 icon=":material/warning:",
             )
         for sentence in adjusted["warnings"]:
@@ -103,7 +100,7 @@ with adjusted_part:
         downloads.show_figure(
             downloads.draw(adjusted_figure, facts, rows),
             "adjusted_figure",
-            "Deltas alone and adjusted",
+            "Unadjusted and adjusted deltas",
             facts,
             rows,
         )
@@ -113,21 +110,23 @@ with adjusted_part:
             {
                 "category": "Category",
                 "n_cat": count_column("Personas"),
-                "delta": number_column("Delta alone"),
+                "delta": number_column("Unadjusted"),
                 "adjusted_delta": number_column("Adjusted"),
-                "ci_low": number_column("95 % low"),
-                "ci_high": number_column("95 % high"),
+                "ci_low": number_column("95% low"),
+                "ci_high": number_column("95% high"),
                 "p_value": p_value_column("p"),
                 "q_value": p_value_column("q"),
-                "vif": number_column("VIF", 1, "Variance inflation by other attributes."),
+                "vif": number_column(
+                    "VIF", 1, "Variance inflation factor, due to the other attributes."
+                ),
                 "confounded": st.column_config.CheckboxColumn("May be confounded"),
                 "status": "Note",
             },
             "Adjusted deltas",
         )
         st.caption(
-            "Ordinary least squares of persona scores on all attributes at once, HC3 errors; "
-            "each attribute against its largest category."
+            "Ordinary least squares of persona scores on all attributes at once, HC3 standard "
+            "errors; each attribute is compared with its largest category."
         )
 
 pairs_part = st.expander(
@@ -150,7 +149,7 @@ with pairs_part:
         if not pairs["available"]:
             st.text("The dataset of this run has no counterfactual pairs.")
         elif not changed:
-            st.text("No pair of this dataset changes this attribute.")
+            st.text("No pair in this dataset changes this attribute.")
         else:
             facts = run_header.panel_facts(pairs, run)
             downloads.show_figure(
@@ -168,8 +167,8 @@ with pairs_part:
                     "category": "To",
                     "n_sources": count_column("Sources"),
                     "delta": number_column("Delta"),
-                    "ci_low": number_column("95 % low"),
-                    "ci_high": number_column("95 % high"),
+                    "ci_low": number_column("95% low"),
+                    "ci_high": number_column("95% high"),
                     "p_value": p_value_column("p"),
                     "p_signflip": p_value_column("p, sign flip"),
                     "q_value": p_value_column("q"),

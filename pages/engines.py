@@ -11,8 +11,8 @@ known, managed = st.columns(2, gap="large")
 with known:
     st.subheader("Servers")
     st.write(
-        "Any vLLM server works, and any server with an OpenAI-compatible interface with what it "
-        "can do. Without an address, those of `VLLM_BASE_URL` are tried, else "
+        "Any vLLM server works, and so does any other server with an OpenAI-compatible interface, "
+        "as far as its abilities go. Without an address, `VLLM_BASE_URL` is used, or else "
         "`http://localhost:8000`."
     )
     if service.may(service.engines.test_connection):
@@ -32,8 +32,8 @@ with managed:
 st.subheader("Simulated rater")
 run_header.simulated_badge()
 st.write(
-    "Always there. It answers like an engine, with group effects, order bias and faults that are "
-    "known exactly: for learning the dashboard and for testing an analysis. It is chosen on "
-    "the form of a new run."
+    "Always available. It answers like an engine, with group effects, order bias and faults that "
+    "are known exactly: for learning the dashboard and for testing an analysis. Choose it in the "
+    "form of a new run."
 )
 st.page_link("start_run.py", label="Start a run", icon=":material/rocket_launch:")

@@ -22,7 +22,7 @@ ONLY = ("significant", "favourable", "unfavourable")
 
 
 def open_answers(run: RunDetail, row: ForestRow, attribute: str) -> None:
-    """Leave for the answers behind a row."""
+    """Go to the answers behind a row."""
     st.switch_page(
         "answers.py",
         query_params={
@@ -34,7 +34,7 @@ def open_answers(run: RunDetail, row: ForestRow, attribute: str) -> None:
 
 
 def fits(row: ForestRow, search: str, only: list[str]) -> bool:
-    """Whether a row passes the filter."""
+    """Whether a row matches the filter."""
     signs = {"favourable": 1, "unfavourable": -1}
     wanted = [signs[name] for name in only if name in signs]
     return (
@@ -46,14 +46,14 @@ def fits(row: ForestRow, search: str, only: list[str]) -> bool:
 
 def show_forest(run: RunDetail, forest: Forest, provenance: Provenance, target: str) -> None:
     """One target's forest with its downloads; a click on a row opens its answers."""
-    mine = [row for row in forest["rows"] if row["category"] == target]
+    target_rows = [row for row in forest["rows"] if row["category"] == target]
     figure = downloads.draw(
         forest_figure,
         provenance,
         forest,
         provenance,
         target=target,
-        rows=[row for row in mine if fits(row, search, only)],
+        rows=[row for row in target_rows if fits(row, search, only)],
         sort=sort,
         correction="max_t" if max_t else options.by,
         area="precision_percent" if by_precision else "weight_percent",
@@ -69,14 +69,14 @@ def show_forest(run: RunDetail, forest: Forest, provenance: Provenance, target: 
         alt=f"Forest plot, {target} against {forest['baseline']}",
     )
     clicked = {point.get("customdata") for point in event["selection"]["points"]} - {None}
-    for row in mine:
+    for row in target_rows:
         if row["trait_id"] in clicked:
             open_answers(run, row, forest["attribute"])
     downloads.downloads(
         f"forest_{place}",
         provenance,
         figure=figure,
-        rows=mine,
+        rows=target_rows,
         title=f"{forest['attribute']}: {target} against {forest['baseline']}",
         width=520 if compact else 1100,
     )
@@ -94,7 +94,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         bind="query-params",
         placeholder="Largest after the baseline",
         max_selections=6,
-        help="Each gets a forest of its own, compared with the baseline.",
+        help="Each has a forest of its own, compared with the baseline.",
     )
     trait_category = analysis_pickers.pick_trait_category(run)
 with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -102,12 +102,12 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         "Find traits", key="find", bind="query-params", placeholder="All", max_chars=100
     )
     only = st.multiselect(
-        "Only",
+        "Show only",
         ONLY,
         key="only",
         bind="query-params",
         placeholder="All",
-        help="Filters rows; diamonds keep pooling all traits.",
+        help="Filters the rows; diamonds still pool all traits.",
     )
     sort = st.selectbox(
         "Sort by",
@@ -118,11 +118,11 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         "first, whatever its sign. precision: the shortest interval first.",
     )
     compact = st.toggle(
-        "Few columns",
+        "Compact",
         value="Mobi" in st.context.headers.get("User-Agent", ""),
         key="compact",
         bind="query-params",
-        help="For narrow screens and columns of a paper.",
+        help="Fewer text columns, for narrow screens and for a column of a paper.",
     )
     options = analysis_pickers.pick_options()
 advanced = st.expander("Advanced", icon=":material/science:")
@@ -134,23 +134,24 @@ with advanced, st.container(horizontal=True, vertical_alignment="bottom"):
         key="methods",
         bind="query-params",
         placeholder="None",
-        help="Takes traits as independent, which they are not; for description only.",
+        help="Treats traits as independent, which they are not; descriptive only.",
     )
     min_n = st.number_input(
-        "Fewest personas", 0, 10_000, 0, key="min_n", bind="query-params",
+        "Minimum personas per group", 0, 10_000, 0, key="min_n", bind="query-params",
         help="Leaves out traits rated by fewer personas in either group.",
     )  # fmt: skip
     max_t = st.toggle(
         "Strict correction (max-T)",
         key="max_t",
         bind="query-params",
-        help="Guards against a single false flag within a group's rows, by permuting personas.",
+        help="Controls the probability of even one false positive among the rows of a group, by "
+        "permuting personas.",
     )
     by_precision = st.toggle(
         "Squares by precision",
         key="precision",
         bind="query-params",
-        help="Traits weigh equally in both diamonds; this shows 1/SE² instead.",
+        help="In both diamonds traits have equal weight; the squares then show 1/SE² instead.",
     )
 
 with st.spinner("Comparing traits"):
@@ -167,17 +168,16 @@ with st.spinner("Comparing traits"):
     )
 provenance = run_header.panel_facts(forest, run)
 if not forest["rows"]:
-    lacking = forest["n"] == 0 and not options.neutral
+    no_valence = forest["n"] == 0 and not options.neutral
     st.info(
-        "No rating of a trait with a valence is here. If the traits are neutral, switch on "
-        "“Neutral traits” under Options."
-        if lacking
+        words.NO_VALENCE
+        if no_valence
         else "There are no two groups with ratings to compare: this attribute has one category, "
         "or no trait has enough personas.",
         icon=":material/info:",
     )
 else:
-    st.caption("Click a row to read the answers behind it. “Few columns” suits a narrow screen.")
+    st.caption("Click a row to read the answers behind it. “Compact” suits a narrow screen.")
 plots = st.container()
 show_table(
     forest["rows"],
@@ -185,13 +185,13 @@ show_table(
     {
         "label": "Trait",
         "trait_category": "Trait category",
-        "valence": count_column("Valence"),
+        "valence": "Valence",
         "category": "Group",
         "n_cat": count_column("Personas"),
         "n_base": count_column("Baseline"),
         "delta": number_column("Delta"),
-        "ci_low": number_column("95 % low"),
-        "ci_high": number_column("95 % high"),
+        "ci_low": number_column("95% low"),
+        "ci_high": number_column("95% high"),
         "p_value": p_value_column("p"),
         "q_value": p_value_column("q"),
         "cliffs_delta": number_column("Cliff's delta"),
@@ -204,13 +204,14 @@ show_table(
 texts.explain(
     "One row per trait: Welch's t on the ratings of personas, aligned so that higher is more "
     "favourable and centred by scale order. **q** is corrected over all trait rows of the run. "
-    "Below each trait category and overall stand two diamonds. The filled one is for **these "
-    "traits**: Welch's t on each persona's mean. The open one is for **traits like these**: it "
-    "takes the traits as a sample and knows that they share personas, so it is wider; the thin "
-    "bar is where the delta of another such trait is expected. Both weigh traits equally. τ² is "
-    "the variance of true deltas between traits, I² its share in their spread."
+    "Below each trait category and overall there are two diamonds. The filled one is **pooled over "
+    "these traits**: Welch's t on each persona's mean. The open one is **generalised to similar "
+    "traits**: it treats the traits as a sample and accounts for the personas they share, so it is "
+    "wider; the thin bar is where the delta of another such trait is expected. Traits have equal "
+    "weight in both. τ² is the variance of true deltas between traits, I² its share of the "
+    "variance of the deltas."
 )
 links.result_links(run["id"], "forest.py", attribute=attribute, baseline=baseline)
-with plots:  # the last to be sent: while the browser draws them, it reads nothing else
+with plots:  # sent last: while the browser draws them, it reads nothing else
     for target in forest["targets"]:
         show_forest(run, forest, provenance, target)

@@ -25,9 +25,9 @@ def show_summary(summary: list[TraitCategorySummary]) -> None:
             "count": st.column_config.NumberColumn("Answers", format="localized"),
             "mean": st.column_config.NumberColumn("Mean, aligned", format="%.2f"),
             "std": st.column_config.NumberColumn("SD, aligned", format="%.2f"),
-            "n_aligned": st.column_config.NumberColumn("Answers aligned", format="localized"),
-            "mean_pre_valence": st.column_config.NumberColumn("Mean as asked", format="%.2f"),
-            "std_pre_valence": st.column_config.NumberColumn("SD as asked", format="%.2f"),
+            "n_aligned": st.column_config.NumberColumn("Answers, aligned", format="localized"),
+            "mean_pre_valence": st.column_config.NumberColumn("Mean, recoded", format="%.2f"),
+            "std_pre_valence": st.column_config.NumberColumn("SD, recoded", format="%.2f"),
         },
         alt="Answers, mean and standard deviation per trait category",
     )
@@ -41,8 +41,8 @@ def show_means(rows: list[AttributeMean]) -> None:
         "count": count_column("Answers"),
         "n_missing": count_column("Missing"),
         "mean": number_column("Mean"),
-        "ci_low": number_column("95 % low"),
-        "ci_high": number_column("95 % high"),
+        "ci_low": number_column("95% low"),
+        "ci_high": number_column("95% high"),
         "status": "Note",
     }
     if all(row["status"] == "ok" for row in rows):
@@ -86,9 +86,9 @@ downloads.downloads(
     "metrics_summary", provenance, rows=summary, title="Level and spread per trait category"
 )
 texts.explain(
-    "Ratings show 1 as “not at all” and 5 as “very” for every answer: those asked with the "
-    "reversed scale are turned back. *Aligned* also turns negative traits round, so that 5 is "
-    "most favourable, and leaves neutral traits out. SD is the spread of single answers."
+    "In every rating 1 means “not at all” and 5 means “very”: answers in the reversed scale order "
+    "are *recoded*. *Aligned* also reverses unfavourable traits, so that 5 is most favourable, and "
+    "leaves neutral traits out. SD is the standard deviation of single answers."
 )
 
 st.subheader("Means by attribute")
@@ -108,7 +108,7 @@ with figure:
             metrics["attributes"][attribute]["baseline"],
         ),
         "metrics_means_figure",
-        "Mean rating with 95 % interval per category",
+        "Mean rating with 95% interval per category",
         provenance,
         means["rows"],
     )
@@ -116,9 +116,8 @@ with table:
     show_means(means["rows"])
 texts.explain(
     "The persona is the unit: each persona gets one score, the mean over its traits after "
-    "valence alignment and after taking out what is common to a trait and scale order. The dot is "
-    "the grand mean plus the mean score of the category, the line its 95 % t interval. Hollow "
-    "dots have fewer than five personas, or no interval. The dashed line is the category with "
-    "most personas."
+    "valence alignment, centred by trait and scale order. The dot is the grand mean plus the mean "
+    "score of the category, the line its 95% t interval. Hollow dots have fewer than five personas "
+    "or no interval. The dashed line is the mean of the category with the most personas."
 )
 links.run_links(run["id"], without="metrics.py")

@@ -6,12 +6,12 @@ import streamlit as st
 
 from benchlib.application.analysis import detail_panels, group_panels
 from benchlib.presentation.figures.omnibus import bias_index_figure, omnibus_heatmap
-from pages.shared import analysis_pickers, downloads, links, run_header, texts
+from pages.shared import analysis_pickers, downloads, links, run_header, texts, words
 from pages.shared.columns import count_column, number_column, p_value_column, show_table
 
 
 def root(variance: float | None) -> str:
-    """A standard deviation; a dash where there is none."""
+    """A standard deviation; a dash where it is undefined."""
     return "–" if variance is None else f"{variance**0.5:.2f}"
 
 
@@ -32,11 +32,7 @@ with st.spinner("Testing attributes"):
     by_category = service.analysis.get_panel(group_panels.omnibus_by_category, run["id"], **chosen)
 provenance = run_header.panel_facts(overall, run)
 if overall["n"] == 0 and not options.neutral:
-    st.info(
-        "No rating of a trait with a valence is here. If the traits are neutral, switch on "
-        "“Neutral traits” under Options.",
-        icon=":material/info:",
-    )
+    st.info(words.NO_VALENCE, icon=":material/info:")
 significant = sum(row["welch_significant"] is True for row in overall["attributes"])
 texts.numbers(
     {
@@ -90,15 +86,16 @@ show_table(
     "Omnibus tests by attribute",
 )
 texts.explain(
-    "The **bias index** is the standard deviation of the true group means in scale points, with "
-    "what chance alone would add taken out: 0 = groups differ no more than by chance. It does not "
-    "grow with the number of categories or shrink with the number of personas. Welch's ANOVA and "
+    "The **bias index** is the estimated standard deviation of group means in scale points, noise "
+    "removed: 0 = groups differ no more than by chance. It does not grow with the number of "
+    "categories or shrink with the number of personas. Welch's ANOVA and "
     "Kruskal–Wallis test whether all groups are alike, one number per persona; q is corrected over "
-    "all attributes × panels of the run. Groups below two personas and `Unknown` are left out. η² "
-    "and ε² are shares of the spread of ranks: below .01 negligible, .06 small, .14 medium."
+    "all attributes × sets of traits of the run. Groups below two personas and `Unknown` are "
+    "left out. η² and ε² are shares of the variance of ranks: below .01 negligible, .06 small, "
+    ".14 medium."
 )
 spread_part = st.expander(
-    "Where the spread of ratings comes from (variance components)",
+    "Where the variance of ratings comes from (variance components)",
     icon=":material/donut_small:",
     key="spread",
     on_change="rerun",
@@ -115,23 +112,28 @@ with spread_part:
         )
         run_header.panel_facts(spread, run)
         if spread["icc_persona"] is None:
-            st.text("Two traits and two personas that differ are needed.")
+            st.text("This needs at least two traits and two personas that differ.")
         else:
             texts.numbers(
                 {
                     "Personas": (root(spread["var_persona"]), "SD between personas, scale points."),
                     "Traits": (root(spread["var_trait"]), "SD between traits, scale points."),
-                    "Single ratings": (root(spread["var_resid"]), "SD of the rest, scale points."),
+                    "Single ratings": (
+                        root(spread["var_resid"]),
+                        "SD of the residual, scale points.",
+                    ),
                     "ICC": (
                         f"{spread['icc_persona']:.2f}",
                         "Correlation of two traits of the same persona.",
                     ),
                     "Design effect": (
                         f"× {spread['design_effect']:.1f}",
-                        "By how much a test on single ratings would under-state the variance of a "
-                        "group mean; the reason why the persona is the unit here.",
+                        "By what factor a test on single ratings would understate the variance "
+                        "of a group mean; this is why the persona is the unit here.",
                     ),
                 }
             )
-        st.caption("Two-way analysis of variance of personas × traits; below 0 is shown as 0.")
+        st.caption(
+            "Two-way analysis of variance of personas × traits; negative estimates are shown as 0."
+        )
 links.result_links(run["id"], "omnibus.py")

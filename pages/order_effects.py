@@ -1,4 +1,4 @@
-"""Order effects: does the order of the scale change the answers; styles and distributions."""
+"""Order effects: whether the scale order changes answers; response styles; distributions."""
 
 import streamlit as st
 
@@ -13,6 +13,7 @@ from benchlib.presentation.figures.order_effects import (
     shift_by_category_figure,
     shift_by_trait_figure,
 )
+from benchlib.presentation.numbers import number, relation
 from benchlib.presentation.rows import order_rows
 from pages.shared import analysis_pickers, downloads, links, run_header, texts, words
 from pages.shared.columns import count_column, number_column, p_value_column, show_table
@@ -27,25 +28,31 @@ STYLES = {
 
 
 def show_agreement(run: RunDetail) -> None:
-    """The whole run: rates, agreement against chance, digits."""
+    """The whole run: rates, agreement beyond chance, digits."""
     order = service.get_order_metrics(run["id"])
     provenance = run_header.panel_facts(order, run)
     if not order["n_pairs"]:
         st.info(
-            "Nothing was asked in both scale orders, so consistency cannot be told. Give the next "
-            "run a dual fraction above 0.",
+            "No question was asked in both scale orders, so consistency cannot be measured. Set "
+            "“Asked in both orders” above 0 for the next run.",
             icon=":material/info:",
         )
     bias, rates, retest = order["obe"], order["rma"], order["test_retest"]
     texts.numbers(
         {
             "Pairs": (f"{order['n_pairs']:,}", "Questions asked in both scale orders."),
-            "Same answer": (words.percent(rates["exact_rate"]), "Answered alike in both orders."),
-            "Within one": (words.percent(retest["within1_rate"]), "At most one point apart."),
+            "Same answer": (
+                words.percent(rates["exact_rate"]),
+                "Share of pairs with the same rating.",
+            ),
+            "Within one": (
+                words.percent(retest["within1_rate"]),
+                "Share of pairs at most one point apart.",
+            ),
             "Mean distance": (points(rates["mae"]), "In scale points."),
             "Position shift": (
                 points(bias["position_shift"]),
-                "Pull on the digit whatever it means; above 0 towards high digits. "
+                "Pull towards digits whatever they mean; above 0: towards high digits. "
                 + reach(bias["position_shift_ci_low"], bias["position_shift_ci_high"]),
             ),
         }
@@ -65,19 +72,19 @@ def show_agreement(run: RunDetail) -> None:
             {
                 "measure": "Both scale orders",
                 "value": number_column("Value"),
-                "ci_low": number_column("95 % low"),
-                "ci_high": number_column("95 % high"),
+                "ci_low": number_column("95% low"),
+                "ci_high": number_column("95% high"),
             },
             "Numbers on both scale orders",
         )
         for name, test in (
-            ("Bowker, disagreements go either way equally often", order["agreement"]["bowker"]),
+            ("Bowker: disagreements go either way equally often", order["agreement"]["bowker"]),
             (
-                "Stuart–Maxwell, both orders use the points equally often",
+                "Stuart–Maxwell: both orders use the points equally often",
                 order["agreement"]["stuart_maxwell"],
             ),
         ):
-            st.caption(f"{name}: {chi_square(test)}")
+            st.caption(f"{name}; {chi_square(test)}")
     with right:
         downloads.show_figure(
             downloads.draw(digits_figure, provenance, order["digits"]),
@@ -92,12 +99,13 @@ def show_agreement(run: RunDetail) -> None:
             provenance,
         )
     texts.explain(
-        "A consistent rater gives the same meaning in both orders: digit as is + digit reversed = "
-        "6. Kappa, ICC and alpha compare agreement with chance (0) and perfection (1); "
-        "correlations cannot see a constant shift. Intervals leave out one persona at a time, or "
-        "cluster by persona, because a persona gives several pairs. The **mean difference** is "
-        "the answer as is minus the reversed one turned back: order bias, twice the position "
-        "shift. The chi-square tests take pairs as independent and only describe."
+        "A consistent rater means the same in both orders: the digits in the original and in the "
+        "reversed order sum to 6. Kappa, ICC and alpha compare agreement with chance (0) and "
+        "perfection (1); correlations cannot see a constant shift. Intervals are a jackknife over "
+        "personas, or clustered by persona, because a persona has several pairs. The **mean "
+        "difference** is the rating in the original order minus the recoded rating in the reversed "
+        "order: order bias, twice the position shift. The chi-square tests treat pairs as "
+        "independent and are only descriptive."
     )
 
 
@@ -127,26 +135,26 @@ def show_by_trait(run: RunDetail) -> None:
             "label": "Trait",
             "trait_category": "Trait category",
             "n": count_column("Pairs"),
-            "mean_in": number_column("Mean digit, as is", 2),
+            "mean_in": number_column("Mean digit, original", 2),
             "mean_rev": number_column("Mean digit, reversed", 2),
             "mean_diff": number_column("Difference"),
-            "ci_low": number_column("95 % low"),
-            "ci_high": number_column("95 % high"),
+            "ci_low": number_column("95% low"),
+            "ci_high": number_column("95% high"),
             "abs_diff": number_column("Mean distance"),
             "rma": st.column_config.NumberColumn("Same answer", format="percent"),
         },
         "Order effects by trait",
     )
     texts.explain(
-        "Per question asked in both orders: the digit as is minus the reversed one turned back, "
-        "so that 0 = no order effect. **Mean distance** is the mean of its absolute value. A trait "
-        "has one pair per persona, so its interval is Student's t; a trait category has several, "
-        "so its interval is clustered by persona."
+        "Per question asked in both orders: the rating in the original order minus the recoded "
+        "rating in the reversed order, so that 0 = no order effect. **Mean distance** is the "
+        "mean of its absolute value. A trait has one pair per persona, so its interval is "
+        "Student's t; a trait category has several, so its interval is clustered by persona."
     )
 
 
 def show_styles(run: RunDetail) -> None:
-    """How the model answers whatever the content, and whether groups differ in it."""
+    """How the model answers whatever is asked, and whether groups differ in that."""
     styles = service.analysis.get_panel(detail_panels.styles, run["id"])
     provenance = run_header.panel_facts(styles, run)
     levels = [*styles["levels"], *styles["missing_rates"]["levels"]]
@@ -157,8 +165,8 @@ def show_styles(run: RunDetail) -> None:
             "style": "Style",
             "n_personas": count_column("Personas"),
             "level": number_column("Level"),
-            "ci_low": number_column("95 % low"),
-            "ci_high": number_column("95 % high"),
+            "ci_low": number_column("95% low"),
+            "ci_high": number_column("95% high"),
             "status": "Note",
         },
         "Levels of response styles",
@@ -178,8 +186,8 @@ def show_styles(run: RunDetail) -> None:
             "n_personas": count_column("Personas"),
             "level": number_column("Level"),
             "delta": number_column("Delta", 3, "Category minus baseline."),
-            "ci_low": number_column("95 % low"),
-            "ci_high": number_column("95 % high"),
+            "ci_low": number_column("95% low"),
+            "ci_high": number_column("95% high"),
             "p_value": p_value_column("p"),
             "q_value": p_value_column("q"),
             "status": "Note",
@@ -197,7 +205,7 @@ def show_styles(run: RunDetail) -> None:
 
 
 def show_distributions(run: RunDetail) -> None:
-    """The probabilities behind the digits, and what they gain."""
+    """The probabilities behind the digits, and the precision gained by them."""
     found = service.analysis.get_panel(detail_panels.distributions, run["id"])
     if not found["available"]:
         st.info(
@@ -214,7 +222,7 @@ def show_distributions(run: RunDetail) -> None:
             "Expected rating": (points(whole["expected"]), "Mean over the answers."),
             "Entropy": (
                 words.percent(whole["entropy_norm"]),
-                "0 % = certain of one digit, 100 % = indifferent between all five.",
+                "0% = certain of one digit, 100% = indifferent between all five.",
             ),
             "Valid mass": (
                 words.percent(whole["mass"]),
@@ -222,19 +230,20 @@ def show_distributions(run: RunDetail) -> None:
             ),
             "Low mass": (
                 words.percent(whole["low_mass_share"]),
-                "Answers with less than 90 % on digits.",
+                "Answers with less than 90% on digits.",
             ),
             "Gain in precision": (
                 "–" if ratio is None else f"× {ratio:.2f}",
-                "Digits would need this many times the personas for intervals as short.",
+                "With single digits, intervals as short would need this many times as many "
+                "personas.",
             ),
         }
     )
     if ratio is not None:
         st.text(
-            f"Expected ratings make up for {ratio:.2f} times as many personas: the spread of "
-            f"persona scores is {points(gain['sd_expected'])} scale points with them, "
-            f"{points(gain['sd_digits'])} with digits."
+            f"Expected ratings are worth {ratio:.2f} times as many personas: the standard "
+            f"deviation of persona scores is {points(gain['sd_expected'])} scale points with "
+            f"them, {points(gain['sd_digits'])} with digits."
         )
     left, right = st.columns(2, gap="large")
     with left:
@@ -271,32 +280,33 @@ def show_distributions(run: RunDetail) -> None:
     )
     texts.explain(
         "The engine gave the probability of each digit. The **expected rating** is their mean, "
-        "which has no noise of drawing a digit; deltas and forests use it unless switched off. The "
-        "**gain** is the variance of persona scores from digits divided by that from expected "
-        "ratings. Little **valid mass** means that the model wanted to say something else."
+        "which is free of the noise of drawing a digit; deltas and forests use it unless "
+        "switched off. The **gain** is the variance of persona scores from digits divided by "
+        "that from expected ratings. Little **valid mass** means that the model wanted to say "
+        "something else."
     )
 
 
 def points(value: float | None) -> str:
-    """Scale points; a dash where there are none."""
-    return "–" if value is None else f"{value:.2f}"
+    """Scale points; a dash where they are undefined."""
+    return number(value)
 
 
 def chi_square(test: ChiSquareTest) -> str:
     """A chi-square test in words."""
     if test["chi2"] is None or test["p_value"] is None:
         return "nothing to test."
-    told = "p < .001" if test["p_value"] < 0.001 else f"p = {test['p_value']:.3f}"
-    return f"χ²({test['df']}) = {test['chi2']:,.1f}, {told}."
+    p_value = f"p {relation(test['p_value'])}".replace(" ", "\N{NO-BREAK SPACE}")
+    return f"χ²({test['df']}) = {test['chi2']:,.1f}, {p_value}."
 
 
 def reach(low: float | None, high: float | None) -> str:
     """An interval in words."""
-    return "" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}."
+    return "" if low is None or high is None else f"95% interval {number(low)} to {number(high)}."
 
 
 service, run = run_header.open_run("Order effects")
-st.caption("A health check of the whole run: what depends on the scale order is not about people.")
+st.caption("A check of the whole run: what depends on the scale order is not about people.")
 SHOW = (show_agreement, show_by_trait, show_styles, show_distributions)
 for tab, show in zip(st.tabs(TABS, key="tab", bind="query-params"), SHOW, strict=True):
     with tab:

@@ -1,4 +1,4 @@
-"""What runs now, what finished last, what needs attention, and where to begin."""
+"""What is running, the latest finished run, what needs attention, and where to begin."""
 
 import streamlit as st
 
@@ -31,7 +31,7 @@ def show_line(run: RunSummary) -> None:
 
 @st.fragment(run_every=1.0 if active else None)
 def show_active() -> None:
-    """Bars of the runs at work; reads only."""
+    """Progress bars of active runs; only reads."""
     now = {run["id"]: service.bench_status(run["id"]) for run in active}
     if any(now[run["id"]]["status"] != run["status"] for run in active):
         st.rerun()
@@ -53,8 +53,8 @@ if not runs:
     personas = sum(dataset.n_personas for dataset in datasets.list_datasets())
     traits = [trait for trait in datasets.list_traits() if trait.active]
     st.info(
-        f"Sample data is here: {words.counted(personas, 'persona')} and "
-        f"{words.counted(len(traits), 'trait')}. The first run needs nothing else: where no vLLM "
+        f"Sample data are included: {words.counted(personas, 'persona')} and "
+        f"{words.counted(len(traits), 'trait')}. The first run needs nothing else: if no vLLM "
         "server answers, a simulated rater shows how everything works.",
         icon=":material/waving_hand:",
     )
@@ -72,14 +72,14 @@ if active:
 if runs:
     finished, attention = st.columns(2, gap="large")
     with finished:
-        st.subheader("Finished last")
+        st.subheader("Latest finished run")
         if ended:
             newest = service.get_run(max(ended, key=lambda run: run["finished_at"] or "")["id"])
             show_line(newest)
             st.plotly_chart(
                 tally_figure(newest["tally"], "Ratings"),
                 key="overview_tally",
-                alt="Ratings of the run that finished last",
+                alt="Ratings of the latest finished run",
             )
         else:
             st.text("No run has finished yet.")
@@ -91,4 +91,4 @@ if runs:
         if len(troubled) > SHOWN:
             st.page_link("runs.py", label=f"{len(troubled) - SHOWN} more under Runs")
         if not troubled:
-            st.text("Nothing: no run failed or was interrupted.")
+            st.text("No run has failed or been interrupted.")

@@ -20,17 +20,17 @@ is_active = run["status"] in ACTIVE
 
 @st.fragment(run_every=1.0 if is_active else None)
 def show_progress() -> None:
-    """Everything that moves. When the status changes, the whole page is drawn anew."""
+    """Everything that moves. When the status changes, the whole page runs again."""
     try:
         now, seen = service.bench_status(run_id), service.get_run(run_id)
-    except BenchlibError as error:  # deleted meanwhile
+    except BenchlibError as error:  # deleted in the meantime
         texts.show_error(error)
         return
     if now["status"] != run["status"]:
         st.rerun()
     st.progress(words.share(now["done"], now["total"]), text=_headline(now["done"], now["total"]))
     if now["cancel_requested"] and is_active:
-        st.info("Cancelling: what is in flight may still land.", icon=":material/hourglass_top:")
+        st.info("Cancelling; requests already sent will be kept.", icon=":material/hourglass_top:")
     elif now["activity"]:
         st.text(now["activity"])
     texts.numbers(
@@ -40,7 +40,10 @@ def show_progress() -> None:
             "Missing": (f"{now['total'] - now['done']:,}", "Planned questions without a rating."),
             "Speed": (words.rate(now["rate_per_s"]), "Over the last minute."),
             "Time left": (words.duration(now["eta_s"]), "At the speed of the last minute."),
-            "Time spent": (words.duration(seen["duration_s"]), "Executing, over all resumes."),
+            "Time spent": (
+                words.duration(seen["duration_s"]),
+                "Time of execution, resumes included.",
+            ),
         }
     )
     if is_active and not run["simulated"]:
@@ -64,8 +67,9 @@ def _show_engines(engines: list[EngineStats]) -> None:
         return
     st.markdown(
         "**Engine**",
-        help="What the model server says of itself, all its users together. Speeds and hits are "
-        "those of the last minute; hits are the part of the prompts that it had read before.",
+        help="What the model server reports about itself, for all its users together. Speeds and "
+        "cache hits are over the last minute; cache hits are the share of prompt tokens that the "
+        "server still had in its prefix cache.",
     )
     rows = [
         {
@@ -83,7 +87,7 @@ def _show_engines(engines: list[EngineStats]) -> None:
         pd.DataFrame(rows),
         key="progress_engines",
         hide_index=True,
-        alt="What the model servers say of themselves",
+        alt="What the model servers report about themselves",
     )
 
 

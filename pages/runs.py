@@ -78,14 +78,14 @@ def selected(ids: list[int]) -> list[int]:
 
 
 def open_selected(ids: list[int]) -> None:
-    """Show the run of the row that alone is selected."""
+    """Show the run if a single row is selected."""
     chosen = selected(ids)
     if len(chosen) == 1:
         run_pickers.remember_run(chosen[0])
 
 
 def offer_comparison(chosen: list[int]) -> None:
-    """Lead to the comparison of the selected runs, the oldest being the reference."""
+    """Link to a comparison of the selected runs; the oldest is the reference."""
     if FEWEST_RUNS <= len(chosen) <= MOST_RUNS:
         st.page_link(
             "compare.py",
@@ -99,14 +99,14 @@ def offer_comparison(chosen: list[int]) -> None:
 
 @st.dialog("Delete this run?", icon=":material/delete:")
 def ask_to_delete(run: RunDetail) -> None:
-    """Deleting cannot be undone, so ask."""
+    """Ask before deleting, which cannot be undone."""
     run_header.run_facts(run)
     st.write(
-        f"Run {run['id']} goes with {words.counted(run['n_results'], 'answer')}, its failures, "
-        "tags and note. This cannot be undone."
+        f"This deletes run {run['id']} with {words.counted(run['n_results'], 'answer')}, its "
+        "failures, tags and note. It cannot be undone."
     )
     with st.container(horizontal=True):
-        if st.button("Delete for good", key="runs_delete_yes", type="primary"):
+        if st.button("Delete permanently", key="runs_delete_yes", type="primary"):
             actions.act(lambda: delete(run["id"]))
         if st.button("Keep it", key="runs_delete_no"):
             st.rerun()
@@ -119,7 +119,7 @@ def delete(run_id: int) -> None:
 
 
 def show_actions(run: RunDetail) -> None:
-    """Cancel, resume or delete, as fits the status and the user."""
+    """Cancel, resume or delete, as status and role allow."""
     with st.container(horizontal=True):
         if run["status"] in ACTIVE:
             if service.may(service.runs.cancel_benchmark) and st.button(
@@ -152,7 +152,7 @@ def show_notes(run: RunDetail, known_tags: list[str]) -> None:
         run["note"],
         key=f"runs_note_{run['id']}",
         disabled=not may_write,
-        help="What this run was for, what you saw. Up to 10,000 characters.",
+        help="What this run was for, and what you saw. Up to 10,000 characters.",
     )
     changed = tags != run["tags"] or note != run["note"]
     if may_write and st.button(
@@ -171,7 +171,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         bind="query-params",
         type="search",
         placeholder="Number, model, dataset, tag or note",
-        help="Shows runs that hold all the words typed, wherever they stand.",
+        help="Shows runs that contain all the words typed.",
     )
     statuses = st.multiselect(
         "Status",
@@ -185,7 +185,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         list(SORTS),
         key="sort",
         bind="query-params",
-        help="A click on a column's head sorts the table, too.",
+        help="Clicking a column header also sorts the table.",
     )
 shown = sorted(
     (

@@ -74,7 +74,8 @@ def pick_engine(choice: EngineChoice) -> tuple[dict[str, Any], str | None]:
         required=True,
         wrap=True,
         key="start_engine",
-        help="A server that runs already, one that this dashboard starts, or made-up answers.",
+        help="A server that is already running, one that this dashboard starts, or made-up "
+        "answers.",
         **KEEP,
     )
     if engine == "simulated":
@@ -93,8 +94,8 @@ def pick_simulated() -> dict[str, Any]:
         max_value=1e6,
         value=None,
         key="start_speed",
-        placeholder="As fast as it can",
-        help="To see how a slower engine feels. Empty: as fast as it can.",
+        placeholder="As fast as possible",
+        help="To see how a slower engine feels. Empty: as fast as possible.",
         **KEEP,
     )
     faults = st.slider(
@@ -103,7 +104,7 @@ def pick_simulated() -> dict[str, Any]:
         0.01,
         format="percent",
         key="start_faults",
-        help="Attempts without a usable answer, to see how failures are dealt with.",
+        help="Attempts without a usable answer, to see how failures are handled.",
         **KEEP,
     )
     return {
@@ -174,8 +175,8 @@ def pick_manner() -> dict[str, Any]:
         format_func=words.ANSWER_MODES.__getitem__,
         key="start_mode",
         help="Probability of each digit is fastest and most precise: one token, five "
-        "log-probabilities. Where the server cannot do what is chosen, the next best way is used "
-        "and said so.",
+        "log-probabilities. If the server cannot do what you choose, the next best mode is used, "
+        "and the run says so.",
         **KEEP,
     )
     language = right.selectbox(
@@ -183,7 +184,7 @@ def pick_manner() -> dict[str, Any]:
         list(words.LANGUAGES),
         format_func=words.LANGUAGES.__getitem__,
         key="start_language",
-        help="Of the prompts: persona, question and scale.",
+        help="Of the whole prompt: persona, question and scale.",
         **KEEP,
     )
     scale = left.selectbox(
@@ -191,8 +192,8 @@ def pick_manner() -> dict[str, Any]:
         list(words.SCALE_MODES),
         format_func=words.SCALE_MODES.__getitem__,
         key="start_scale",
-        help="Models prefer some digits or positions. Half of the pairs each way keeps that "
-        "apart from what they think of people.",
+        help="Models prefer some digits or positions. “Half of the pairs each way” separates that "
+        "from what they think of people.",
         **KEEP,
     )
     dual = right.slider(
@@ -217,7 +218,7 @@ def pick_manner() -> dict[str, Any]:
 
 
 def pick_more() -> dict[str, Any]:
-    """What most runs leave as it is."""
+    """What most runs leave at its default."""
     system = st.text_area(
         "System prompt",
         key="start_system",
@@ -247,22 +248,23 @@ def pick_more() -> dict[str, Any]:
             "Attempts per question",
             *StartBenchmark.limits("max_attempts"),
             key="start_attempts",
-            help="After unusable answers a stricter prompt is sent, up to this many in all.",
+            help="After an unusable answer a stricter prompt is sent, up to this many attempts "
+            "in all.",
             **KEEP,
         ),
         "batch_size": right.number_input(
             "Requests in flight at most",
             *StartBenchmark.limits("batch_size"),
             key="start_in_flight",
-            help="At each address. How many there are adapts to the engine, up to this number; a "
-            "low one is kinder to a shared server.",
+            help="At each address. The actual number adapts to the engine, up to this limit; a low "
+            "limit is kinder to a shared server.",
             **KEEP,
         ),
         "max_new_tokens": left.number_input(
             "Longest answer in tokens",
             *StartBenchmark.limits("max_new_tokens"),
             key="start_tokens",
-            help="Of answers as JSON or text. Probability of each digit needs one token.",
+            help="For answers as JSON or text. Probability of each digit needs one token.",
             **KEEP,
         ),
     }
@@ -271,7 +273,10 @@ def pick_more() -> dict[str, Any]:
 def show_preflight(command: StartBenchmark, planned: PlannedRun, obstacle: str | None) -> None:
     """Size and time of the run, and the button that starts it."""
     numbers = {
-        "Prompts": (f"{planned.n_prompts:,}", "Persona-trait pairs, and those asked twice."),
+        "Prompts": (
+            f"{planned.n_prompts:,}",
+            "Persona-trait pairs; pairs asked in both orders count twice.",
+        ),
         "Estimated time": (
             words.duration(planned.seconds),
             "From the last finished run of this engine, model and answer mode.",
@@ -280,8 +285,9 @@ def show_preflight(command: StartBenchmark, planned: PlannedRun, obstacle: str |
     if planned.prompt_tokens is not None:
         numbers["Prompt tokens"] = (
             words.about(planned.prompt_tokens),
-            "A guess from the length of the prompts; tokenizers differ. A server with a prefix "
-            "cache, such as vLLM, reads far fewer: what the prompts of a persona share only once.",
+            "Estimated from the length of the prompts; tokenizers differ. A server with a prefix "
+            "cache, such as vLLM, processes far fewer: it reads what the prompts of a persona "
+            "share only once.",
         )
     texts.numbers(numbers)
     if planned.seconds is None:
@@ -290,7 +296,7 @@ def show_preflight(command: StartBenchmark, planned: PlannedRun, obstacle: str |
         st.info(obstacle, icon=":material/info:")
     may_launch = service.may(service.start_benchmark)
     if not may_launch and not service.read_only:
-        st.info("Launching needs the role researcher.", icon=":material/lock:")
+        st.info("Launching runs requires the role researcher.", icon=":material/lock:")
     if st.button(
         "Launch",
         key="start_launch",
@@ -304,7 +310,7 @@ def show_preflight(command: StartBenchmark, planned: PlannedRun, obstacle: str |
 
 
 def show_detectable(command: StartBenchmark) -> None:
-    """The smallest difference the run can tell from none, per attribute."""
+    """The smallest difference that the run can detect, per attribute."""
     details = st.expander(
         "What this run can find",
         icon=":material/search:",
@@ -338,8 +344,8 @@ def show_detectable(command: StartBenchmark) -> None:
         )
         st.caption(
             "Smallest true difference from the baseline, in rating points, that a test at level "
-            f"{plan['alpha']:g} finds with a probability of {plan['power']:.0%}, for the largest "
-            "and the smallest other group. Spread assumed: personas "
+            f"{plan['alpha']:g} detects with a probability of {plan['power']:.0%}, for the largest "
+            "and the smallest other group. Assumed standard deviations: personas "
             f"{plan['sd_persona']:.2f}, single answers {plan['sd_residual']:.2f}."
         )
 
@@ -348,10 +354,10 @@ def show_preview(planned: PlannedRun) -> None:
     """The prompt as it is sent, in both scale orders."""
     st.subheader("Prompt preview")
     st.caption("The first persona and trait of this run, exactly as sent.")
-    as_is, turned = st.tabs(list(words.SCALE_ORDERS.values()), key="start_preview")
-    with as_is:
+    original, reversed_order = st.tabs(list(words.SCALE_ORDERS.values()), key="start_preview")
+    with original:
         texts.show_question(planned.prompts["in"])
-    with turned:
+    with reversed_order:
         texts.show_question(planned.prompts["rev"])
 
 

@@ -17,7 +17,7 @@ service = get_dataset_service()
 
 
 def show_table(shown: list[TraitRecord]) -> list[TraitRecord]:
-    """The traits as a table; gives back the selected ones."""
+    """The traits as a table; returns the selected ones."""
     event = st.dataframe(
         words.trait_frame(shown),
         key="traits_table",
@@ -86,13 +86,13 @@ def trait_fields(prefix: str, trait: TraitRecord | None, case_id: str) -> TraitD
             f"{name} adjective",
             trait.adjective.get(language, "") if trait else "",
             key=f"{suffix}_adjective_{language}",
-            help="As it stands after “is” or “ist”. At least one language is needed.",
+            help="As it follows “is” or “ist”. At least one language is needed.",
         )
         question[language] = place.text_input(
             f"{name} question",
             trait.question.get(language, "") if trait else DEFAULT_QUESTIONS[language],
             key=f"{suffix}_question_{language}",
-            help="Holds {adjective} once. Empty: the usual question.",
+            help="Contains {adjective} once. Empty: the default question.",
         )
     category = st.selectbox(
         "Category",
@@ -100,7 +100,7 @@ def trait_fields(prefix: str, trait: TraitRecord | None, case_id: str) -> TraitD
         index=known.index(trait.category) if trait else None,
         accept_new_options=True,
         key=f"{suffix}_category",
-        help="Traits are summed up by category; type a new one and press Enter.",
+        help="Traits are summarised by category; type a new one and press Enter.",
     )
     valence = st.selectbox(
         "Valence",
@@ -108,14 +108,14 @@ def trait_fields(prefix: str, trait: TraitRecord | None, case_id: str) -> TraitD
         index=list(words.VALENCES).index(trait.valence if trait else 1),
         format_func=words.VALENCES.__getitem__,
         key=f"{suffix}_valence",
-        help="Ratings of unfavourable traits are turned round before they are averaged.",
+        help="Ratings of unfavourable traits are reversed before they are averaged.",
     )
     active = trait.active if trait else True
     return TraitDraft(case_id, adjective, question, category or "", valence, active)
 
 
 def edit_form(trait: TraitRecord) -> None:
-    """New words for a trait; old runs keep the old ones."""
+    """A new wording for a trait; old runs keep the old one."""
     st.text(f"{trait.case_id}, version {trait.version}")
     draft = trait_fields("traits_edit", trait, trait.case_id)
     if st.button("Save as new version", key="traits_save", icon=":material/save:"):
@@ -125,7 +125,7 @@ def edit_form(trait: TraitRecord) -> None:
 def add_form() -> None:
     """A trait that is not in the catalogue yet."""
     case_id = st.text_input(
-        "Name", max_chars=64, key="traits_add_case_id", help="Stays over all versions."
+        "Name", max_chars=64, key="traits_add_case_id", help="Stays the same in all versions."
     )
     draft = trait_fields("traits_add", None, case_id)
     if st.button("Add trait", key="traits_add", type="primary", icon=":material/add:"):
@@ -133,7 +133,7 @@ def add_form() -> None:
 
 
 def import_form() -> None:
-    """A file, a look at what it changes, and the button that imports all of it."""
+    """A file, a preview of what it changes, and the button that imports all of it."""
     st.write(
         "One row per trait: `case_id`, `adjective_en`, `adjective_de`, `question_en`, "
         "`question_de`, `category`, `valence` (1, -1 or 0), `active`."
@@ -156,7 +156,7 @@ def import_form() -> None:
 
 
 def import_traits(content: bytes, encoding: str | None) -> None:
-    """Import the file, and look at it anew: nothing is left to do."""
+    """Import the file, and preview it again: nothing is left to do."""
     service.import_traits(content, encoding)
     del st.session_state["traits_preview"]
 
@@ -167,7 +167,7 @@ def show_preview(preview: TraitPreview) -> None:
     for title, names in (
         ("New", preview.new),
         ("New version", preview.changed),
-        ("As it is", preview.unchanged),
+        ("Unchanged", preview.unchanged),
     ):
         st.text(f"{title}: {', '.join(names) or 'none'}")
 
@@ -183,7 +183,7 @@ def show_downloads() -> None:
                 key=f"traits_download_{ending}",
                 on_click="ignore",
                 icon=":material/download:",
-                help="Holds the current version of all traits.",
+                help="Contains the current version of all traits.",
             )
 
 
@@ -200,7 +200,7 @@ def catalogue() -> None:
             bind="query-params",
             type="search",
             placeholder="Name or wording",
-            help="Shows traits that hold all the words typed.",
+            help="Shows traits that contain all the words typed.",
         )
         categories = st.multiselect(
             "Category",

@@ -99,11 +99,11 @@ def describe(event: RunEvent, public_url: str | None) -> tuple[str, str]:
 
 
 _ENDS: Final = {
-    RunStatus.DONE: "Every planned answer is there.",
+    RunStatus.DONE: "Every planned question has a rating.",
     RunStatus.PARTIAL: "Some questions got no usable answer; resume the run to ask them again.",
-    RunStatus.CANCELLED: "The run was cancelled; what was rated is kept.",
-    RunStatus.FAILED: "The run could not go on; its page says why. What was rated is kept.",
-    RunStatus.INTERRUPTED: "The run stopped midway; resume it to ask only what is missing.",
+    RunStatus.CANCELLED: "Run cancelled; its ratings are kept.",
+    RunStatus.FAILED: "The run could not go on; its page says why. Its ratings are kept.",
+    RunStatus.INTERRUPTED: "The run was interrupted; resume it to ask only what is missing.",
 }
 
 

@@ -12,21 +12,23 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number without a plus sign; a dash where it is undefined."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+    """A number without a plus sign, never "−0.00"; a dash where it is undefined."""
+    return "–" if value is None else signed(value, digits).removeprefix("+")
 
 
 def probability(value: float | None) -> str:
-    """A p or q for Plotly: ".034", "&lt; .001"; a dash where it is undefined."""
+    """A p or q in APA style: ".034", "< .001", "> .999"; a dash where it is undefined."""
     if value is None:
         return "–"
-    return "&lt; .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+    if value < 0.001:
+        return "< .001"
+    return "> .999" if value >= 0.9995 else f"{value:.3f}".removeprefix("0")
 
 
 def relation(value: float | None) -> str:
-    """A p or q as it follows its name, for Plotly: "= .034", "&lt; .001"."""
+    """A p or q as it follows its name: "= .034", "< .001"."""
     text = probability(value)
-    return text if text.startswith("&lt;") else f"= {text}"
+    return text if text.startswith(("<", ">")) else f"= {text}"
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:

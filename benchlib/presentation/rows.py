@@ -1,4 +1,4 @@
-"""Rows of the tables behind figures, for pages and API, where a panel has none of that shape."""
+"""Rows of the tables behind figures where a panel has none of that shape, for pages and API."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
@@ -35,7 +35,7 @@ class TraitCategoryPointRow(PointRow):
 
 
 class OrderRow(TypedDict):
-    """One number on the scale order with its 95 % interval; None = undefined."""
+    """One statistic of the scale order with its 95% interval; None = undefined."""
 
     measure: str
     value: float | None
@@ -55,19 +55,19 @@ def agreement_rows(agreement: Agreement) -> list[OrderRow]:
 
 
 def order_rows(order: OrderEffectMetrics) -> list[OrderRow]:
-    """One row per number on the whole run: rates, differences, agreement."""
+    """One row per statistic of the whole run: rates, differences, agreement."""
     rates, bias, retest = order["rma"], order["obe"], order["test_retest"]
-    numbers = (
+    statistics = (
         ("Same answer", rates, "exact_rate", "exact_rate_ci"),
         ("Within one", retest, "within1_rate", "within1_rate_ci"),
         ("Mean distance", rates, "mae", "mae_ci"),
         ("Mean difference", bias, "mean_diff", "ci"),
-        ("Mean difference, for other traits too", bias, "mean_diff", "two_way_ci"),
-        ("Limits for single pairs (Bland-Altman)", bias, "mean_diff", "loa"),
+        ("Mean difference, similar traits", bias, "mean_diff", "two_way_ci"),
+        ("Limits of agreement (Bland–Altman)", bias, "mean_diff", "loa"),
         ("Position shift", bias, "position_shift", "position_shift_ci"),
     )
     rows: list[OrderRow] = []
-    for label, part, name, reach in numbers:
+    for label, part, name, reach in statistics:
         found: Mapping[str, Any] = part
         ends = found[f"{reach}_low"], found[f"{reach}_high"]
         rows.append({"measure": label, "value": found[name], "ci_low": ends[0], "ci_high": ends[1]})

@@ -1,6 +1,29 @@
 """Texts in figures and tables."""
 
+from collections.abc import Mapping
 from html import escape
+from typing import Final
+
+VERDICTS: Final[Mapping[str, str]] = {
+    "biased": "differs",
+    "negligible": "differs, but negligibly",
+    "equivalent": "equivalent",
+    "inconclusive": "too close to call",
+}
+"""Verdicts of the analysis, as readers see them."""
+
+STATUSES: Final[Mapping[str, str]] = {
+    "low_n": "fewer than 5 personas, read with care",
+    "n_lt_2": "fewer than 2 personas, no interval",
+    "zero_variance": "no variance, no interval",
+    "no_data": "no ratings",
+}
+"""Why a row is to be read with care, or why it has no interval; "ok" is not mentioned."""
+
+
+def escaped(text: str) -> str:
+    """A text of our own, such as a p, as Plotly shows it literally."""
+    return escape(text, quote=False)
 
 
 def plain(text: str) -> str:

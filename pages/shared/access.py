@@ -1,4 +1,4 @@
-"""Who looks at a page: the login, and services that act for that person."""
+"""Who is looking at a page: the login, and services that act for that person."""
 
 from typing import Any
 
@@ -12,25 +12,25 @@ from benchlib.settings import get_settings
 
 
 def get_service() -> BenchmarkService:
-    """The benchmark service, acting for whoever looks at this page.
+    """The benchmark service, acting for the person who looks at this page.
 
     Raises:
-        NotAllowed: Nobody is logged in, or somebody without a role.
+        NotAllowed: Nobody is logged in, or the person has no role.
     """
     return bootstrap.get_service().acting_as(current_user())
 
 
 def get_dataset_service() -> DatasetService:
-    """The dataset service, acting for whoever looks at this page.
+    """The dataset service, acting for the person who looks at this page.
 
     Raises:
-        NotAllowed: Nobody is logged in, or somebody without a role.
+        NotAllowed: Nobody is logged in, or the person has no role.
     """
     return bootstrap.get_dataset_service().acting_as(current_user())
 
 
 def current_user() -> User:
-    """Whoever looks at this page."""
+    """The person who looks at this page."""
     settings = get_settings()
     if settings.auth is None:
         return OWNER
@@ -39,17 +39,17 @@ def current_user() -> User:
 
 
 def is_admitted() -> bool:
-    """Whether this person may look."""
+    """Whether this person may see the dashboard."""
     return current_user().role is not None
 
 
 def admit() -> None:
-    """Offer the login and stop the page for whoever may not look; else say who is logged in."""
+    """Say who is logged in; offer the login, and stop the page for anyone without a role."""
     if get_settings().auth is None:
         return
     if _claims().get("is_logged_in") is not True:
         st.title("benchlib")
-        st.text("This dashboard is for people who log in.")
+        st.text("Log in to see this dashboard.")
         st.button(
             "Log in", key="log_in", type="primary", icon=":material/login:", on_click=st.login
         )
@@ -64,8 +64,8 @@ def admit() -> None:
     if user.role is None:
         st.title("benchlib")
         st.error(
-            "You are logged in, but have no role on this dashboard. Ask one of its admins for "
-            "one, for this name:",
+            "You are logged in, but have no role on this dashboard. Ask one of its admins to give "
+            "you one, under this name:",
             icon=":material/lock:",
         )
         st.text(user.name)

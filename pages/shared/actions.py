@@ -1,5 +1,6 @@
-"""Buttons that change something, and what shows when that is refused."""
+"""Buttons that change something, and what is shown when that is refused."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -11,8 +12,8 @@ from benchlib.domain.errors import BenchlibError
 from pages.shared import texts
 
 
-def act(action: Any) -> None:
-    """Do something that may be refused, then show the page anew, or say why not."""
+def act(action: Callable[[], object]) -> None:
+    """Do something that may be refused; then run the page again, or say why not."""
     try:
         action()
     except BenchlibError as error:
@@ -22,14 +23,14 @@ def act(action: Any) -> None:
 
 
 def resume_button(service: BenchmarkService, run: RunDetail) -> None:
-    """Resume a run; a run of a server may get another address and, for this time, a key."""
+    """Resume a run; for a run on a server, its address may change and a key be given."""
     fields: dict[str, Any] = {"resume_run_id": run["id"]}
     clicked = st.button(
         "Resume run",
         key=f"resume_{run['id']}",
         type="primary",
         icon=":material/replay:",
-        help="Asks only what is missing.",
+        help="Asks only the questions that are missing.",
     )
     if run["config"]["llm"] == "vllm":
         with st.popover("Address and key", icon=":material/key:"):
@@ -44,7 +45,7 @@ def resume_button(service: BenchmarkService, run: RunDetail) -> None:
                 key=f"resume_key_{run['id']}",
                 type="password",
                 autocomplete="off",
-                help="Used for this run only, kept in memory, never stored.",
+                help="Used for this run only; held in memory, never stored.",
             )
     if clicked:
         given = {name: value for name, value in fields.items() if value}

@@ -19,7 +19,7 @@ CORRECTIONS: Final[Mapping[FdrMethod, str]] = {
 
 
 class Options(NamedTuple):
-    """Constants of the analysis, kept in the URL."""
+    """Options of the analysis, kept in the URL."""
 
     alpha: float
     sesoi: float
@@ -31,7 +31,7 @@ class Options(NamedTuple):
 def pick_options(
     *, with_sesoi: bool = True, with_correction: bool = True, with_neutral: bool = True
 ) -> Options:
-    """Constants of the analysis, in a popover; all have defaults and live in the URL."""
+    """Options of the analysis, in a popover; all have defaults and are kept in the URL."""
     with st.popover("Options", icon=":material/tune:"):
         alpha = st.number_input(
             "Significance level",
@@ -40,7 +40,7 @@ def pick_options(
             format="%.3f",
             key="alpha",
             bind="query-params",
-            help="Corrected p below this is called significant.",
+            help="A corrected p below this is called significant.",
         )
         sesoi: float = DEFAULT_SESOI
         if with_sesoi:
@@ -50,7 +50,7 @@ def pick_options(
                 0.01,
                 key="sesoi",
                 bind="query-params",
-                help="In scale points. Differences proven to be below it are called equivalent.",
+                help="In scale points. Differences shown to be smaller are called equivalent.",
             )
         by: FdrMethod = "bh"
         if with_correction:
@@ -60,8 +60,8 @@ def pick_options(
                 format_func=CORRECTIONS.__getitem__,
                 key="by",
                 bind="query-params",
-                help="Both hold the share of false discoveries over the whole run; the second "
-                "under any dependence of tests, at the price of power.",
+                help="Both control the false discovery rate over the whole run; the second "
+                "under any dependence between tests, at the cost of power.",
             )
         use_expected = st.toggle(
             "Expected ratings",
@@ -77,7 +77,8 @@ def pick_options(
                 "Neutral traits",
                 key="neutral",
                 bind="query-params",
-                help="Show the traits without a valence instead, unaligned; a family of their own.",
+                help="Show the traits without a valence instead, unaligned; they are corrected as "
+                "a family of their own.",
             )
     return Options(alpha, sesoi, by, use_expected, neutral)
 
@@ -107,12 +108,12 @@ def pick_trait_category(run: RunDetail) -> str:
         [ALL_TRAIT_CATEGORIES, *run["trait_categories"]],
         key="trait_category",
         bind="query-params",
-        help="Which answers count: those to the traits of one category, or all.",
+        help="Use the answers on all traits, or on the traits of one category.",
     )
 
 
 def categories_of(run: RunDetail, attribute: str) -> list[str]:
-    """The categories of an attribute in the run's dataset that can be compared."""
+    """The categories of an attribute that can be compared, as the run's dataset has them."""
     composition = access.get_dataset_service().get_composition(run["dataset_id"])
     return [
         value["category"]
@@ -124,7 +125,7 @@ def categories_of(run: RunDetail, attribute: str) -> list[str]:
 
 
 def pick_baseline(categories: Sequence[str]) -> str | None:
-    """The category to compare against; None = the one with most personas."""
+    """The category to compare with; None = the one with the most personas."""
     return st.selectbox(
         "Baseline",
         list(categories),

@@ -22,8 +22,8 @@ from pages.shared import texts
 from pages.shared.dataset_forms import make
 
 _KINDS = {
-    "pool": "Pool: all personas of some datasets, or those that fit",
-    "balanced": "Balanced: as many of each category",
+    "pool": "Pool: all personas of some datasets, or some of them",
+    "balanced": "Balanced: equally many of each category",
     "factorial": "Factorial: new personas, attributes crossed",
     "counterfactual": "Counterfactual: copies with one attribute changed",
     "reality": "Reality: shares as in a population",
@@ -58,7 +58,7 @@ def _pick_sources(known: Sequence[DatasetRecord]) -> tuple[int, ...]:
         default=list(by_id)[:1],
         format_func=lambda key: f"{key} · {by_id[key].name}",
         key="datasets_sources",
-        help="Each persona counts once. Counterfactuals are left out; their sources are taken.",
+        help="Each persona counts once. Counterfactuals are left out; their sources are used.",
     )
     if not chosen:
         st.info("Choose at least one dataset.", icon=":material/info:")
@@ -67,7 +67,7 @@ def _pick_sources(known: Sequence[DatasetRecord]) -> tuple[int, ...]:
 
 
 def _categories(service: DatasetService, sources: Sequence[int]) -> dict[str, dict[str, int]]:
-    """Attribute -> category -> personas of all sources."""
+    """Attribute -> category -> number of personas in all sources."""
     found: dict[str, dict[str, int]] = {}
     for dataset_id in sources:
         for one in service.get_composition(dataset_id)["attributes"]:
@@ -84,7 +84,7 @@ def _seed() -> int:
         min_value=0,
         value=0,
         key="datasets_seed",
-        help="The same seed makes the same dataset again.",
+        help="The same seed gives the same dataset again.",
     )
 
 
@@ -102,11 +102,11 @@ def _pool(service: DatasetService, known: Sequence[DatasetRecord]) -> Design:
         for category in counts
     }
     chosen = st.multiselect(
-        "Only personas with",
+        "Filter personas",
         list(options),
         key="datasets_where",
-        placeholder="Anyone",
-        help="Of one attribute any, of several attributes all must fit.",
+        placeholder="All",
+        help="A persona must have one of the values chosen for each attribute.",
     )
     where: dict[str, tuple[str, ...]] = {}
     for attribute, category in map(options.__getitem__, chosen):
@@ -120,7 +120,7 @@ def _balanced(service: DatasetService, known: Sequence[DatasetRecord]) -> Design
         "Attribute to balance",
         list(_categories(service, sources)),
         key="datasets_attribute",
-        help="Unknown is left out.",
+        help="Personas whose category is unknown are left out.",
     )
     per_category = _optional_count(
         "Personas per category",
@@ -136,17 +136,17 @@ def _factorial(service: DatasetService, known: Sequence[DatasetRecord]) -> Desig
         "\n".join(f"{name}: {', '.join(values)}" for name, values in SAMPLE_FACTORS.items()),
         height=260,
         key="datasets_factors",
-        help="One attribute per line: its name, a colon, its categories with commas between. "
+        help="One attribute per line: its name, a colon, its categories separated by commas. "
         "Categories of age_group are age groups; ages are spread within them.",
     )
     n_personas = _optional_count(
         "Personas",
         "datasets_n_factorial",
-        "Empty: the full crossing. Fewer: a balanced fraction in which no attribute goes with "
+        "Empty: every combination. Fewer: a balanced fraction, in which no attribute predicts "
         "another.",
     )
     youngest = st.number_input(
-        "Youngest age", 0, 120, 18, key="datasets_youngest", help="No age below this is drawn."
+        "Youngest age", 0, 120, 18, key="datasets_youngest", help="No persona is younger."
     )
     return FactorialDesign(parse_factors(text), n_personas, youngest, _seed())
 
@@ -168,17 +168,19 @@ def _counterfactual(service: DatasetService, known: Sequence[DatasetRecord]) -> 
         help="Sources have one of these; their copies have another one.",
     )
     n_sources = _optional_count(
-        "Sources", "datasets_n_sources", "As many of each category. Empty: everybody who fits."
+        "Sources",
+        "datasets_n_sources",
+        "Equally many of each category. Empty: everyone who qualifies.",
     )
     every = st.checkbox(
         "A copy for every other category",
         key="datasets_every",
-        help="Else one copy for each source, changes spread evenly.",
+        help="Otherwise one copy of each source, with the changes spread evenly.",
     )
     keep_texts = st.checkbox(
         "Keep name, appearance and biography",
         key="datasets_keep_texts",
-        help="They may give the attribute away, and are left out otherwise.",
+        help="They may give the attribute away; by default they are left out.",
     )
     return CounterfactualDesign(
         sources, attribute, tuple(categories), n_sources, every, keep_texts, _seed()
@@ -189,11 +191,11 @@ def _reality(service: DatasetService, known: Sequence[DatasetRecord]) -> Design:
     sources = _pick_sources(known)
     found = _categories(service, sources)
     attributes = st.multiselect(
-        "Attributes whose shares are given",
+        "Attributes with given shares",
         list(found),
         default=list(found)[:1],
         key="datasets_shares_of",
-        help="The shares of each attribute sum to 100 %.",
+        help="The shares of each attribute sum to 100%.",
     )
     rows = [
         (attribute, category, count, 100 * count / sum(found[attribute].values()))

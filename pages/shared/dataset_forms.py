@@ -1,4 +1,4 @@
-"""The shown dataset, and the form that imports one."""
+"""Which dataset a page shows, and the form that imports one."""
 
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
@@ -22,7 +22,7 @@ def remember_dataset(dataset_id: int) -> None:
 
 
 def forget_dataset(dataset_id: int) -> None:
-    """Let go of a dataset that was deleted."""
+    """Forget a dataset that was deleted."""
     if st.session_state.get("current_dataset") == dataset_id:
         del st.session_state["current_dataset"]
     if st.query_params.get(_DATASET) == str(dataset_id):
@@ -30,7 +30,7 @@ def forget_dataset(dataset_id: int) -> None:
 
 
 def pick_dataset(known: Sequence[DatasetRecord]) -> DatasetRecord:
-    """One dataset, named in the URL by its number; without any, says so and stops the page."""
+    """One dataset, named in the URL by its number; if there is none, stops the page."""
     by_id = {dataset.id: dataset for dataset in known}
     if not by_id:
         st.info("There is no dataset; import or build one.", icon=":material/info:")
@@ -61,7 +61,7 @@ def pick_dataset(known: Sequence[DatasetRecord]) -> DatasetRecord:
 
 
 def go_where_asked() -> None:
-    """Show the dataset that was just made. Runs before the tabs, which cannot move afterwards."""
+    """Show the dataset just made. Runs before the tabs: they cannot be switched afterwards."""
     made = st.session_state.pop("datasets_made", None)
     if made is not None:
         remember_dataset(made)
@@ -81,13 +81,13 @@ def make(action: Callable[[], int]) -> None:
 
 
 def pick_encoding(prefix: str) -> str | None:
-    """The encoding of a CSV file that does not say it itself."""
+    """The encoding of a CSV file that does not declare it."""
     return words.ENCODINGS[
         st.selectbox(
             "Encoding",
             list(words.ENCODINGS),
             key=f"{prefix}_encoding",
-            help="Of CSV files without a byte order mark. Files saved by older spreadsheets are "
+            help="For CSV files without a byte order mark. Files saved by older spreadsheets are "
             "often Windows-1252.",
         )
     ]
@@ -96,7 +96,7 @@ def pick_encoding(prefix: str) -> str | None:
 def previewed(
     key: str, file: Any, encoding: str | None, look: Callable[[bytes, str | None], Any]
 ) -> Any:
-    """What importing the file will do; looked at once per file. None, and said why, if nothing."""
+    """What importing the file would do, computed once per file; None, with an error, if bad."""
     known = st.session_state.get(key)
     if known is None or known[0] != (file.file_id, encoding):
         try:
@@ -112,11 +112,11 @@ def previewed(
 
 
 def import_form(service: DatasetService) -> None:
-    """A file, a look at what it holds, and the button that imports all of it."""
+    """A file, a preview of what it contains, and the button that imports all of it."""
     st.write(
-        "One row per persona. `uuid`, `name`, `age`, `appearance`, `biography`, and for "
-        "counterfactuals `source_uuid` and `changed_attribute`, have a meaning of their own; every "
-        "other column is an attribute. Age also gives the age group."
+        "One row per persona. The columns `uuid`, `name`, `age`, `appearance` and `biography`, and "
+        "for counterfactuals `source_uuid` and `changed_attribute`, have a meaning of their own; "
+        "every other column is an attribute. The age group follows from the age."
     )
     file = st.file_uploader(
         "CSV or Parquet file",
@@ -137,7 +137,7 @@ def import_form(service: DatasetService) -> None:
         PurePath(file.name).stem[:100],
         max_chars=100,
         key=f"datasets_import_name_{file.file_id}",
-        help="Under which runs and exports refer to it.",
+        help="Runs and exports refer to it by this name.",
     )
     note = st.text_area("Note", key="datasets_import_note", help="Where the personas come from.")
     if st.button("Import", key="datasets_import", type="primary", icon=":material/upload:"):
@@ -155,7 +155,7 @@ def show_preview(preview: PersonaPreview) -> None:
     texts.numbers(
         {
             "Personas": (f"{composition['n_personas']:,}", "Rows that will be stored."),
-            "Counterfactuals": (f"{composition['n_counterfactuals']:,}", "With a source."),
+            "Counterfactuals": (f"{composition['n_counterfactuals']:,}", "Personas with a source."),
             "Ages": (
                 words.span(composition["youngest"], composition["oldest"]),
                 "In years.",

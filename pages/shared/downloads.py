@@ -1,4 +1,4 @@
-"""Figures of a page, and their files."""
+"""Figures of a page, and their downloads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,20 +17,20 @@ from benchlib.presentation.provenance import Provenance
 
 
 def draw(
-    build: Callable[..., go.Figure], provenance: Provenance, *told: Any, **options: Any
+    build: Callable[..., go.Figure], provenance: Provenance, *data: Any, **options: Any
 ) -> go.Figure:
-    """A figure, drawn once for all who look at the same numbers; nobody may change it.
+    """A figure, built once for everyone who sees the same numbers; it must not be changed.
 
     Args:
-        build: Draws it from `told` and `options`, which tell numbers and words only.
+        build: Builds it from `data` and `options`, which hold only numbers and words.
         provenance: Says whether the data are simulated.
     """
     plain = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-    content = orjson.dumps((told, options, provenance.simulated), option=plain)
+    content = orjson.dumps((data, options, provenance.simulated), option=plain)
     return _drawn(
         build.__qualname__,
         sha256(content).digest(),
-        lambda: mark_simulated(build(*told, **options), provenance.simulated),
+        lambda: mark_simulated(build(*data, **options), provenance.simulated),
     )
 
 
@@ -64,7 +64,7 @@ def downloads(
 ) -> None:
     """Files of a figure and of the numbers behind it.
 
-    Buttons are made when the list is opened, each file when its button is clicked.
+    Buttons are made when the list is opened, a file when its button is clicked.
     """
     offer = st.popover(
         "Download", icon=":material/download:", key=f"{key}_download", on_change="rerun"
@@ -74,7 +74,7 @@ def downloads(
     with offer:
         if figure is not None:
             dark = st.toggle(
-                "Dark background", key=f"{key}_dark", help="Of the figure; white otherwise."
+                "Dark background", key=f"{key}_dark", help="For figures; white by default."
             )
             theme: files.Theme = "dark" if dark else "light"
             drawn = pictures.pictures_work()

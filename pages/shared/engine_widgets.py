@@ -1,4 +1,4 @@
-"""Engines on a form: address and key, what a test found, the managed local server."""
+"""Engines on a page: address and key, result of a connection test, managed local server."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from pages.shared import actions, texts, words
 
 
 def address_and_key(prefix: str) -> tuple[str | None, str | None]:
-    """Address and key of a server; the key is gone when the page is left."""
+    """Address and key of a server; the key is forgotten when the user leaves the page."""
     address = st.text_input(
         "Address",
         key=f"{prefix}_address",
@@ -24,16 +24,16 @@ def address_and_key(prefix: str) -> tuple[str | None, str | None]:
         key=f"{prefix}_api_key",
         type="password",
         autocomplete="off",
-        help="Only if the server wants one and VLLM_API_KEY does not hold it. Used for this run "
-        "only, kept in memory, never stored or shown.",
+        help="Only if the server needs one and VLLM_API_KEY is not set. Used for this run only; "
+        "held in memory, never stored or shown.",
     )
     return address.strip() or None, key or None
 
 
 def connections(found: Sequence[EngineConnection]) -> None:
-    """What a connection test found out, address by address."""
+    """The result of a connection test, address by address."""
     if not found:
-        st.info("No address is known. Type one, or set VLLM_BASE_URL.", icon=":material/info:")
+        st.info("There is no address. Type one, or set VLLM_BASE_URL.", icon=":material/info:")
     for place in found:
         with st.container(border=True):
             with st.container(horizontal=True):
@@ -61,7 +61,7 @@ def connections(found: Sequence[EngineConnection]) -> None:
 
 
 def served_models(found: Sequence[EngineConnection]) -> list[str]:
-    """The models of all servers that were tested, each once."""
+    """The models of all servers tested, each once."""
     return list(dict.fromkeys(model for place in found for model in place["models"]))
 
 

@@ -1,4 +1,4 @@
-"""Long lists: filters on personas, and pages of rows."""
+"""Long lists: filtering by persona, and paging."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -21,17 +21,17 @@ def pick_persona_values(composition: Composition, on_change: Callable[[], None])
         for value in attribute["categories"]
     }
     chosen = st.multiselect(
-        "Persona is",
+        "Filter personas",
         list(options),
         key="personas",
         bind="query-params",
         on_change=on_change,
-        placeholder="Anyone",
-        help="Personas that have all the values chosen; one value per attribute.",
+        placeholder="All",
+        help="Personas that match all the values chosen; one value per attribute.",
     )
     wanted = dict(options[label] for label in chosen)
     if len(wanted) < len(chosen):
-        st.caption("Of several values of one attribute, the last one counts.")
+        st.caption("If you choose several values of one attribute, the last one counts.")
     return wanted
 
 
@@ -41,7 +41,7 @@ def paged(
     """One page of rows from the server, its number in the URL.
 
     Args:
-        most: Rows there are without a filter.
+        most: Number of rows without a filter.
         fetch: Takes `limit` and `offset`.
     """
     place = st.empty()
@@ -51,5 +51,5 @@ def paged(
         )
     rows = fetch(limit=size, offset=(page - 1) * size)
     if page == 1 and len(rows) < size:
-        place.empty()  # all fits on one page
+        place.empty()  # everything fits on one page
     return page, rows

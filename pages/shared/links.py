@@ -29,13 +29,13 @@ def run_links(run_id: int, *, without: str = "") -> None:
 
 
 def result_links(run_id: int, without: str, **query: str | None) -> None:
-    """Links to the other results of a run, keeping what was chosen."""
-    kept = {name: value for name, value in query.items() if value}
+    """Links to the other results of a run, with the choices made so far."""
+    chosen = {name: value for name, value in query.items() if value}
     with st.container(horizontal=True):
         for page, label, icon in PAGES:
             if page != without:
                 st.page_link(
-                    page, label=label, icon=icon, query_params={"run": str(run_id), **kept}
+                    page, label=label, icon=icon, query_params={"run": str(run_id), **chosen}
                 )
 
 

@@ -24,7 +24,7 @@ QUALITY_WORDS = {"ok": "good", "warn": "read with care", "bad": "poor"}
 
 
 def open_run(title: str) -> tuple[BenchmarkService, RunDetail]:
-    """Title, run picker, badges and the health banner; stops the page without answers."""
+    """Title, run picker, badges and data quality; stops the page if there are no answers."""
     service = access.get_service()
     st.title(title)
     run = service.get_run(run_pickers.pick_run(service.list_runs()))
@@ -57,7 +57,7 @@ def preliminary_badge() -> None:
         "Preliminary: answers are missing",
         icon=":material/hourglass_empty:",
         color="orange",
-        help="Numbers change when the missing answers come in.",
+        help="The numbers will change when the missing answers come in.",
     )
 
 
@@ -67,12 +67,13 @@ def simulated_badge() -> None:
         "Simulated data",
         icon=":material/science:",
         color="violet",
-        help="Made up by the simulated rater with planted effects; says nothing about any model.",
+        help="Made up by the simulated rater with planted effects; they say nothing about any "
+        "model.",
     )
 
 
 def run_facts(run: RunSummary | RunDetail) -> None:
-    """Number, model and dataset of a run as plain text, and its time."""
+    """Number, model, dataset and start of a run as plain text."""
     st.text(f"Run {run['id']}: {run['model_name']} on {run['dataset_name']}")
     zone = st.context.timezone
     if run["started_at"]:
@@ -109,22 +110,25 @@ def data_quality_banner(service: BenchmarkService, run_id: int, name: str = "thi
 
 
 def sample_numbers(metrics: answer_panels.MetricsPanel) -> None:
-    """What the numbers on a page rest on, missing and failed included."""
+    """What the numbers on a page are based on, missing and failed answers included."""
     texts.numbers(
         {
-            "Answers": (f"{metrics['n']:,}", "Ratings that the numbers below rest on."),
+            "Answers": (f"{metrics['n']:,}", "Ratings that the numbers below are based on."),
             "Personas": (f"{metrics['n_personas']:,}", "Personas with at least one rating."),
             "Missing": (f"{metrics['missing']:,}", "Planned questions that have no rating."),
-            "Failed": (f"{metrics['failed']:,}", "Of the missing: given up after all attempts."),
+            "Failed": (
+                f"{metrics['failed']:,}",
+                "Of the missing ones: given up after all attempts.",
+            ),
         }
     )
 
 
 def panel_facts(
-    panel: Mapping[str, Any], run: RunDetail, beside: Sequence[RunDetail] = ()
+    panel: Mapping[str, Any], run: RunDetail, compared: Sequence[RunDetail] = ()
 ) -> Provenance:
-    """Say what a panel rests on; gives the same for its figures and files."""
-    provenance = provenance_of(run, panel, beside)
+    """Say what a panel is based on; returns the same for its figures and files."""
+    provenance = provenance_of(run, panel, compared)
     parts = [
         words.counted(provenance.n_personas, "persona"),
         words.counted(int(panel.get("n", provenance.n_answers)), "answer"),
@@ -147,18 +151,18 @@ def panel_facts(
 
 
 def stop_without_answers(run: RunDetail, *, without: str = "") -> None:
-    """End a page of results where there are none, with what to do about it."""
+    """Stop a page of results if there are none, and say what to do."""
     if run["n_results"]:
         return
     if run["status"] in ACTIVE:
-        told = "This run has no answers yet; its results show here as they come in."
+        sentence = "This run has no answers yet; results appear here as they come in."
     elif run["failed"]:
-        told = (
+        sentence = (
             f"This run ended without a rating: {words.counted(run['failed'], 'question')} failed. "
-            "The tab Failures under Answers tells why."
+            "The tab Failures under Answers says why."
         )
     else:
-        told = "This run ended before its first answer; resume it under Progress."
-    st.info(told, icon=":material/info:")
+        sentence = "This run ended before its first answer; resume it under Progress."
+    st.info(sentence, icon=":material/info:")
     links.run_links(run["id"], without=without)
     st.stop()

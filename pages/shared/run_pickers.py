@@ -10,10 +10,10 @@ _RUN = "run"
 
 
 def pick_run(runs: Sequence[RunSummary]) -> int:
-    """Let the user choose a run; the choice lives in the URL as `run`, whatever page is open.
+    """Let the user choose a run; on every page the URL names it as `run`.
 
-    Not `bind="query-params"`: that would put the label into the URL, and links from outside name
-    the number. Without a run, says so and stops the page.
+    Not `bind="query-params"`: that would put the label into the URL, while links from outside use
+    the number. If there is no run, says so and stops the page.
     """
     known = {run["id"]: run for run in runs}
     if not known:
@@ -51,7 +51,7 @@ def remember_run(run_id: int) -> None:
 
 
 def forget_run(run_id: int) -> None:
-    """Let go of a run that was deleted."""
+    """Forget a run that was deleted."""
     if st.session_state.get("current_run") == run_id:
         del st.session_state["current_run"]
     if st.query_params.get(_RUN) == str(run_id):

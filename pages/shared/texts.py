@@ -11,7 +11,7 @@ from pages.shared import words
 
 
 def show_error(error: BenchlibError | str) -> None:
-    """Show the sentence of an error, literally."""
+    """Show the message of an error, literally."""
     st.error(words.plain_markdown(str(error)), icon=":material/error:")
 
 
@@ -53,6 +53,6 @@ def failures_table(failures: Mapping[str, int]) -> None:
 
 
 def explain(text: str) -> None:
-    """How the numbers above are computed, in own words."""
+    """How the numbers above are computed."""
     with st.expander("How is this computed?", icon=":material/help:"):
         st.markdown(text)

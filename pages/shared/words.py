@@ -1,4 +1,4 @@
-"""Words and numbers as pages show them; pure, so that they are tested without a page."""
+"""Words and numbers as pages show them; pure, so that tests need no page."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ Colour = Literal["gray", "blue", "green", "orange", "red"]
 
 
 class StatusWords(NamedTuple):
-    """How a status is shown: never by colour alone."""
+    """How a status is shown; never by colour alone."""
 
     label: str
     icon: str
@@ -29,13 +29,13 @@ class StatusWords(NamedTuple):
 
 STATUS: Final = {
     RunStatus.QUEUED: StatusWords(
-        "queued", ":material/schedule:", "gray", "The run waits for its turn."
+        "queued", ":material/schedule:", "gray", "The run is waiting for its turn."
     ),
     RunStatus.RUNNING: StatusWords(
         "running", ":material/play_circle:", "blue", "The run is being executed."
     ),
     RunStatus.DONE: StatusWords(
-        "done", ":material/check_circle:", "green", "Every planned answer is there."
+        "done", ":material/check_circle:", "green", "Every planned question has a rating."
     ),
     RunStatus.PARTIAL: StatusWords(
         "partial",
@@ -47,19 +47,19 @@ STATUS: Final = {
         "cancelled",
         ":material/cancel:",
         "gray",
-        "Somebody cancelled the run. What was rated is kept; resume to go on.",
+        "Run cancelled. Its ratings are kept; resume to go on.",
     ),
     RunStatus.FAILED: StatusWords(
         "failed",
         ":material/error:",
         "red",
-        "The run could not go on. What was rated is kept; resume when the cause is gone.",
+        "The run could not go on. Its ratings are kept; resume when the cause is gone.",
     ),
     RunStatus.INTERRUPTED: StatusWords(
         "interrupted",
         ":material/pause_circle:",
         "orange",
-        "The run stopped midway. What was rated is kept; resume to ask only what is missing.",
+        "The run was interrupted. Its ratings are kept; resume to ask only what is missing.",
     ),
 }
 
@@ -81,7 +81,12 @@ SCALE_MODES: Final = {
 
 SCALE_ORDERS: Final = {"in": "1 = not at all … 5 = very", "rev": "1 = very … 5 = not at all"}
 
-SHORT_ORDERS: Final = {"in": "as is", "rev": "reversed"}
+SHORT_ORDERS: Final = {"in": "original", "rev": "reversed"}
+
+NO_VALENCE: Final = (
+    "There are no ratings of traits with a valence here. If the traits are neutral, switch on "
+    "“Neutral traits” under Options."
+)
 
 FAILURES: Final = {
     "unreachable": "engine not reachable",
@@ -116,11 +121,38 @@ ABILITIES: Final = {
 
 ENGINE_STATES: Final = {
     "asking": "asking",
-    "reported": "answers",
-    "nothing": "tells nothing",
+    "reported": "reporting",
+    "nothing": "reports nothing",
     "silent": "does not answer",
     "refused": "not asked: its host is not allowed",
 }
+
+ENCODINGS: Final[Mapping[str, str | None]] = {
+    "UTF-8, or as the byte order mark says": None,
+    "Windows-1252 (Western Europe)": "cp1252",
+    "Windows-1250 (Central Europe)": "cp1250",
+    "Windows-1251 (Cyrillic)": "cp1251",
+    "Windows-1254 (Turkish)": "cp1254",
+    "ISO 8859-1 (Latin 1)": "latin-1",
+    "ISO 8859-15 (Latin 9)": "iso8859-15",
+    "UTF-16, little-endian": "utf-16-le",
+    "UTF-16, big-endian": "utf-16-be",
+    "Mac Roman": "mac-roman",
+    "GB 18030 (Chinese)": "gb18030",
+    "Shift JIS (Japanese)": "shift_jis",
+    "EUC-KR (Korean)": "euc_kr",
+}
+
+MATERIAL_FORMATS: Final[Mapping[Literal["csv", "parquet"], str]] = {
+    "csv": "CSV",
+    "parquet": "Parquet",
+}
+"""Formats of datasets and traits as files that can be imported again."""
+
+VALENCES: Final[Mapping[Valence, str]] = {1: "favourable", -1: "unfavourable", 0: "neutral"}
+
+_CATEGORIES_SHOWN: Final = 12
+"""Categories of an attribute listed in a cell; more are hinted at by a …."""
 
 _LITERAL_WORD: Final = re.compile(r"\S*(?:[@]|www\.|:[^\s:]|//)\S*")
 _TRAILING: Final = re.compile(r"[.,;:)]+$")
@@ -128,7 +160,7 @@ _PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def plain_markdown(text: str) -> str:
-    """A foreign text as Markdown that shows it literally: no links, images, icons, formulas.
+    """An untrusted text as Markdown that shows it literally: no links, images, icons, formulas.
 
     Addresses and the like become code, because escaping does not keep a Markdown reader from
     making links of them; all other punctuation is escaped.
@@ -185,7 +217,7 @@ def amount(value: float | None) -> str:
 
 
 def percent(part: float | None) -> str:
-    """A share as a percentage; a dash where unknown. All and none are said only where true."""
+    """A share as a percentage; a dash where unknown. 0% and 100% are shown only where exact."""
     if part is None:
         return "–"
     if 0 < part <= 0.005:
@@ -194,7 +226,7 @@ def percent(part: float | None) -> str:
 
 
 def share(part: int, whole: int) -> float:
-    """A progress between 0 and 1; 1 only where nothing is left."""
+    """A progress between 0 and 1; 1 only if nothing is left."""
     return min(part / whole, 0.999 if part < whole else 1.0) if whole else 0.0
 
 
@@ -226,9 +258,9 @@ def tokens(prompt: int | None, completion: int | None) -> str:
 
 
 def matches(search: str, texts: Iterable[str]) -> bool:
-    """Whether every word of a search stands somewhere in the texts; no word matches all."""
-    hay = " ".join(texts).casefold()
-    return all(word in hay for word in search.casefold().split())
+    """Whether every word of a search occurs in the texts; an empty search matches all."""
+    haystack = " ".join(texts).casefold()
+    return all(word in haystack for word in search.casefold().split())
 
 
 def _plain_line(line: str) -> str:
@@ -244,35 +276,6 @@ def _plain_word(word: str) -> str:
     fence = "`" * (max(map(len, re.findall(r"`+", body)), default=0) + 1)
     inside = f" {body} " if "`" in body else body
     return fence + inside + fence + _PUNCTUATION.sub(r"\\\1", tail)
-
-
-ENCODINGS: Final[Mapping[str, str | None]] = {
-    "UTF-8, or as the file's mark says": None,
-    "Windows-1252 (Western Europe)": "cp1252",
-    "Windows-1250 (Central Europe)": "cp1250",
-    "Windows-1251 (Cyrillic)": "cp1251",
-    "Windows-1254 (Turkish)": "cp1254",
-    "ISO 8859-1 (Latin 1)": "latin-1",
-    "ISO 8859-15 (Latin 9)": "iso8859-15",
-    "UTF-16, little-endian": "utf-16-le",
-    "UTF-16, big-endian": "utf-16-be",
-    "Mac Roman": "mac-roman",
-    "GB 18030 (Chinese)": "gb18030",
-    "Shift JIS (Japanese)": "shift_jis",
-    "EUC-KR (Korean)": "euc_kr",
-}
-
-
-MATERIAL_FORMATS: Final[Mapping[Literal["csv", "parquet"], str]] = {
-    "csv": "CSV",
-    "parquet": "Parquet",
-}
-"""Formats of datasets and traits as files that can be imported again."""
-
-VALENCES: Final[Mapping[Valence, str]] = {1: "favourable", -1: "unfavourable", 0: "neutral"}
-
-
-_CATEGORIES_SHOWN: Final = 12
 
 
 def file_stem(name: str) -> str:

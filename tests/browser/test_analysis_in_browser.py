@@ -20,7 +20,7 @@ def finished(start_app, page):
         body = {"dataset_id": 1, "llm": "simulated"}
         client.post("/api/benchmarks/start", json=body).raise_for_status()
     page.goto(f"{app.url}/progress?run=1")
-    expect(page.get_by_text("Every planned answer is there.")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Every planned question has a rating.")).to_be_visible(timeout=120_000)
     return app
 
 

@@ -20,7 +20,7 @@ def app(tmp_path_factory, browser):
     with api(started) as client:
         for seed in (1, 2):
             page.goto(f"{started.url}/progress?run={start(client, seed=seed)}")
-            page.get_by_text("Every planned answer is there.").wait_for(timeout=60_000)
+            page.get_by_text("Every planned question has a rating.").wait_for(timeout=60_000)
     page.close()
     yield started
     started.stop()
@@ -105,7 +105,7 @@ def test_the_tab_and_the_page_of_answers_go_into_the_address(app, page):
     expect(page).to_have_url(re.compile(r"page=2"))
     page.get_by_role("tab", name="Missing").click()
     expect(page).to_have_url(re.compile(r"tab=Missing"))
-    expect(page.get_by_text("Every planned question has its rating.")).to_be_visible()
+    expect(page.get_by_text("Every planned question has a rating.")).to_be_visible()
 
 
 def test_a_click_on_a_row_opens_the_answer_and_its_prompt(app, page):
@@ -139,7 +139,7 @@ def test_deleting_asks_and_then_deletes(app, page):
     with api(app) as client:
         run_id = start(client, seed=3)
         page.goto(f"{app.url}/progress?run={run_id}")
-        expect(page.get_by_text("Every planned answer is there.")).to_be_visible()
+        expect(page.get_by_text("Every planned question has a rating.")).to_be_visible()
         page.goto(f"{app.url}/runs?run={run_id}")
         settled(page)
         page.get_by_role("button", name="Delete run").click()
@@ -147,7 +147,7 @@ def test_deleting_asks_and_then_deletes(app, page):
         expect(page.get_by_role("dialog")).to_have_count(0)
         assert client.get(f"/runs/{run_id}").status_code == 200
         page.get_by_role("button", name="Delete run").click()
-        page.get_by_role("button", name="Delete for good").click()
+        page.get_by_role("button", name="Delete permanently").click()
         expect(page.get_by_role("dialog")).to_have_count(0)
         expect(page.get_by_text(re.compile(f"^Run {run_id}: "))).to_have_count(0)
         assert client.get(f"/runs/{run_id}").status_code == 404
@@ -164,7 +164,7 @@ def test_cancel_works_at_once_and_a_second_tab_sees_it(app, page):
         page.get_by_role("button", name="Cancel run").click()
         for tab in (page, other):
             expect(tab.get_by_role("button", name="Resume run")).to_be_visible()
-            expect(tab.get_by_text("Somebody cancelled the run.")).to_be_visible()
+            expect(tab.get_by_text("Run cancelled.")).to_be_visible()
         client.delete(f"/runs/{run_id}").raise_for_status()
 
 

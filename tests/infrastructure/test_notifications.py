@@ -63,7 +63,7 @@ def test_the_end_of_a_run_is_reported_with_its_numbers(store):
         assert receiver.messages.empty()
     assert title == "benchlib: run 1 done"
     assert text.splitlines() == [
-        "Every planned answer is there.",
+        "Every planned question has a rating.",
         "Model: scripted",
         "Rated: 36 of 36",
         "Failed: 0",

@@ -34,7 +34,7 @@ def test_nobody_sees_anything_without_a_login(house, open_page, page):
     at = open_page(page, STRANGER, run=1)
     assert [button.key for button in at.button] == ["log_in"]
     assert [title.value for title in at.title] == ["benchlib"]
-    assert texts(at) == ["This dashboard is for people who log in."]
+    assert texts(at) == ["Log in to see this dashboard."]
     assert len(at.main.children) == 3  # title, sentence, button
     assert not at.sidebar.children
 
@@ -98,7 +98,7 @@ def test_what_somebody_does_bears_the_name(house, open_page):
 
 def test_an_empty_record_says_so(make_house, open_page):
     make_house().fill()
-    assert "Nothing was done yet" in open_page("activity").info[0].value
+    assert "No action has been recorded yet" in open_page("activity").info[0].value
 
 
 def test_the_record_comes_in_pages_newest_first(make_house, open_page):

@@ -207,7 +207,7 @@ def test_traits_are_imported_after_a_look(filled, open_page):
     at = open_page("traits", traits_tab="Import")
     at.file_uploader(key="traits_file").upload("t.csv", content, CSV)
     settled(at.run())
-    assert texts(at) == ["New: new", "New version: calm", "As it is: none"]
+    assert texts(at) == ["New: new", "New version: calm", "Unchanged: none"]
     settled(at.button(key="traits_import").click().run())
-    assert texts(at) == ["New: none", "New version: none", "As it is: new, calm"]
+    assert texts(at) == ["New: none", "New version: none", "Unchanged: new, calm"]
     assert [trait.case_id for trait in filled.datasets.list_traits()][-2:] == ["calm", "new"]

@@ -52,10 +52,10 @@ def test_every_address_is_shown_with_what_it_says(running, open_page, clock):
         clock.seconds += 10
         after = engines(settled(at.run()))
     assert [row["Address"] for row in before] == [first, mute, NOBODY]
-    assert [row["State"] for row in before] == ["answers", "tells nothing", "does not answer"]
+    assert [row["State"] for row in before] == ["reporting", "reports nothing", "does not answer"]
     assert before[0] == {
         "Address": first,
-        "State": "answers",
+        "State": "reporting",
         "Running": "0",
         "Waiting": "0",
         "Prompt tokens": "–",

@@ -124,7 +124,7 @@ def test_one_answer_is_shown_in_full_by_its_address(house, open_page):
 
 def test_a_filter_that_fits_nothing_says_so(house, open_page):
     at = open_page("answers", run=house.finished(), persona="nobody")
-    assert "No answer fits" in at.info[0].value
+    assert "No answer matches" in at.info[0].value
 
 
 def test_pages_of_answers_come_from_the_server(make_house, open_page):
@@ -178,7 +178,7 @@ def test_failures_and_missing_are_filtered_and_paged(make_house, open_page):
     at = open_page("answers", run=run_id, tab="Failures", reason="unusable")
     assert len(at.dataframe[1].value) == 50
     at = open_page("answers", run=run_id, tab="Missing", persona="nobody")
-    assert "No missing question fits" in at.info[0].value
+    assert "No missing question matches" in at.info[0].value
 
 
 def test_a_complete_run_misses_nothing(house, open_page):

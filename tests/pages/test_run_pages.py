@@ -27,7 +27,7 @@ def test_the_overview_shows_what_runs_what_ended_and_what_failed(house, open_pag
     at = open_page("overview")
     assert [found.value for found in at.subheader] == [
         "Running now",
-        "Finished last",
+        "Latest finished run",
         "Needs attention",
     ]
     said = " ".join(badges(at))
@@ -57,7 +57,7 @@ def test_progress_tells_the_truth_of_a_queued_a_complete_and_a_partial_run(house
     house.execute(run_id)
     settled(at.run())
     assert (metric(at, "Rated"), metric(at, "Missing"), metric(at, "Failed")) == ("36", "0", "0")
-    assert "Every planned answer" in at.success[0].value
+    assert "Every planned question has a rating" in at.success[0].value
     bars = figure(at, "progress_tally")["data"]
     assert sum(sum(bar["y"]) for bar in bars) == 36
     assert len(at.dataframe[0].value) == 8  # last answers

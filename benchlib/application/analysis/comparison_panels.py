@@ -37,9 +37,9 @@ from benchlib.domain.records import RunRecord
 from benchlib.domain.stats.welch import DEFAULT_ALPHA, FdrMethod
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
-LEVEL_FAMILY: Final = "all level differences of the comparison: runs x panels"
+LEVEL_FAMILY: Final = "all level differences of the comparison: runs × sets of traits"
 DELTA_DIFFERENCE_FAMILY: Final = (
-    "all differences of deltas of the comparison: runs x attributes x categories x panels"
+    "all differences of deltas of the comparison: runs × attributes × categories × sets of traits"
 )
 
 

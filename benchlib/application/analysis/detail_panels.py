@@ -38,7 +38,7 @@ from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.welch import DEFAULT_ALPHA
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
-STYLE_FAMILY: Final = "all style deltas of the run: styles x attributes x categories"
+STYLE_FAMILY: Final = "all style deltas of the run: styles × attributes × categories"
 CHANGE_FAMILY: Final = "all changes of all attributes in this table"
 ADJUSTED_FAMILY: Final = "all rows of this table"
 

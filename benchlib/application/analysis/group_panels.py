@@ -37,9 +37,9 @@ from benchlib.domain.stats.permutation import DEFAULT_N_PERM
 from benchlib.domain.stats.pooling import MetaMethod
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
-DELTA_FAMILY: Final = "all deltas of the run: attributes x categories x panels"
-FOREST_FAMILY: Final = "all trait rows of the run: attributes x categories x traits"
-OMNIBUS_FAMILY: Final = "all omnibus tests of the run: attributes x panels"
+DELTA_FAMILY: Final = "all deltas of the run: attributes × categories × sets of traits"
+FOREST_FAMILY: Final = "all trait rows of the run: attributes × categories × traits"
+OMNIBUS_FAMILY: Final = "all omnibus tests of the run: attributes × sets of traits"
 
 # -- omnibus tests -----------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ def _valid_mass(mass: float | None, low: float | None) -> QualityItem:
         return _item(topic, None, "ok", "Not measured: the answers came without probabilities.")
     finding = (
         f"On average {mass:.1%} of the probability lies on valid ratings; "
-        f"{low:.1%} of the answers have less than 90 %"
+        f"{low:.1%} of the answers have less than 90%"
     )
     if low > MANY_LOW_MASS:
         return _item(

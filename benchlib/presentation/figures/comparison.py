@@ -7,21 +7,20 @@ import plotly.graph_objects as go
 
 from benchlib.domain.analysis.comparison import DeltaDifference, DeltaDifferences, LevelDifference
 from benchlib.domain.stats.welch import FdrMethod
-from benchlib.presentation.figures.deltas import STATUSES
 from benchlib.presentation.figures.dots import dot_plot
 from benchlib.presentation.figures.theme import empty_figure, row_label
-from benchlib.presentation.numbers import interval, number, probability, relation, signed
-from benchlib.presentation.text import counted, plain
+from benchlib.presentation.numbers import interval, number, relation, signed
+from benchlib.presentation.text import STATUSES, counted, escaped, plain
 
 
 def levels_figure(rows: Sequence[LevelDifference], by: FdrMethod = "bh") -> go.Figure:
-    """Mean rating of each run minus that of the reference, with 95 % intervals over personas.
+    """Mean rating of each run minus that of the reference, with 95% intervals over personas.
 
     Filled = significant after correction, hollow = not; grey = to be read with care.
 
     Args:
         rows: As the domain gives them.
-        by: The correction that the words beside the dots quote.
+        by: The correction quoted next to the dots.
     """
     title = "Differences in level"
     shown = [row for row in rows if row["difference"] is not None]
@@ -31,15 +30,15 @@ def levels_figure(rows: Sequence[LevelDifference], by: FdrMethod = "bh") -> go.F
     return dot_plot(
         _axis(reference),
         f"{title}, against run {reference}",
-        "paired over the same personas and traits; 95 % intervals",
+        "paired over the same personas and traits; 95% intervals",
         [
             {
                 **_dot(row, by),
-                "label": f"{_panel(row['trait_category'])}, run {row['run_id']} "
+                "label": f"{_traits(row['trait_category'])}, run {row['run_id']} "
                 f"(n = {row['n_personas']:,})" + _dagger(row),
                 "hover": "<br>".join(
                     [
-                        f"<b>run {row['run_id']}, {_panel(row['trait_category'])}</b>",
+                        f"<b>run {row['run_id']}, {_traits(row['trait_category'])}</b>",
                         *_lines(row),
                         f"mean {number(row['mean'], 3)}, reference "
                         f"{number(row['mean_reference'], 3)}",
@@ -54,7 +53,10 @@ def levels_figure(rows: Sequence[LevelDifference], by: FdrMethod = "bh") -> go.F
 
 
 def delta_differences_figure(table: DeltaDifferences, by: FdrMethod = "bh") -> go.Figure:
-    """Delta of each category in each run minus its delta in the reference; marks as above."""
+    """Delta of each category in each run minus its delta in the reference.
+
+    Marks as in `levels_figure`.
+    """
     name = row_label(table["attribute"])
     title = f"Differences of deltas by {name}"
     shown = sorted(
@@ -64,11 +66,11 @@ def delta_differences_figure(table: DeltaDifferences, by: FdrMethod = "bh") -> g
     if not shown or table["baseline"] is None:
         return empty_figure(title, "No two categories have shared ratings to compare.")
     reference = shown[0]["reference_id"]
-    panel = table["trait_category"]
     return dot_plot(
         _axis(reference, "delta "),
         f"{title}, against {row_label(table['baseline'])}",
-        f"{_panel(panel)}; delta of a run minus that of run {reference}; 95 % intervals",
+        f"{_traits(table['trait_category'])}; delta of a run minus that of run {reference}; "
+        "95% intervals",
         [
             {
                 **_dot(row, by),
@@ -94,7 +96,7 @@ def _axis(reference: int, what: str = "") -> str:
     return f"{ends}<br>scale points, run minus run {reference}"
 
 
-def _panel(trait_category: str | None) -> str:
+def _traits(trait_category: str | None) -> str:
     return "all traits" if trait_category is None else row_label(trait_category)
 
 
@@ -107,7 +109,7 @@ def _dot(row: LevelDifference | DeltaDifference, by: FdrMethod) -> dict[str, Any
     if q is None:
         words = STATUSES.get(row["status"], "no test")
     else:
-        words = f"q {relation(q)}" + (", <b>differs</b>" if row["significant"] else "")
+        words = escaped(f"q {relation(q)}") + (", <b>differs</b>" if row["significant"] else "")
     return {
         "estimate": row["difference"],
         "low": row["ci_low"],
@@ -122,8 +124,10 @@ def _dot(row: LevelDifference | DeltaDifference, by: FdrMethod) -> dict[str, Any
 def _lines(row: LevelDifference | DeltaDifference) -> list[str]:
     lines = [
         f"difference {signed(row['difference'], 3)} {interval(row['ci_low'], row['ci_high'], 3)}",
-        f"p = {probability(row['p_value'])}, q = {probability(row['q_value'])}, "
-        f"q (BY) = {probability(row['q_by'])}",
+        escaped(
+            f"p {relation(row['p_value'])}, q {relation(row['q_value'])}, "
+            f"q (BY) {relation(row['q_by'])}"
+        ),
     ]
     if row["status"] in STATUSES:
         lines.append(STATUSES[row["status"]])

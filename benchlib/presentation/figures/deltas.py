@@ -17,29 +17,17 @@ from benchlib.presentation.figures.theme import (
     framed_figure,
     row_label,
 )
-from benchlib.presentation.numbers import interval, number, probability, relation, signed
-from benchlib.presentation.text import counted, plain
+from benchlib.presentation.numbers import interval, number, relation, signed
+from benchlib.presentation.text import STATUSES, VERDICTS, counted, escaped, plain
 
-VERDICTS: Final = {
-    "biased": "biased",
-    "negligible": "significant, but small",
-    "equivalent": "equivalent",
-    "inconclusive": "inconclusive",
-}
-STATUSES: Final = {
-    "low_n": "fewer than 5 personas",
-    "n_lt_2": "fewer than 2 personas, no interval",
-    "zero_variance": "all scores equal, no interval",
-    "no_data": "no ratings",
-}
 AXIS_TITLE: Final = "◀ lower than baseline | higher ▶<br>scale points, group minus baseline"
 
 
 def deltas_figure(deltas: Deltas) -> go.Figure:
-    """Delta and 95 % interval per category; the words beside it tell the verdict.
+    """Delta and 95% interval per category; the verdict stands next to it.
 
     Filled = significant after correction, hollow = not; grey with † = few personas. The baseline
-    stands at 0 and is no test.
+    is at 0 and not tested.
 
     Args:
         deltas: As the domain gives them.
@@ -49,12 +37,12 @@ def deltas_figure(deltas: Deltas) -> go.Figure:
     rows = _ordered(deltas["rows"])
     if baseline is None or not any(row["delta"] is not None for row in rows):
         return empty_figure(title, _why_empty(deltas))
-    panel = deltas["trait_category"]
-    traits = "all traits with a valence" if panel is None else row_label(panel)
+    category = deltas["trait_category"]
+    traits = "all traits with a valence" if category is None else row_label(category)
     figure = dot_plot(
         AXIS_TITLE,
         f"{title}, against {row_label(baseline)}",
-        f"{traits}; 95 % intervals over personas",
+        f"{traits}; 95% intervals over personas",
         [
             {
                 "label": f"{row_label(row['category'])} (n = {row['n_personas']:,})"
@@ -88,7 +76,7 @@ def counterfactual_figure(rows: Sequence[CounterfactualRow]) -> go.Figure:
     return dot_plot(
         AXIS_TITLE,
         title,
-        "counterfactual minus source; 95 % intervals over source personas",
+        "counterfactual minus source; 95% intervals over source personas",
         [
             {
                 "label": f"{row_label(row['source_category'])} → {row_label(row['category'])} "
@@ -99,12 +87,14 @@ def counterfactual_figure(rows: Sequence[CounterfactualRow]) -> go.Figure:
                 "filled": row["significant"] is True,
                 "quiet": row["status"] != "ok",
                 "symbol": "circle",
-                "words": f"q {relation(row['q_value'])}",
+                "words": escaped(f"q {relation(row['q_value'])}"),
                 "hover": f"{plain(row['attribute'])}: {plain(row['source_category'])} → "
                 f"{plain(row['category'])}<br>delta {signed(row['delta'], 3)} "
-                f"{interval(row['ci_low'], row['ci_high'], 3)}<br>p = "
-                f"{probability(row['p_value'])}, sign-flip p = {probability(row['p_signflip'])}"
-                f"<br>{counted(row['n_pairs'], 'pair')}",
+                f"{interval(row['ci_low'], row['ci_high'], 3)}<br>"
+                + escaped(
+                    f"p {relation(row['p_value'])}, sign-flip p {relation(row['p_signflip'])}"
+                )
+                + f"<br>{counted(row['n_pairs'], 'pair')}",
             }
             for row in shown
         ],
@@ -112,28 +102,32 @@ def counterfactual_figure(rows: Sequence[CounterfactualRow]) -> go.Figure:
 
 
 def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
-    """Deltas beside the other attributes (orange diamonds) and alone (blue dots).
+    """Deltas adjusted for the other attributes (orange diamonds) and unadjusted (blue dots).
 
     Args:
         rows: Of one attribute.
     """
-    title = "Alone and beside the other attributes"
+    title = "Adjusted for other attributes"
     shown = [row for row in rows if row["delta"] is not None or row["adjusted_delta"] is not None]
     if not shown:
         return empty_figure(title, "There is nothing to adjust.")
-    figure = framed_figure(title, "adjusted with 95 % interval", ROW_HEIGHT * len(shown) + 170)
+    figure = framed_figure(
+        title, "adjusted deltas with 95% intervals", ROW_HEIGHT * len(shown) + 170
+    )
     places = list(range(len(shown)))
     figure.add_scatter(
-        name="alone",
+        name="unadjusted",
         mode="markers",
         x=[row["delta"] for row in shown],
         y=[place - 0.2 for place in places],
         marker={"color": MAIN, "size": 9, "symbol": "circle"},
-        hovertext=[f"{plain(row['category'])} alone {signed(row['delta'], 3)}" for row in shown],
+        hovertext=[
+            f"{plain(row['category'])} unadjusted {signed(row['delta'], 3)}" for row in shown
+        ],
         hoverinfo="text",
     )
     figure.add_scatter(
-        name="beside the other attributes",
+        name="adjusted",
         mode="markers",
         x=[row["adjusted_delta"] for row in shown],
         y=[place + 0.2 for place in places],
@@ -176,7 +170,7 @@ def _add_band(figure: go.Figure, sesoi: float) -> None:
 
 
 def _ordered(rows: Sequence[DeltaRow]) -> list[DeltaRow]:
-    """The baseline first, then from the highest delta down; what has none comes last."""
+    """The baseline first, then from the highest delta down; rows without a delta last."""
 
     def place(row: DeltaRow) -> tuple[bool, bool, float]:
         return not row["is_baseline"], row["delta"] is None, -(row["delta"] or 0.0)
@@ -186,12 +180,12 @@ def _ordered(rows: Sequence[DeltaRow]) -> list[DeltaRow]:
 
 def _words(row: DeltaRow) -> str:
     if row["is_baseline"]:
-        return "baseline, not a test"
+        return "baseline"
     if not row["tested"]:
         return "not tested"
     if row["verdict"] is None:
         return STATUSES.get(row["status"], "no test")
-    return f"<b>{VERDICTS[row['verdict']]}</b>, q {relation(row['q_value'])}"
+    return f"<b>{VERDICTS[row['verdict']]}</b>, " + escaped(f"q {relation(row['q_value'])}")
 
 
 def _hover(row: DeltaRow) -> str:
@@ -200,7 +194,7 @@ def _hover(row: DeltaRow) -> str:
         lines.append(
             f"delta {signed(row['delta'], 3)} {interval(row['ci_low'], row['ci_high'], 3)}"
         )
-        lines.append(f"p = {probability(row['p_value'])}, q = {probability(row['q_value'])}")
+        lines.append(escaped(f"p {relation(row['p_value'])}, q {relation(row['q_value'])}"))
         lines.append(f"Cliff's delta {signed(row['cliffs_delta'])}")
     lines.append(f"mean {number(row['mean'], 3)}")
     lines.append(

@@ -22,6 +22,7 @@ from benchlib.presentation.text import counted
 
 NO_DISTRIBUTIONS = "The answers of this run came without probabilities."
 _SMALLEST_LABELLED = 0.06
+"""Smallest share whose label fits into its part of a bar."""
 
 
 def distribution_figure(summary: DistributionSummary) -> go.Figure:
@@ -34,10 +35,10 @@ def distribution_figure(summary: DistributionSummary) -> go.Figure:
     shares = [share for share in summary["probabilities"] if share is not None]
     if not shares:
         return empty_figure(title, NO_DISTRIBUTIONS)
-    told = f"{counted(summary['n'], 'answer')}, scale order undone"
+    subtitle = f"{counted(summary['n'], 'answer')}, recoded"
     if summary["expected"] is not None:
-        told += f"; dashed: expected rating {number(summary['expected'])}"
-    figure = framed_figure(title, told, 340)
+        subtitle += f"; dashed: expected rating {number(summary['expected'])}"
+    figure = framed_figure(title, subtitle, 340)
     figure.add_bar(
         x=list(range(1, len(shares) + 1)),
         y=shares,
@@ -66,7 +67,7 @@ def distributions_by_figure(rows: Sequence[Mapping[str, Any]], by: str) -> go.Fi
     shown = [row for row in rows if row["n"]]
     if not shown:
         return empty_figure(title, NO_DISTRIBUTIONS)
-    figure = framed_figure(title, "scale order undone", ROW_HEIGHT * len(shown) + 170)
+    figure = framed_figure(title, "recoded", ROW_HEIGHT * len(shown) + 170)
     places = list(range(len(shown)))
     for index, colour in enumerate(POINTS):
         shares = [row["probabilities"][index] or 0.0 for row in shown]

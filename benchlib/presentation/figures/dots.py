@@ -1,4 +1,4 @@
-"""Dot plots: one estimate with its interval per row, words beside it."""
+"""Dot plots: one estimate with its interval per row, and words next to it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -16,6 +16,7 @@ from benchlib.presentation.figures.theme import (
 )
 
 _NARROWEST: Final = 0.2
+"""Half-width of the narrowest axis, scale points."""
 
 
 def dot_plot(
@@ -24,7 +25,7 @@ def dot_plot(
     """Dots with intervals on a symmetric axis, words to the right of the plot area.
 
     Args:
-        axis_title: What the axis says.
+        axis_title: Of the horizontal axis.
         title: Of the figure.
         subtitle: Of the figure.
         dots: Each with `label`, `estimate`, `low`, `high` (None = none), `filled`, `quiet` (grey),
@@ -37,7 +38,7 @@ def dot_plot(
             continue
         colour = QUIET if quiet else MAIN
         figure.add_scatter(
-            name="to be read with care" if quiet else "delta",
+            name="read with care" if quiet else "delta",
             mode="markers",
             x=[dot["estimate"] for _, dot in chosen],
             y=[place for place, _ in chosen],
@@ -70,7 +71,7 @@ def dot_plot(
     figure.update_xaxes(range=[-limit, limit])
     widest = max((text_width(dot["words"], SMALL_SIZE) for dot in dots), default=0)
     return figure.update_layout(
-        margin_r=round(widest) + 16,  # of pixels, so that a narrow figure cuts no word
+        margin_r=round(widest) + 16,  # in pixels, so that no word is cut in a narrow figure
         xaxis2={
             "domain": [0.999, 1],
             "range": [0, 1],
@@ -83,7 +84,7 @@ def dot_plot(
 
 
 def limit_of(ends: Sequence[float | None]) -> float:
-    """Half-width of a symmetric axis that holds all ends."""
+    """Half-width of a symmetric axis on which all ends fit."""
     return max(max((abs(x) for x in ends if x is not None), default=0.0) * 1.08, _NARROWEST)
 
 

@@ -1,7 +1,7 @@
 """The forest plot: one group against the baseline, trait by trait, and what traits add up to.
 
-Three panels share one numeric y axis, row by row: text, intervals, text. Text columns are traces,
-so that they export and scroll with the rows; every row carries its trait id for clicks.
+Three subplot columns share one numeric y axis, row by row: text, intervals, text. Text columns are
+traces, so that they export and scroll with the rows; every row carries its trait id for clicks.
 """
 
 from collections.abc import Sequence
@@ -44,19 +44,25 @@ from benchlib.presentation.figures.theme import (
 )
 from benchlib.presentation.numbers import interval, number, relation, signed
 from benchlib.presentation.provenance import Provenance
-from benchlib.presentation.text import counted
+from benchlib.presentation.text import counted, escaped
 
 AreaBy = Literal["weight_percent", "precision_percent"]
 
 _WIDTHS: Final = {False: (0.4, 0.27, 0.33), True: (0.31, 0.27, 0.42)}
-"""Shares of the three panels, by whether the layout is compact."""
+"""Widths of the three subplot columns as shares, by whether the layout is compact."""
 
 _TOP: Final = 66
+"""Top margin, pixels."""
+
 _FRAME: Final = 140
+"""Margins of the shortest figure together, pixels."""
+
 _BIGGEST: Final = 12
 """Side of the largest square, pixels."""
 
 _DIAMOND: Final = 0.3
+"""Half the height of a diamond, rows."""
+
 _METHODS: Final = {"dl": "DerSimonian–Laird", "pm": "Paule–Mandel", "reml": "REML"}
 
 
@@ -77,7 +83,7 @@ def forest_figure(
         forest: As the domain gives it.
         provenance: For the caption.
         target: Which of the forest's targets; None = the first.
-        rows: Rows left after filtering; None = all. Diamonds always pool all.
+        rows: Rows left after filtering; None = all. Diamonds always pool all rows.
         sort: Order of the rows.
         correction: Which corrected p decides between filled and hollow marks.
         area: What the area of a square stands for.
@@ -88,18 +94,18 @@ def forest_figure(
     """
     target = target if target is not None else next(iter(forest["targets"]), None)
     title = _title(forest, target)
-    every = rows_of(forest, target)
-    shown = every if rows is None else [row for row in rows if row["category"] == target]
+    all_rows = rows_of(forest, target)
+    shown = all_rows if rows is None else [row for row in rows if row["category"] == target]
     if not shown:
         empty = empty_figure(
             title,
-            "No trait fits the filter." if every else "There is nothing to compare here.",
+            "No trait matches the filter." if all_rows else "There is nothing to compare here.",
         )
         return mark_simulated(empty, provenance.simulated)
-    lines = forest_lines(forest, target, shown, sort)
+    lines = forest_lines(forest, target, shown, sort, compact=compact)
     widest = NARROW_LINE if compact else WIDEST_LINE
     notes = [
-        *_findings(forest, target, len(shown) < len(every), widest),
+        *_findings(forest, target, len(shown) < len(all_rows), widest),
         *_key(forest, target, correction, area, widest),
         *wrapped(provenance.sentence(), widest),
     ]
@@ -112,7 +118,7 @@ def forest_figure(
         horizontal_spacing=0.01,
     )
     figure.update_layout(
-        frame_layout(title, _subtitle(forest, shown, every), height),
+        frame_layout(title, _subtitle(forest, shown, all_rows), height),
         margin={"t": _TOP, "b": bottom, "l": 4, "r": 4},
         hovermode="y",
         hoverdistance=ROW_HEIGHT // 2,
@@ -126,7 +132,7 @@ def forest_figure(
     for text in columns_of_text(lines, forest, target, correction, area, compact=compact):
         figure.add_scatter(
             row=1,
-            col=text.panel,
+            col=text.subplot_column,
             name=text.name,
             mode="text",
             x=[text.x] * len(text.texts),
@@ -147,21 +153,21 @@ def _title(forest: Forest, target: str | None) -> str:
     name = row_label(forest["attribute"])
     if target is None or forest["baseline"] is None:
         return f"Forest: {name}"
-    return f"{name}: {row_label(target)} against {row_label(forest['baseline'])}, trait by trait"
+    return f"{name}: {row_label(target)} against {row_label(forest['baseline'])}, by trait"
 
 
-def _subtitle(forest: Forest, shown: Sequence[ForestRow], every: Sequence[ForestRow]) -> str:
-    panel = forest["trait_category"]
-    told = "all traits with a valence" if panel is None else row_label(panel)
-    if len(shown) < len(every):
-        told += f"; <b>showing {len(shown)} of {len(every)}</b>"
-    return told + "; 95 % intervals, persona as unit"
+def _subtitle(forest: Forest, shown: Sequence[ForestRow], rows: Sequence[ForestRow]) -> str:
+    category = forest["trait_category"]
+    subtitle = "all traits with a valence" if category is None else row_label(category)
+    if len(shown) < len(rows):
+        subtitle += f"; <b>showing {len(shown)} of {len(rows)}</b>"
+    return subtitle + "; 95% intervals over personas"
 
 
 def _height(n_rows: int, n_notes: int) -> tuple[int, int]:
     """Height of the figure, 28 px per row + 140, and its bottom margin.
 
-    Notes count as rows as far as they need more than the frame has.
+    Notes count as rows where they need more than the margins.
     """
     needed = _TOP + 58 + n_notes * LINE_HEIGHT + 8
     extra = max(0, -(-(needed - _FRAME) // ROW_HEIGHT))
@@ -296,10 +302,10 @@ def _add_squares(
 
 
 def _add_diamonds(figure: go.Figure, lines: Sequence[Line], limit: float) -> None:
-    """Filled: these traits. Open: the population that traits come from."""
+    """Filled: pooled over these traits. Open: generalised to similar traits."""
     for kind, name, colour in (
-        ("these", "these traits", MAIN),
-        ("population", "traits like these", SECOND),
+        ("these", "pooled over these traits", MAIN),
+        ("population", "generalised to similar traits", SECOND),
     ):
         x: list[float | None] = []
         y: list[float | None] = []
@@ -340,7 +346,7 @@ def _frame_axes(figure: go.Figure, n_lines: int, limit: float) -> None:
         range=[-limit, limit],
         zeroline=False,
         showgrid=False,
-        automargin=False,  # there is room for it
+        automargin=False,  # the bottom margin has room for it
         showline=True,
         linecolor=QUIET,
         ticks="outside",
@@ -356,34 +362,36 @@ def _frame_axes(figure: go.Figure, n_lines: int, limit: float) -> None:
 
 
 def _findings(forest: Forest, target: str | None, is_filtered: bool, widest: int) -> list[str]:
-    """What pooling found about the spread of traits."""
+    """What pooling found about the variance between traits."""
     overall = overall_of(forest, target)
     population = overall["population"]
-    told = [f"k = {counted(overall['k'], 'trait')}"]
+    findings = [f"k = {counted(overall['k'], 'trait')}"]
     if population["tau2"] is not None:
-        told.append(f"τ² = {number(population['tau2'], 3)}")
+        findings.append(f"τ² = {number(population['tau2'], 3)}")
     if population["i2"] is not None:
-        told.append(f"I² = {population['i2']:.0%}")
+        findings.append(f"I² = {population['i2']:.0%}")
     if population["f_het"] is not None:
-        told.append(
-            f"heterogeneity F({population['df1']}, {population['df2']:,}) = "
-            f"{number(population['f_het'])}, p {relation(population['p_het'])} "
-            "(Greenhouse–Geisser)"
+        findings.append(
+            escaped(
+                f"heterogeneity F({population['df1']}, {population['df2']:,}) = "
+                f"{number(population['f_het'])}, p {relation(population['p_het'])} "
+                "(Greenhouse–Geisser)"
+            )
         )
-    told.append("these traits: Welch on persona scores")
-    told.append("traits like these: random traits, shared personas")
+    findings.append("pooled over these traits: Welch on persona scores")
+    findings.append("generalised to similar traits: random traits, shared personas")
     if is_filtered:
-        told.append("diamonds pool the hidden traits too")
-    lines = wrapped_markup(" · ".join(told), widest)
+        findings.append("diamonds include the hidden traits")
+    lines = wrapped_markup(" · ".join(findings), widest)
     for pooling in overall["independent"]:
         note = (
-            f"{_METHODS[pooling['method']]} with HKSJ, takes traits as independent, only to "
-            f"describe: {signed(pooling['mean'])} "
+            f"{_METHODS[pooling['method']]} with HKSJ, treats traits as independent, "
+            f"descriptive only: {signed(pooling['mean'])} "
             f"{interval(pooling['ci_low_hksj'], pooling['ci_high_hksj'])}, "
             f"τ² = {number(pooling['tau2'], 3)}"
         )
         if pooling["excluded"]:
-            note += f"; left out without variance: {counted(len(pooling['excluded']), 'trait')}"
+            note += f"; left out for lack of variance: {counted(len(pooling['excluded']), 'trait')}"
         lines += wrapped_markup(note, widest)
     return lines
 
@@ -398,7 +406,7 @@ def _key(
         f"Square: filled = {decided} &lt; {forest['alpha']:g}, hollow = not significant after "
         f"correction; area = {sized}.",
         f"Grey band = smallest effect of interest, ±{forest['sesoi']:g}.",
-        "Thin bar = 95 % prediction interval for another trait.",
+        "Thin bar = 95% prediction interval for another trait.",
     ]
     if any(row["status"] == "low_n" for row in rows_of(forest, target)):
         sentences.append("Grey and † = fewer than 5 personas in a group.")

@@ -1,4 +1,4 @@
-"""The lines of a forest plot and what stands in their text columns."""
+"""The lines of a forest plot and the texts in their columns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 from benchlib.domain.analysis.forest_rows import Forest, ForestRow, PooledEffect
 from benchlib.presentation.figures.theme import row_label
-from benchlib.presentation.numbers import interval, number, probability, signed
-from benchlib.presentation.text import plain
+from benchlib.presentation.numbers import interval, number, probability, relation, signed
+from benchlib.presentation.text import STATUSES, VERDICTS, escaped, plain
 
 SortBy = Literal["category", "effect", "precision", "q", "name"]
 Correction = Literal["bh", "by", "max_t"]
@@ -15,13 +15,6 @@ LineKind = Literal["heading", "trait", "these", "population"]
 
 VALENCE_MARKS: Final = {1: "(+)", -1: "(−)", 0: "(○)"}
 """Favourable, unfavourable, neutral."""
-
-_STATUS_WORDS: Final = {
-    "low_n": "fewer than 5 personas, read with care",
-    "n_lt_2": "fewer than 2 personas in a group, no interval",
-    "zero_variance": "all answers equal, no interval",
-    "no_data": "no ratings in a group",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +25,9 @@ class Line:
         kind: A category's heading, a trait, or one of two diamonds.
         label: Escaped text of the first column.
         row: The trait; None on other lines.
-        pooled: What a diamond stands for.
+        pooled: What a diamond shows.
         estimate: Where the mark is; None = no mark.
-        low: Lower end of the 95 % interval.
+        low: Lower end of the 95% interval.
         high: Upper end.
         bar: Prediction interval.
     """
@@ -50,12 +43,12 @@ class Line:
 
     @property
     def trait_id(self) -> int | None:
-        """What a click on the line is about."""
+        """The trait that a click on the line opens."""
         return None if self.row is None else self.row["trait_id"]
 
     @property
     def quiet(self) -> bool:
-        """Whether the line is to be read with care."""
+        """Whether the line is read with care, and so drawn in grey."""
         return self.row is not None and self.row["status"] != "ok"
 
 
@@ -64,7 +57,7 @@ class TextColumn:
     """One column: a heading, then a text per line."""
 
     name: str
-    panel: int
+    subplot_column: int
     x: float
     right_aligned: bool
     texts: list[str]
@@ -76,7 +69,7 @@ def rows_of(forest: Forest, target: str | None) -> list[ForestRow]:
 
 
 def overall_of(forest: Forest, target: str | None) -> PooledEffect:
-    """The traits of the whole panel, pooled for one target."""
+    """All traits of the forest, pooled for one target."""
     for pooled in forest["pooled"]:
         if pooled["category"] == target and pooled["trait_category"] == forest["trait_category"]:
             return pooled
@@ -96,7 +89,12 @@ def corrected_p(row: ForestRow, correction: Correction) -> float | None:
 
 
 def forest_lines(
-    forest: Forest, target: str | None, rows: Sequence[ForestRow], sort: SortBy
+    forest: Forest,
+    target: str | None,
+    rows: Sequence[ForestRow],
+    sort: SortBy,
+    *,
+    compact: bool = False,
 ) -> list[Line]:
     """Lay out the rows and diamonds of one target.
 
@@ -105,6 +103,7 @@ def forest_lines(
         target: The category compared.
         rows: Traits to show, of this target.
         sort: `category` groups by trait category; all other orders are flat.
+        compact: Short labels of diamonds.
     """
     names = sorted({row["trait_category"] for row in rows})
     scopes = {
@@ -112,7 +111,7 @@ def forest_lines(
         for pooled in forest["pooled"]
         if pooled["category"] == target and pooled["trait_category"] is not None
     }
-    # One category only says the same as the whole.
+    # The diamonds of a single category would repeat the overall ones.
     parts = scopes if forest["trait_category"] is None and len(scopes) > 1 else {}
     lines: list[Line] = []
     if sort == "category":
@@ -121,14 +120,14 @@ def forest_lines(
             members = [row for row in rows if row["trait_category"] == name]
             lines += [_trait_line(row) for row in _sorted(members, "estimate")]
             if name in parts:
-                lines += _diamonds(parts[name], row_label(name))
+                lines += _diamonds(parts[name], name, compact)
     else:
         lines += [_trait_line(row) for row in _sorted(rows, sort)]
         for name in names:
             if name in parts:
-                lines += _diamonds(parts[name], row_label(name))
+                lines += _diamonds(parts[name], name, compact)
     lines.append(Line("heading", "<b>Overall</b>"))
-    return lines + _diamonds(overall_of(forest, target), "")
+    return lines + _diamonds(overall_of(forest, target), "", compact)
 
 
 def _trait_line(row: ForestRow) -> Line:
@@ -143,13 +142,14 @@ def _trait_line(row: ForestRow) -> Line:
     )
 
 
-def _diamonds(pooled: PooledEffect, name: str) -> list[Line]:
+def _diamonds(pooled: PooledEffect, name: str, compact: bool) -> list[Line]:
     population = pooled["population"]
-    before = f"{name}: " if name else ""
+    before = f"{_short(name)}: " if name else ""
+    these, similar = ("", "") if compact else (" over these traits", " to similar traits")
     lines = [
         Line(
             "these",
-            f"<i>{before}these traits</i>",
+            f"<i>{before}pooled{these}</i>",
             pooled=pooled,
             estimate=pooled["mean"],
             low=pooled["ci_low"],
@@ -160,7 +160,7 @@ def _diamonds(pooled: PooledEffect, name: str) -> list[Line]:
         lines.append(
             Line(
                 "population",
-                f"<i>{before}traits like these</i>",
+                f"<i>{before}generalised{similar}</i>",
                 pooled=pooled,
                 estimate=population["mean"],
                 low=population["ci_low"],
@@ -172,7 +172,7 @@ def _diamonds(pooled: PooledEffect, name: str) -> list[Line]:
 
 
 def _sorted(rows: Sequence[ForestRow], by: Literal["estimate"] | SortBy) -> list[ForestRow]:
-    """Rows without the number that is sorted by come last."""
+    """Rows that lack the number sorted by come last."""
     keys: dict[str, Callable[[ForestRow], float | None]] = {
         "estimate": lambda row: None if row["delta"] is None else -row["delta"],
         "effect": lambda row: None if row["delta"] is None else -abs(row["delta"]),
@@ -203,7 +203,7 @@ def columns_of_text(
     trait = _column("Trait", 1, 0.0, False, lines, _label, heading="Trait")
     valence = _column("Valence", 1, 0.43, False, lines, _valence, heading="")
     delta_at, corrected_at = (0.72, 1.0) if compact else (0.47, 0.86)
-    delta = _column("Delta", 3, delta_at, True, lines, _delta, heading="delta<br>[95 % interval]")
+    delta = _column("Delta", 3, delta_at, True, lines, _delta, heading="delta<br>[95% interval]")
     after = _column(corrected, 3, corrected_at, True, lines, _corrected(correction))
     if compact:
         return [trait, delta, after]
@@ -227,7 +227,7 @@ def _short(text: str) -> str:
 
 def _column(
     name: str,
-    panel: int,
+    subplot_column: int,
     x: float,
     right_aligned: bool,
     lines: Sequence[Line],
@@ -236,7 +236,7 @@ def _column(
 ) -> TextColumn:
     head = name if heading is None else heading
     texts = [f"<b>{head}</b>" if head else "", *map(text, lines)]
-    return TextColumn(name, panel, x, right_aligned, texts)
+    return TextColumn(name, subplot_column, x, right_aligned, texts)
 
 
 def _label(line: Line) -> str:
@@ -283,16 +283,18 @@ def _cliffs(line: Line) -> str:
 
 def _p(line: Line) -> str:
     if line.row is not None:
-        return probability(line.row["p_value"])
+        return escaped(probability(line.row["p_value"]))
     if line.pooled is None:
         return ""
     pooled = line.pooled if line.kind == "these" else line.pooled["population"]
-    return probability(pooled["p_value"])
+    return escaped(probability(pooled["p_value"]))
 
 
 def _corrected(correction: Correction) -> Callable[[Line], str]:
     def text(line: Line) -> str:
-        return "" if line.row is None else probability(corrected_p(line.row, correction))
+        if line.row is None:
+            return ""
+        return escaped(probability(corrected_p(line.row, correction)))
 
     return text
 
@@ -308,12 +310,12 @@ def _weight(area: str) -> Callable[[Line], str]:
 
 
 def hover_text(row: ForestRow) -> str:
-    """Everything about a trait; foreign text is escaped."""
+    """All numbers of a trait; untrusted text is escaped."""
     lines = [
         f"<b>{plain(row['label'])}</b> {VALENCE_MARKS.get(row['valence'], '')}",
         f"{plain(row['trait_category'])} · {plain(row['case_id'])}",
         f"delta {signed(row['delta'], 3)} {interval(row['ci_low'], row['ci_high'], 3)}",
-        f"p = {probability(row['p_value'])}, q = {probability(row['q_value'])}",
+        escaped(f"p {relation(row['p_value'])}, q {relation(row['q_value'])}"),
         f"Cliff's delta {signed(row['cliffs_delta'])} "
         f"{interval(row['cliffs_low'], row['cliffs_high'])}",
         f"{plain(row['category'])}: {number(row['mean_cat'])} ± {number(row['sd_cat'])}, "
@@ -323,7 +325,7 @@ def hover_text(row: ForestRow) -> str:
         f"{row['n_ratings']:,} answers about the group, {row['n_missing']:,} missing",
     ]
     if row["verdict"] is not None:
-        lines.append(f"verdict: {row['verdict']}")
-    if row["status"] in _STATUS_WORDS:
-        lines.append(_STATUS_WORDS[row["status"]])
+        lines.append(f"verdict: {VERDICTS[row['verdict']]}")
+    if row["status"] in STATUSES:
+        lines.append(STATUSES[row["status"]])
     return "<br>".join(lines)

@@ -21,8 +21,9 @@ from benchlib.presentation.figures.theme import (
 from benchlib.presentation.text import counted, plain
 
 NO_ANSWERS = "No answers yet."
-SCALE_TITLE = "Rating, scale order undone (1 = not at all, 5 = very)"
+SCALE_TITLE = "Rating, recoded (1 = not at all, 5 = very)"
 _SMALLEST_LABELLED_SHARE = 0.06
+"""Smallest share whose label fits into its part of a bar."""
 
 
 def rating_histogram_figure(histogram: RatingHistogram, title: str = "Ratings") -> go.Figure:
@@ -30,7 +31,7 @@ def rating_histogram_figure(histogram: RatingHistogram, title: str = "Ratings") 
 
     Args:
         histogram: As `compute_rating_histogram` gives it.
-        title: Own words; see `theme.plain` for others.
+        title: Our own words; pass untrusted text through `text.plain`.
     """
     total = sum(histogram["counts"])
     if not total:
@@ -68,7 +69,7 @@ def trait_category_figure(histograms: Sequence[TraitCategoryHistogram]) -> go.Fi
     totals = [sum(histogram["counts"]) for histogram in rated]
     figure = framed_figure(
         title,
-        f"{counted(sum(totals), 'answer')}, scale order undone",
+        f"{counted(sum(totals), 'answer')}, recoded",
         height=ROW_HEIGHT * 2 * len(rated) + 170,
     )
     rows = [row_label(histogram["category"]) for histogram in rated]
@@ -116,12 +117,12 @@ def trait_category_figure(histograms: Sequence[TraitCategoryHistogram]) -> go.Fi
 
 
 def tally_figure(tally: Mapping[str, Any], title: str = "Ratings so far") -> go.Figure:
-    """Ratings so far of a run that may be going on, stacked by the order the scale was shown in.
+    """Ratings of a run that may still be running, stacked by scale order.
 
     Args:
         tally: Raw digits per scale order: {"in": [n1..n5], "rev": [n1..n5], ...}. Those of the
-            reversed scale are turned here, so that 5 always means "very".
-        title: Own words.
+            reversed order are recoded here, so that 5 always means "very".
+        title: Our own words.
     """
     shown = {"in": list(tally.get("in", [])), "rev": list(reversed(tally.get("rev", [])))}
     total = sum(map(sum, shown.values()))
@@ -129,7 +130,7 @@ def tally_figure(tally: Mapping[str, Any], title: str = "Ratings so far") -> go.
         return empty_figure(title, NO_ANSWERS, height=320)
     figure = framed_figure(title, counted(total, "answer"), height=320)
     for order, name, colour, shape in (
-        ("in", "as is", MAIN, ""),
+        ("in", "original", MAIN, ""),
         ("rev", "reversed", SECOND, "/"),
     ):
         counts = shown[order]
@@ -138,7 +139,7 @@ def tally_figure(tally: Mapping[str, Any], title: str = "Ratings so far") -> go.
             y=counts,
             name=name,
             marker={"color": colour, "pattern": {"shape": shape, "size": 6, "solidity": 0.3}},
-            hovertemplate=f"Rating %{{x}}, scale {name}: %{{y:,}} answers<extra></extra>",
+            hovertemplate=f"Rating %{{x}}, {name} scale order: %{{y:,}} answers<extra></extra>",
         )
     figure.update_layout(
         barmode="stack",
@@ -150,7 +151,7 @@ def tally_figure(tally: Mapping[str, Any], title: str = "Ratings so far") -> go.
             "xanchor": "right",
             "y": 1,
             "yanchor": "bottom",
-            "title": {"text": "Scale ", "side": "left"},
+            "title": {"text": "Scale order ", "side": "left"},
         },
     )
     figure.update_xaxes(type="category", title_text=SCALE_TITLE)
@@ -158,16 +159,16 @@ def tally_figure(tally: Mapping[str, Any], title: str = "Ratings so far") -> go.
 
 
 def answer_distribution_figure(probabilities: Sequence[float] | None, rating_raw: int) -> go.Figure:
-    """The probability a model gave each digit in one answer; the digit taken is filled.
+    """The probability a model gave each digit in one answer; the digit used is filled.
 
     Args:
         probabilities: p1..p5 of the digits as shown to the model, or None.
-        rating_raw: The digit taken as the rating.
+        rating_raw: The digit used as the rating.
     """
     title = "Probability of each digit"
     if not probabilities:
         return empty_figure(title, "The engine gave no probabilities.", height=200)
-    figure = framed_figure(title, "as shown to the model, before reversal", height=280)
+    figure = framed_figure(title, "as shown to the model, before recoding", height=280)
     figure.add_bar(
         x=[str(point) for point in range(1, len(probabilities) + 1)],
         y=list(probabilities),

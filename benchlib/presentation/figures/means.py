@@ -14,33 +14,30 @@ from benchlib.presentation.figures.theme import (
     framed_figure,
     row_label,
 )
-from benchlib.presentation.text import counted, plain
+from benchlib.presentation.numbers import number
+from benchlib.presentation.text import STATUSES, counted, plain
 
-_STATUS_WORDS = {
-    "low_n": "fewer than 5 personas, read with care",
-    "n_lt_2": "one persona, no interval",
-    "zero_variance": "all personas score the same, no interval",
-}
 _NARROWEST_RANGE = 0.5
+"""Rating points."""
 
 
 def means_figure(
     rows: Sequence[AttributeMean], attribute: str, baseline: str | None = None
 ) -> go.Figure:
-    """Mean rating per category with its 95 % interval; hollow = to be read with care.
+    """Mean rating per category with its 95% interval; hollow = read with care.
 
     Args:
         rows: As `compute_means_by_attribute` gives them; rows without a mean are left out and
             counted in the subtitle.
-        attribute: Foreign text.
+        attribute: Untrusted text.
         baseline: The category whose mean gets a dashed line, if it has one.
     """
     title = f"Mean rating by {row_label(attribute)}"
     shown = [row for row in rows if row["mean"] is not None]
     if not shown:
-        return empty_figure(title, "No rated persona in any category yet.")
+        return empty_figure(title, "There are no rated personas yet.")
     hidden = len(rows) - len(shown)
-    subtitle = "valence-aligned, 95 % interval over personas" + (
+    subtitle = "valence-aligned, 95% interval over personas" + (
         f"; {hidden} without ratings not shown" if hidden else ""
     )
     figure = framed_figure(title, subtitle, height=ROW_HEIGHT * len(shown) + 160)
@@ -75,14 +72,14 @@ def means_figure(
     figure.update_xaxes(title_text="Mean rating (5 = most favourable)", range=_range(shown))
     return figure.update_yaxes(
         type="category",
-        range=[len(shown) - 0.4, -0.6],  # plotly's own air grows with the number of rows
+        range=[len(shown) - 0.4, -0.6],  # Plotly's own padding grows with the number of rows
         ticksuffix=" ",
         showgrid=True,
     )
 
 
 def _labels(rows: Sequence[AttributeMean]) -> list[str]:
-    """Labels with the number of personas; equal short labels are told apart."""
+    """Labels with the number of personas; equal short labels are made distinct."""
     labels: list[str] = []
     for row in rows:
         label = f"{row_label(row['category'])} (n = {row['n_personas']:,})"
@@ -93,12 +90,12 @@ def _labels(rows: Sequence[AttributeMean]) -> list[str]:
 
 
 def _hover(row: AttributeMean) -> str:
-    lines = [f"<b>{plain(row['category'])}</b>", f"mean {row['mean']:.3f}"]
+    lines = [f"<b>{plain(row['category'])}</b>", f"mean {number(row['mean'], 3)}"]
     if row["ci_low"] is not None and row["ci_high"] is not None:
-        lines.append(f"95 % interval {row['ci_low']:.3f} to {row['ci_high']:.3f}")
+        lines.append(f"95% interval {row['ci_low']:.3f} to {row['ci_high']:.3f}")
     lines.append(counted(row["n_personas"], "persona") + ", " + counted(row["count"], "answer"))
-    if row["status"] in _STATUS_WORDS:
-        lines.append(_STATUS_WORDS[row["status"]])
+    if row["status"] in STATUSES:
+        lines.append(STATUSES[row["status"]])
     return "<br>".join(lines)
 
 
@@ -107,7 +104,7 @@ def _reach(high: float | None, low: float | None) -> float | None:
 
 
 def _range(rows: Sequence[AttributeMean]) -> list[float]:
-    """What the marks need, a little air, never narrower than half a rating point."""
+    """All marks and a little padding, never narrower than half a rating point."""
     marks = [
         value
         for row in rows
@@ -115,5 +112,5 @@ def _range(rows: Sequence[AttributeMean]) -> list[float]:
         if value is not None
     ]
     low, high = min(marks), max(marks)
-    air = max(0.08 * (high - low), (_NARROWEST_RANGE - (high - low)) / 2, 0.03)
-    return [max(1 - 0.1, low - air), min(N_POINTS + 0.1, high + air)]
+    padding = max(0.08 * (high - low), (_NARROWEST_RANGE - (high - low)) / 2, 0.03)
+    return [max(1 - 0.1, low - padding), min(N_POINTS + 0.1, high + padding)]

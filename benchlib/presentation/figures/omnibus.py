@@ -16,7 +16,7 @@ from benchlib.presentation.figures.theme import (
     row_label,
 )
 from benchlib.presentation.numbers import number, relation
-from benchlib.presentation.text import counted, plain
+from benchlib.presentation.text import counted, escaped, plain
 
 SHADES: Final = ((0.0, "#eef4fb"), (0.5, "#7fb0e0"), (1.0, "#0b4a8f"))
 """Pale to deep blue; opaque, so that numbers on it are readable in both themes."""
@@ -28,18 +28,18 @@ _LOWEST_TOP: Final = 0.1
 def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.Figure:
     """Bias index of every attribute, on all traits and on each trait category.
 
-    A star marks p that is significant after correction; cells without a test hold a dash.
+    A star marks what is significant after correction; cells without a test show a dash.
 
     Args:
         overall: All traits.
         categories: By trait category.
     """
     title = "Bias index by attribute and trait category"
-    panels = [("all traits", overall), *((row_label(n), found) for n, found in categories.items())]
+    columns = [("all traits", overall), *((row_label(n), found) for n, found in categories.items())]
     names = [row["attribute"] for row in overall["attributes"]]
     rows = {
         (place, row["attribute"]): row
-        for place, (_, found) in enumerate(panels)
+        for place, (_, found) in enumerate(columns)
         for row in found["attributes"]
     }
     if not any(row["sd_between"] is not None for row in rows.values()):
@@ -49,15 +49,15 @@ def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.F
         f"rating points; * = Welch's q below {overall['alpha']:g}",
         _TALLER * len(names) + 190,
     )
-    grid = [[rows.get((place, name)) for place in range(len(panels))] for name in names]
+    grid = [[rows.get((place, name)) for place in range(len(columns))] for name in names]
     figure.add_heatmap(
         z=[[None if row is None else row["sd_between"] for row in line] for line in grid],
-        x=[told for told, _ in panels],
+        x=[label for label, _ in columns],
         y=[row_label(name) for name in names],
         text=[[_cell(row) for row in line] for line in grid],
         texttemplate="%{text}",
         hovertext=[
-            [_hover(row, told) for row, (told, _) in zip(line, panels, strict=True)]
+            [_hover(row, label) for row, (label, _) in zip(line, columns, strict=True)]
             for line in grid
         ],
         hoverinfo="text",
@@ -69,7 +69,7 @@ def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.F
         ygap=2,
         showscale=False,
     )
-    figure.layout.margin.b += 24  # names of trait categories may stand aslant
+    figure.layout.margin.b += 24  # names of trait categories may be slanted
     figure.update_xaxes(type="category", side="bottom", showgrid=False)
     return figure.update_yaxes(
         type="category", autorange="reversed", showgrid=False, ticksuffix=" "
@@ -77,12 +77,12 @@ def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.F
 
 
 def bias_index_figure(rows: Sequence[OmnibusRow]) -> go.Figure:
-    """Bias index per attribute as bars from the largest down, with p beside them.
+    """Bias index per attribute as bars from the largest down, with p next to them.
 
     Filled = significant after correction, hollow = not.
 
     Args:
-        rows: Of one panel.
+        rows: Of one set of traits.
     """
     title = "Bias index by attribute"
     shown = sorted(
@@ -92,7 +92,7 @@ def bias_index_figure(rows: Sequence[OmnibusRow]) -> go.Figure:
     if not shown:
         return empty_figure(title, "No attribute has two groups with two rated personas.")
     figure = framed_figure(
-        title, "standard deviation of the true group means", ROW_HEIGHT * len(shown) + 150
+        title, "estimated SD of group means, noise removed", ROW_HEIGHT * len(shown) + 150
     )
     figure.add_bar(
         orientation="h",
@@ -102,7 +102,9 @@ def bias_index_figure(rows: Sequence[OmnibusRow]) -> go.Figure:
             "color": [MAIN if row["welch_significant"] else "rgba(0,0,0,0)" for row in shown],
             "line": {"color": MAIN, "width": 1.5},
         },
-        text=[f"{number(row['sd_between'])}, p {relation(row['welch_p'])}" for row in shown],
+        text=[
+            escaped(f"{number(row['sd_between'])}, p {relation(row['welch_p'])}") for row in shown
+        ],
         textposition="outside",
         textfont={"size": SMALL_SIZE},
         cliponaxis=False,
@@ -124,14 +126,14 @@ def _cell(row: OmnibusRow | None) -> str:
     return number(row["sd_between"]) + (" *" if row["welch_significant"] else "")
 
 
-def _hover(row: OmnibusRow | None, panel: str) -> str:
+def _hover(row: OmnibusRow | None, traits: str) -> str:
     if row is None:
-        return "no such panel"
+        return "no ratings"
     lines = [
-        f"<b>{plain(row['attribute'])}</b>" + (f", {panel}" if panel else ""),
+        f"<b>{plain(row['attribute'])}</b>" + (f", {traits}" if traits else ""),
         f"bias index {number(row['sd_between'], 3)} points",
-        f"Welch p {relation(row['welch_p'])}, q {relation(row['welch_q'])}",
-        f"Kruskal–Wallis p {relation(row['p_value'])}, q {relation(row['q_value'])}",
+        escaped(f"Welch p {relation(row['welch_p'])}, q {relation(row['welch_q'])}"),
+        escaped(f"Kruskal–Wallis p {relation(row['p_value'])}, q {relation(row['q_value'])}"),
         f"{counted(row['n_groups'], 'group')}, {counted(row['n_total'], 'persona')}",
     ]
     return "<br>".join(lines)

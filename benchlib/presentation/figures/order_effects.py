@@ -23,16 +23,15 @@ from benchlib.presentation.numbers import interval, number, signed
 from benchlib.presentation.rows import agreement_rows
 from benchlib.presentation.text import counted, plain
 
-NO_PAIRS: Final = "Nothing was asked in both scale orders."
-SHIFT_TITLE: Final = "Difference in scale points: shown as is, minus reversed and turned back"
+NO_PAIRS: Final = "No question was asked in both scale orders."
 
 
 def agreement_table_figure(table: Sequence[Sequence[int]]) -> go.Figure:
     """Pairs by both answers; the diagonal, framed, holds those that agree.
 
     Args:
-        table: (5, 5) counts; rows the answer to the scale as is, columns that to the reversed one,
-            turned back.
+        table: (5, 5) counts; rows the rating in the original scale order, columns the recoded
+            rating in the reversed order.
     """
     title = "Both answers to the same question"
     total = sum(map(sum, table))
@@ -46,7 +45,7 @@ def agreement_table_figure(table: Sequence[Sequence[int]]) -> go.Figure:
         y=points,
         text=[[f"{count:,}<br>{count / total:.0%}" for count in row] for row in table],
         texttemplate="%{text}",
-        hovertemplate="as is %{y}, reversed %{x}: %{text}<extra></extra>",
+        hovertemplate="original %{y}, reversed %{x}: %{text}<extra></extra>",
         colorscale=[list(shade) for shade in SHADES],
         zmin=0,
         showscale=False,
@@ -63,26 +62,26 @@ def agreement_table_figure(table: Sequence[Sequence[int]]) -> go.Figure:
             line={"color": SECOND, "width": 2},
         )
     figure.update_xaxes(
-        type="category", title_text="Answer to the reversed scale, turned back", showgrid=False
+        type="category", title_text="Rating in the reversed order, recoded", showgrid=False
     )
     figure.layout.margin.b += 8  # the ticks of a heatmap
     return figure.update_yaxes(
-        type="category", title_text="Answer to the scale as is", showgrid=False
+        type="category", title_text="Rating in the original order", showgrid=False
     )
 
 
 def agreement_figure(agreement: Agreement) -> go.Figure:
-    """Agreement against chance with jackknife intervals; 0 = as by chance, 1 = identical.
+    """Agreement against chance with jackknife intervals; 0 = chance level, 1 = identical.
 
     Args:
         agreement: As `compute_agreement` gives it.
     """
-    title = "Agreement of both scale orders"
+    title = "Agreement between scale orders"
     shown = [(row["measure"], row) for row in agreement_rows(agreement) if row["value"] is not None]
     if not shown:
-        return empty_figure(title, "Without pairs that vary, there is no agreement to measure.")
+        return empty_figure(title, "Agreement cannot be measured: no pairs, or no variation.")
     figure = framed_figure(
-        title, "95 % intervals by leaving out one persona at a time", ROW_HEIGHT * len(shown) + 150
+        title, "95% intervals, jackknife over personas", ROW_HEIGHT * len(shown) + 150
     )
     figure.add_scatter(
         mode="markers",
@@ -104,7 +103,7 @@ def agreement_figure(agreement: Agreement) -> go.Figure:
         range=[low - 0.05, 1.05],
         zeroline=True,
         zerolinecolor=QUIET,
-        title={"text": "0 = as by chance, 1 = identical", "font": axis_font()},
+        title={"text": "0 = chance level, 1 = identical", "font": axis_font()},
     )
     return figure.update_yaxes(type="category", autorange="reversed", ticksuffix=" ")
 
@@ -124,16 +123,16 @@ def shift_by_trait_figure(rows: Sequence[OrderByCase]) -> go.Figure:
 
 
 def digits_figure(digits: RawDigits) -> go.Figure:
-    """Raw digits as given, by the order in which the scale was shown."""
+    """Raw digits as given, by scale order."""
     title = "Digits as given"
     totals = sum(digits["counts_in"]), sum(digits["counts_rev"])
     if not sum(totals):
         return empty_figure(title, "No answers yet.")
     figure = framed_figure(
-        title, "a rater that follows the scale mirrors one order in the other", 340
+        title, "for a rater that follows the scale, one order mirrors the other", 340
     )
     for name, counts, total, colour, shape in (
-        ("as is", digits["counts_in"], totals[0], MAIN, ""),
+        ("original", digits["counts_in"], totals[0], MAIN, ""),
         ("reversed", digits["counts_rev"], totals[1], SECOND, "/"),
     ):
         figure.add_bar(
@@ -142,7 +141,7 @@ def digits_figure(digits: RawDigits) -> go.Figure:
             y=[count / total if total else 0.0 for count in counts],
             customdata=counts,
             marker={"color": colour, "pattern": {"shape": shape, "size": 6, "solidity": 0.3}},
-            hovertemplate=f"Digit %{{x}}, scale {name}: %{{customdata:,}} (%{{y:.1%}})"
+            hovertemplate=f"Digit %{{x}}, {name} scale order: %{{customdata:,}} (%{{y:.1%}})"
             "<extra></extra>",
         )
     figure.update_layout(
@@ -159,7 +158,7 @@ def _shift_figure(title: str, rows: Sequence[tuple[str, Any]], rate: str) -> go.
     if not rows:
         return empty_figure(title, NO_PAIRS)
     figure = framed_figure(
-        title, "95 % intervals over personas; 0 = no order effect", ROW_HEIGHT * len(rows) + 170
+        title, "95% intervals over personas; 0 = no order effect", ROW_HEIGHT * len(rows) + 170
     )
     figure.add_scatter(
         mode="markers",
@@ -174,7 +173,7 @@ def _shift_figure(title: str, rows: Sequence[tuple[str, Any]], rate: str) -> go.
     limit = limit_of([row[end] for _, row in rows for end in ("mean_diff", "ci_low", "ci_high")])
     frame_dots(
         figure,
-        "◀ leans to low digits | to high digits ▶<br>scale points",
+        "◀ towards low digits | towards high digits ▶<br>scale points",
         [row_label(name) for name, _ in rows],
     )
     return figure.update_xaxes(range=[-limit, limit])

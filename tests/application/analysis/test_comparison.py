@@ -53,7 +53,7 @@ def test_comparisons_are_those_of_the_domain(store, service, first):
     assert (levels["n"], levels["n_cells"], levels["n_personas"]) == (2 * 18 * 4, 18 * 4, 18)
     # the runs differ in warmth alone: competence has nothing to test
     assert levels["correction"]["size"] == levels["levels"]["family_size"] == 2
-    assert "runs x panels" in levels["correction"]["family"]
+    assert "runs × sets of traits" in levels["correction"]["family"]
     deltas = service.analysis.compare_deltas(
         [first, second], trait_category="warmth", by="by", alpha=0.1
     )

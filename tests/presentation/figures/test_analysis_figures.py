@@ -65,7 +65,7 @@ def test_filled_squares_are_significant_after_correction():
     assert len({*symbols.values()}) == 2
 
 
-def test_text_columns_tell_the_numbers_beside_the_square():
+def test_text_columns_show_the_numbers_of_the_square():
     figure = draw(target="b", sort="name")
     first = min(rows(), key=lambda row: row["label"])
     at = list(trace(figure, "Trait").customdata).index(first["trait_id"])
@@ -82,8 +82,8 @@ def test_diamonds_stand_at_pooled_effects_of_both_kinds():
     figure = draw(target="b")
     overall = data.forest()["overall"]
     for name, pooled in (
-        ("these traits", overall),
-        ("traits like these", overall["population"]),
+        ("pooled over these traits", overall),
+        ("generalised to similar traits", overall["population"]),
     ):
         diamonds = trace(figure, name)
         assert diamonds.fill == "toself"
@@ -156,7 +156,7 @@ def test_the_default_order_is_category_and_estimate():
 def test_a_filtered_forest_says_so():
     figure = draw(target="b", rows=rows()[:3])
     assert "showing 3 of 8" in figure.layout.title.subtitle.text
-    assert "diamonds pool the hidden traits too" in caption(figure)
+    assert "diamonds include the hidden traits" in caption(figure)
     assert len(trace(figure, "trait").x) == 3
 
 
@@ -235,18 +235,18 @@ def test_deltas_hold_estimates_intervals_and_verdicts():
         "circle" if row["significant"] else "circle-open" for row in tested
     ]
     words = trace(figure, "verdict").text
-    assert words[0] == "baseline, not a test"
+    assert words[0] == "baseline"
     for row, told in zip(tested, words[1:], strict=True):
         assert deltas.VERDICTS[row["verdict"]] in told
     low, high = figure.layout.xaxis.range
     assert low == -high
 
 
-def test_adjusted_deltas_stand_beside_those_alone():
+def test_adjusted_deltas_are_drawn_with_unadjusted_ones():
     shown = data.adjusted()["rows"]
     figure = deltas.adjusted_figure(shown)
-    assert list(trace(figure, "alone").x) == [row["delta"] for row in shown]
-    adjusted = trace(figure, "beside the other attributes")
+    assert list(trace(figure, "unadjusted").x) == [row["delta"] for row in shown]
+    adjusted = trace(figure, "adjusted")
     assert list(adjusted.x) == [row["adjusted_delta"] for row in shown]
 
 
@@ -391,8 +391,11 @@ def test_numbers_are_written_alike_everywhere():
     assert numbers.signed(-0.004) == "+0.00"
     assert numbers.signed(-0.25) == "−0.25"
     assert numbers.signed(None) == numbers.number(None) == numbers.probability(None) == "–"
-    assert numbers.probability(0.0004) == "&lt; .001"
-    assert numbers.probability(1.0) == "1.000"
+    assert numbers.probability(0.0004) == "< .001"
+    assert numbers.probability(1.0) == "> .999"
+    assert numbers.relation(0.0342) == "= .034"
+    assert numbers.relation(0.0) == "< .001"
+    assert numbers.number(-0.004) == "0.00"
     assert numbers.interval(None, 1.0) == "[no interval]"
     assert forest_lines.VALENCE_MARKS[-1] == "(−)"
 
@@ -424,7 +427,7 @@ def test_figures_render_in_both_themes(name, theme, tmp_path, pytestconfig):
     assert len(picture) > 8_000
 
 
-def test_the_words_beside_deltas_have_room_in_pixels():
+def test_the_words_next_to_deltas_have_room_in_pixels():
     """A share of the width would cut them on a narrow screen."""
     figure = deltas.deltas_figure(data.deltas())
     (words,) = [trace for trace in figure.data if trace.name == "verdict"]

@@ -48,7 +48,7 @@ def test_words_follow_the_correction(shared):
     assert figure.data[0].marker.symbol == ("circle-open",)
     same = {**row, "status": "zero_variance", "q_value": None, "significant": None}
     assert words(delta_differences_figure({**table, "rows": [same]})) == [
-        "all scores equal, no interval"
+        "no variance, no interval"
     ]
 
 
