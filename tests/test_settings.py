@@ -155,7 +155,7 @@ def test_addresses_and_files_are_checked_at_the_start(monkeypatch, name, value, 
         get_settings()
 
 
-def test_a_broken_secrets_file_is_told(tmp_path):
+def test_a_broken_secrets_file_is_reported(tmp_path):
     (tmp_path / ".streamlit").mkdir()
     (tmp_path / ".streamlit" / "secrets.toml").write_text("db_url = ")
     with pytest.raises(InvalidSetting, match=r"secrets\.toml cannot be read"):

@@ -164,7 +164,7 @@ def test_one_event_is_one_line_in_both_forms():
 
 
 @pytest.mark.parametrize("style", ["json", "text"])
-def test_an_exception_is_told_by_its_kind_and_place_without_its_message(style):
+def test_an_exception_is_logged_by_its_type_and_place_without_its_message(style):
     error = StoreError("SECRET")
     error.__cause__ = KeyError("SECRET")
     line = LogFormatter(style).format(record_of(error))
@@ -196,7 +196,7 @@ def test_the_web_servers_logs_get_the_same_form(monkeypatch):
     server.propagate = False
     try:
         set_up_logs(None)  # not a terminal
-        server.warning("told by %s", "it")
+        server.warning("logged by %s", "it")
     finally:
         server.removeHandler(handler)
-    assert json.loads(stream.getvalue())["message"] == "told by it"
+    assert json.loads(stream.getvalue())["message"] == "logged by it"

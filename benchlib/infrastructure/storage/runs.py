@@ -56,7 +56,7 @@ def list_runs(session: Session, *, statuses: Sequence[RunStatus] = ()) -> list[R
 
 
 class RunCounters(NamedTuple):
-    """The counters of a run's row; `failures` are attempts by kind."""
+    """The counters of a run's row; `failures` counts failed attempts by kind."""
 
     id: int
     status: RunStatus
@@ -68,7 +68,7 @@ class RunCounters(NamedTuple):
 
 
 def list_counters(session: Session) -> list[RunCounters]:
-    """The counters of all runs, oldest first; no result is counted for it."""
+    """The counters of all runs, oldest first; reads no results."""
     columns = (
         col(BenchmarkRun.id),
         col(BenchmarkRun.status),

@@ -102,7 +102,7 @@ def test_ages_that_are_not(age):
     assert "allowed are whole numbers from 0 to 120" in refusal(age=[age])
 
 
-def test_all_problems_are_told_with_row_and_column():
+def test_all_problems_are_reported_with_row_and_column():
     text = refusal(age=["x", "30", "200"], gender=["a\x00b", "b", "c"], uuid=["p", "p", ""])
     assert text == (
         "Nothing was imported: the table has 5 problems:\n"
@@ -154,7 +154,7 @@ def test_an_attribute_has_at_most_200_categories():
     assert 'The column "city" has 201 different values; an attribute may have 200.' in text
 
 
-def test_identifiers_and_look_alikes_are_told_of():
+def test_identifiers_and_look_alikes_are_reported():
     warnings = check_personas(
         table({"code": [str(i) for i in range(30)], "gender": ["Male", "male"] * 15})
     ).warnings
@@ -207,7 +207,7 @@ def test_links_need_all_their_columns(missing):
     )
 
 
-def test_pairs_that_differ_in_more_or_less_are_told_of():
+def test_pairs_that_differ_in_more_or_less_are_reported():
     more = check_personas(table(LINKED | {"origin": ["x", "y"]})).warnings
     less = check_personas(table(LINKED | {"gender": ["male", "male"]})).warnings
     assert "1 counterfactuals differ from their source in more" in more[0]

@@ -52,7 +52,7 @@ def test_valences(text, valence):
     assert check(case_id=["a"], adjective_de=["x"], valence=[text])[0].valence == valence
 
 
-def test_all_problems_are_told():
+def test_all_problems_are_reported():
     text = refusal(
         case_id=["kind", "kind", "<b>"],
         adjective_en=["kind", "", "x"],

@@ -333,7 +333,7 @@ def test_snapshots_of_deleted_runs_go(store, folder, run_id):
     assert list(folder.glob("*")) == []
 
 
-def test_nothing_is_written_where_that_is_not_wished(store, folder, run_id):
+def test_nothing_is_written_unless_requested(store, folder, run_id):
     data_loader.load_run_df_cached(store, get_run(store, run_id), folder, write=False)
     assert not folder.exists()
 

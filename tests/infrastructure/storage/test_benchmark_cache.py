@@ -101,7 +101,7 @@ def test_an_unreadable_entry_is_a_logged_miss(store, caplog):
     assert get_cached(store, "key") == {"ok": True}
 
 
-def test_a_panel_of_a_run_that_is_gone_is_not_kept(any_store):
+def test_a_panel_of_a_deleted_run_is_not_stored(any_store):
     run_id = rated(any_store)
     with any_store.write() as session:
         runs.delete_run(session, run_id)
@@ -131,7 +131,7 @@ def test_rows_are_counted_once_per_content(store, monkeypatch):
     assert result_row_count(store, get_run(store, run_id)) == 9
 
 
-def test_a_count_is_not_kept_where_nothing_may_be_written(store):
+def test_a_count_is_not_stored_where_nothing_may_be_written(store):
     run_id = rated(store)
     benchmark_cache._COUNTS.clear()
     assert result_row_count(store, get_run(store, run_id), keep=False) == 12

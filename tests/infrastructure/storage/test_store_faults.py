@@ -152,7 +152,7 @@ def test_a_run_outlasts_a_writer_that_holds_the_store_for_longer_than_its_timeou
     store.close()
 
 
-def test_a_damaged_file_is_told_and_never_overwritten(tmp_path):
+def test_a_damaged_file_is_reported_and_never_overwritten(tmp_path):
     path = tmp_path / "store.db"
     store = open_store(f"sqlite:///{path}")
     add_run(store, 200, 4)
@@ -165,7 +165,7 @@ def test_a_damaged_file_is_told_and_never_overwritten(tmp_path):
     assert path.read_bytes() == damaged
 
 
-def test_a_file_that_may_only_be_read_is_told(tmp_path):
+def test_a_file_that_may_only_be_read_is_reported(tmp_path):
     path = tmp_path / "store.db"
     store = open_store(f"sqlite:///{path}")
     run_id = add_run(store)
