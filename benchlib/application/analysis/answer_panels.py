@@ -24,7 +24,7 @@ from benchlib.domain.analysis.metrics import (
     RatingHistogram,
     TraitCategoryHistogram,
     TraitCategorySummary,
-    compute_means_by_attribute,
+    compute_all_means,
     compute_rating_histogram,
     compute_trait_category_histograms,
     compute_trait_category_summary,
@@ -134,10 +134,7 @@ def all_means(loaded: LoadedRun, query: AllMeansQuery) -> AllMeans:
         **sample_info(loaded, use_expected=query.use_expected),
         **count_sample(cells, query.trait_category),
         "trait_category": query.trait_category,
-        "data": {
-            name: compute_means_by_attribute(cells, name, trait_category=query.trait_category)
-            for name in loaded.attributes
-        },
+        "data": compute_all_means(cells, query.trait_category),
     }
 
 

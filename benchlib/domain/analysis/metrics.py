@@ -188,6 +188,18 @@ def compute_means_by_attribute(
     return rows if top_n is None else rows[: max(top_n, 0)]
 
 
+def compute_all_means(
+    cells: Cells, trait_category: str | None = None
+) -> dict[str, list[AttributeMean]]:
+    """Compute `compute_means_by_attribute` for every attribute, scoring the personas once.
+
+    Raises:
+        InvalidInput: There is no such trait category.
+    """
+    trait_set = select_trait_set(cells, trait_category)
+    return {str(name): _attribute_means(trait_set, str(name)) for name in cells.attributes}
+
+
 def summarise_rating_by(
     cells: Cells, attribute: str, baseline: str | None = None
 ) -> AttributeSummary:

@@ -7,6 +7,7 @@ from benchlib.domain.analysis.answer_grid import AnswerGrid
 from benchlib.domain.analysis.cells import compute_cells
 from benchlib.domain.analysis.deltas import compute_deltas
 from benchlib.domain.analysis.metrics import (
+    compute_all_means,
     compute_means_by_attribute,
     compute_rating_histogram,
     compute_trait_category_histograms,
@@ -235,6 +236,7 @@ def test_means_of_one_trait_category():
     cells = compute_cells(frame, ["g"])
     warmth = compute_means_by_attribute(cells, "g", trait_category="warmth")
     assert [row["mean"] for row in warmth] == [5, 1]
+    assert compute_all_means(cells, "warmth") == {"g": warmth}
     with pytest.raises(InvalidInput, match="choose from: competence, warmth"):
         compute_means_by_attribute(cells, "g", trait_category="look")
 
