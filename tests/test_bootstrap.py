@@ -37,7 +37,7 @@ def test_a_simulated_run_on_the_sample_data_ends_done(parts):
     run_id = parts.service.start_benchmark(
         StartBenchmark.of(dataset_id=dataset.id, llm="simulated", seed=1)
     )
-    assert ended.wait(60)
+    assert ended.wait(600)
     run = get_run(parts.store, run_id)
     assert run.status == "done"
     assert run.simulated

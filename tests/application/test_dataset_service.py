@@ -128,15 +128,15 @@ def test_two_processes_load_sample_data_at_once(backend, tmp_path, request):
     url = f"sqlite:///{tmp_path / 'store.db'}"
     if backend == "postgresql":
         url = request.getfixturevalue("postgres_url")
-    children = [
-        subprocess.Popen([sys.executable, "-c", LOAD, url], stdin=subprocess.PIPE) for _ in range(2)
-    ]
-    for child in children:
-        child.stdin.write(b"go\n")
-        child.stdin.flush()
-    assert [child.wait(60) for child in children] == [0, 0]
-    for child in children:
-        child.stdin.close()
+    command = [sys.executable, "-c", LOAD, url]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE) as one,
+        subprocess.Popen(command, stdin=subprocess.PIPE) as other,
+    ):
+        for child in (one, other):
+            child.stdin.write(b"go\n")
+            child.stdin.flush()
+        assert (one.wait(600), other.wait(600)) == (0, 0)
     store = open_store(url)
     service = DatasetService(store)
     assert (len(service.list_datasets()), len(service.list_traits())) == (2, 36)
