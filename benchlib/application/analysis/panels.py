@@ -147,7 +147,7 @@ def pick_attribute(data: Mapping[str, _Table], attribute: str) -> _Table:
     return data[attribute]
 
 
-def rng_for(run: RunRecord, panel: str | None) -> np.random.Generator:
-    """Draws that are the same at every call for a panel, and differ between panels and runs."""
-    seed = [run.config.seed, run.id, crc32((panel or "").encode())]
+def rng_for(run: RunRecord, name: str | None) -> np.random.Generator:
+    """Draws that are the same at every call, and differ between names and runs."""
+    seed = [run.config.seed, run.id, crc32((name or "").encode())]
     return np.random.Generator(np.random.SFC64(seed))  # shuffles in two thirds of PCG64's time
