@@ -5,6 +5,7 @@ between, and runs a test of the new thing in the copy.
 """
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -60,7 +61,11 @@ class Tree:
 
     def run(self, *arguments):
         done = subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=self.root, capture_output=True, text=True
+            [sys.executable, "-m", *arguments],
+            cwd=self.root,
+            env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
+            capture_output=True,
+            text=True,
         )
         return done.returncode, done.stdout + done.stderr
 
