@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from pages.shared import filters, words
+from benchlib.presentation.text import counted
+from pages.shared import filters
 from pages.shared.access import get_service
 
 PAGE_SIZE = 50
@@ -43,4 +44,4 @@ st.dataframe(
     },
     alt="Who did what",
 )
-st.caption(words.counted(total, "action"))
+st.caption(counted(total, "action"))

@@ -9,6 +9,7 @@ from benchlib.application.payloads import RunDetail
 from benchlib.domain.records import AnswerFilter, StoredAnswer
 from benchlib.domain.vocabulary import SCALE_ORDERS, ScaleOrder
 from benchlib.presentation.figures.histogram import answer_distribution_figure
+from benchlib.presentation.text import counted
 from pages.shared import filters, links, run_header, run_pickers, texts, words
 from pages.shared.access import get_dataset_service, get_service
 
@@ -264,7 +265,7 @@ def show_missing(run: RunDetail) -> None:
         st.success("Every planned question has a rating.", icon=":material/check_circle:")
         return
     st.text(
-        f"{n_missing:,} of {words.counted(run['total'], 'planned question')} have no rating; "
+        f"{n_missing:,} of {counted(run['total'], 'planned question')} have no rating; "
         f"{run['failed']:,} of them failed in the last execution."
     )
     where = pick_filter(run)

@@ -29,9 +29,9 @@ def pick_runs(runs: Sequence[RunSummary]) -> list[int]:
     """Two to eight runs in the order chosen; kept in the URL as `runs=3,5`."""
     known = {run["id"]: run for run in runs}
     asked = st.query_params.get(_RUNS, "").split(",")
-    wanted = dict.fromkeys(int(part) for part in asked if part.isascii() and part.isdigit())
-    found = [run_id for run_id in wanted if run_id in known]
-    if len(found) < len(wanted) or len(found) > MOST_RUNS:
+    named = dict.fromkeys(int(part) for part in asked if part.isascii() and part.isdigit())
+    found = [run_id for run_id in named if run_id in known]
+    if len(found) < len(named) or len(found) > MOST_RUNS:
         st.warning(
             f"The address of this page names runs that do not exist, or more than {MOST_RUNS}; "
             "the rest is shown.",

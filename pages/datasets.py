@@ -8,6 +8,7 @@ import streamlit as st
 
 from benchlib.domain.material.composition import Composition
 from benchlib.domain.records import DatasetRecord
+from benchlib.presentation.text import counted
 from pages.shared import actions, dataset_designs, dataset_forms, filters, texts, words
 from pages.shared.access import get_dataset_service
 
@@ -124,7 +125,7 @@ def show_personas(dataset: DatasetRecord, composition: Composition) -> None:
         key="datasets_personas",
         alt="Personas of this page",
     )
-    st.caption(f"{total:,} of {words.counted(dataset.n_personas, 'persona')}")
+    st.caption(f"{total:,} of {counted(dataset.n_personas, 'persona')}")
 
 
 def show_downloads(dataset: DatasetRecord) -> None:
@@ -147,7 +148,7 @@ def show_delete(dataset: DatasetRecord) -> None:
         st.text(dataset.name)
         st.write(
             f"This deletes the dataset, and those of its "
-            f"{words.counted(dataset.n_personas, 'persona')} that are in no other dataset. It "
+            f"{counted(dataset.n_personas, 'persona')} that are in no other dataset. It "
             "cannot be undone."
         )
         if st.button("Delete permanently", key="datasets_delete_yes", type="primary"):

@@ -36,10 +36,10 @@ def open_answers(run: RunDetail, row: ForestRow, attribute: str) -> None:
 def fits(row: ForestRow, search: str, only: list[str]) -> bool:
     """Whether a row matches the filter."""
     signs = {"favourable": 1, "unfavourable": -1}
-    wanted = [signs[name] for name in only if name in signs]
+    valences = [signs[name] for name in only if name in signs]
     return (
         words.matches(search, (row["label"], row["case_id"], row["trait_category"]))
-        and (not wanted or row["valence"] in wanted)
+        and (not valences or row["valence"] in valences)
         and ("significant" not in only or row["significant"] is True)
     )
 

@@ -6,6 +6,7 @@ from benchlib.application.payloads import RunSummary
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.presentation.figures.histogram import tally_figure
+from benchlib.presentation.text import counted
 from pages.shared import links, run_header, words
 from pages.shared.access import get_dataset_service, get_service
 
@@ -40,7 +41,7 @@ def show_active() -> None:
         with st.container(border=True):
             st.progress(
                 words.share(status["done"], status["total"]),
-                text=f"{status['done']:,} of {words.counted(status['total'], 'answer')}"
+                text=f"{status['done']:,} of {counted(status['total'], 'answer')}"
                 f" · {words.rate(status['rate_per_s'])} · {words.duration(status['eta_s'])} left",
             )
             show_line(run)
@@ -53,8 +54,8 @@ if not runs:
     personas = sum(dataset.n_personas for dataset in datasets.list_datasets())
     traits = [trait for trait in datasets.list_traits() if trait.active]
     st.info(
-        f"Sample data are included: {words.counted(personas, 'persona')} and "
-        f"{words.counted(len(traits), 'trait')}. The first run needs nothing else: if no vLLM "
+        f"Sample data are included: {counted(personas, 'persona')} and "
+        f"{counted(len(traits), 'trait')}. The first run needs nothing else: if no vLLM "
         "server answers, a simulated rater shows how everything works.",
         icon=":material/waving_hand:",
     )

@@ -8,6 +8,7 @@ from benchlib.domain.errors import BenchlibError
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.presentation.figures.histogram import tally_figure
+from benchlib.presentation.text import counted
 from pages.shared import actions, links, run_header, run_pickers, texts, words
 from pages.shared.access import get_service
 
@@ -92,7 +93,7 @@ def _show_engines(engines: list[EngineStats]) -> None:
 
 
 def _headline(done: int, total: int) -> str:
-    return f"{done:,} of {words.counted(total, 'answer')}"
+    return f"{done:,} of {counted(total, 'answer')}"
 
 
 def _show_latest(latest: list[dict[str, object]]) -> None:

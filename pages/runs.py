@@ -7,6 +7,7 @@ from benchlib.application.payloads import RunDetail, RunSummary
 from benchlib.domain.analysis.shared_runs import FEWEST_RUNS, MOST_RUNS
 from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.vocabulary import RunStatus
+from benchlib.presentation.text import counted
 from pages.shared import actions, links, run_header, run_pickers, texts, words
 from pages.shared.access import get_service
 
@@ -102,7 +103,7 @@ def ask_to_delete(run: RunDetail) -> None:
     """Ask before deleting, which cannot be undone."""
     run_header.run_facts(run)
     st.write(
-        f"This deletes run {run['id']} with {words.counted(run['n_results'], 'answer')}, its "
+        f"This deletes run {run['id']} with {counted(run['n_results'], 'answer')}, its "
         "failures, tags and note. It cannot be undone."
     )
     with st.container(horizontal=True):
@@ -198,7 +199,7 @@ shown = sorted(
 )
 if runs:
     show_table(shown)
-    st.caption(f"{len(shown)} of {words.counted(len(runs), 'run')}; select several to compare them")
+    st.caption(f"{len(shown)} of {counted(len(runs), 'run')}; select several to compare them")
     offer_comparison(selected([run["id"] for run in shown]))
 run = service.get_run(run_pickers.pick_run(runs))
 run_header.run_badges(run)

@@ -12,6 +12,7 @@ from benchlib.application.engine_service import EngineChoice
 from benchlib.application.preflight import PlannedRun
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord, TraitRecord
+from benchlib.presentation.text import counted
 from pages.shared import engine_widgets, run_header, texts, words
 from pages.shared.access import get_dataset_service, get_service
 
@@ -57,7 +58,7 @@ def pick_materials(known: Sequence[DatasetRecord], active: Sequence[TraitRecord]
         **KEEP,
     )
     asked = [key for key in candidates if key not in left_out]
-    st.caption(f"{len(asked)} of {words.counted(len(active), 'active trait')} chosen")
+    st.caption(f"{len(asked)} of {counted(len(active), 'active trait')} chosen")
     if not asked:
         st.error("Choose at least one trait.", icon=":material/error:")
     return {"dataset_id": dataset_id, "trait_ids": asked}

@@ -8,6 +8,7 @@ from benchlib.application.dataset_service import TraitPreview
 from benchlib.domain.material.traits import DEFAULT_QUESTIONS, TraitDraft
 from benchlib.domain.records import TraitRecord
 from benchlib.domain.vocabulary import Language
+from benchlib.presentation.text import counted
 from pages.shared import actions, dataset_forms, words
 from pages.shared.access import get_dataset_service
 
@@ -56,7 +57,7 @@ def show_switches(chosen: list[TraitRecord]) -> None:
         ):
             actions.act(lambda: switch(chosen, False))
         st.caption(
-            f"{words.counted(len(chosen), 'row')} selected. New runs are offered active traits; "
+            f"{counted(len(chosen), 'row')} selected. New runs are offered active traits; "
             "old runs keep theirs."
         )
 
@@ -216,7 +217,7 @@ def catalogue() -> None:
         and (not categories or trait.category in categories)
     ]
     chosen = show_table(shown)
-    st.caption(f"{len(shown)} of {words.counted(len(traits), 'trait')}")
+    st.caption(f"{len(shown)} of {counted(len(traits), 'trait')}")
     if service.may(service.set_trait_active):
         show_switches(chosen)
     show_downloads()

@@ -36,18 +36,18 @@ def pick_dataset(known: Sequence[DatasetRecord]) -> DatasetRecord:
         st.info("There is no dataset; import or build one.", icon=":material/info:")
         st.stop()
     asked = st.query_params.get(_DATASET, "")
-    wanted = int(asked) if asked.isascii() and asked.isdigit() else None
-    if asked and wanted not in by_id:
+    dataset_id = int(asked) if asked.isascii() and asked.isdigit() else None
+    if asked and dataset_id not in by_id:
         st.warning(
             "The dataset in this page's address does not exist; another one is shown.",
             icon=":material/link_off:",
         )
-    if wanted not in by_id:
-        wanted = st.session_state.get("current_dataset")
-    if wanted not in by_id:
-        wanted = next(iter(by_id))
-    remember_dataset(wanted)
-    st.session_state["datasets_picker"] = wanted
+    if dataset_id not in by_id:
+        dataset_id = st.session_state.get("current_dataset")
+    if dataset_id not in by_id:
+        dataset_id = next(iter(by_id))
+    remember_dataset(dataset_id)
+    st.session_state["datasets_picker"] = dataset_id
     return by_id[
         st.selectbox(
             "Dataset",

@@ -29,10 +29,10 @@ def pick_persona_values(composition: Composition, on_change: Callable[[], None])
         placeholder="All",
         help="Personas that match all the values chosen; one value per attribute.",
     )
-    wanted = dict(options[label] for label in chosen)
-    if len(wanted) < len(chosen):
+    values = dict(options[label] for label in chosen)
+    if len(values) < len(chosen):
         st.caption("If you choose several values of one attribute, the last one counts.")
-    return wanted
+    return values
 
 
 def paged(

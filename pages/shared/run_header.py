@@ -13,6 +13,7 @@ from benchlib.domain.run_state import ACTIVE
 from benchlib.domain.users import OWNER
 from benchlib.domain.vocabulary import RunStatus
 from benchlib.presentation.provenance import Provenance, provenance_of
+from benchlib.presentation.text import counted
 from pages.shared import access, links, run_pickers, texts, words
 
 QUALITY_ICONS = {
@@ -130,14 +131,14 @@ def panel_facts(
     """Say what a panel is based on; returns the same for its figures and files."""
     provenance = provenance_of(run, panel, compared)
     parts = [
-        words.counted(provenance.n_personas, "persona"),
-        words.counted(int(panel.get("n", provenance.n_answers)), "answer"),
+        counted(provenance.n_personas, "persona"),
+        counted(int(panel.get("n", provenance.n_answers)), "answer"),
         f"{provenance.n_missing:,} missing",
     ]
     if provenance.n_dropped:
-        parts.append(f"{words.counted(provenance.n_dropped, 'persona')} left out (too few ratings)")
+        parts.append(f"{counted(provenance.n_dropped, 'persona')} left out (too few ratings)")
     if provenance.n_copies:
-        parts.append(f"{words.counted(provenance.n_copies, 'counterfactual')} left out")
+        parts.append(f"{counted(provenance.n_copies, 'counterfactual')} left out")
     if panel.get("uses_expected"):
         parts.append("expected ratings")
     if provenance.correction:
@@ -158,7 +159,7 @@ def stop_without_answers(run: RunDetail, *, without: str = "") -> None:
         sentence = "This run has no answers yet; results appear here as they come in."
     elif run["failed"]:
         sentence = (
-            f"This run ended without a rating: {words.counted(run['failed'], 'question')} failed. "
+            f"This run ended without a rating: {counted(run['failed'], 'question')} failed. "
             "The tab Failures under Answers says why."
         )
     else:

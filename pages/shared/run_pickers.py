@@ -21,18 +21,18 @@ def pick_run(runs: Sequence[RunSummary]) -> int:
         st.page_link("start_run.py", label="Start a run", icon=":material/rocket_launch:")
         st.stop()
     asked = st.query_params.get(_RUN, "")
-    wanted = int(asked) if asked.isascii() and asked.isdigit() else None
-    if asked and wanted not in known:
+    run_id = int(asked) if asked.isascii() and asked.isdigit() else None
+    if asked and run_id not in known:
         st.warning(
             "The run in this page's address does not exist; another one is shown.",
             icon=":material/link_off:",
         )
-    if wanted not in known:
-        wanted = st.session_state.get("current_run")
-    if wanted not in known:
-        wanted = next(iter(known))
-    remember_run(wanted)
-    st.session_state["run_picker"] = wanted
+    if run_id not in known:
+        run_id = st.session_state.get("current_run")
+    if run_id not in known:
+        run_id = next(iter(known))
+    remember_run(run_id)
+    st.session_state["run_picker"] = run_id
     return st.selectbox(
         "Run",
         list(known),

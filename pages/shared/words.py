@@ -241,11 +241,6 @@ def moment(iso: str | None, timezone: str | None = None) -> str:
     return f"{datetime.fromisoformat(iso).astimezone(zone):%Y-%m-%d %H:%M %Z}"
 
 
-def counted(n: int, noun: str) -> str:
-    """A number with its noun: "1 persona", "1,200 personas"."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
 def sizes(names: Iterable[str]) -> dict[str, int]:
     """How often each name occurs, by name."""
     return dict(sorted(Counter(names).items()))

@@ -111,7 +111,7 @@ class App:
             self.log.append(line)
             if "URL:" in line:
                 listening.set()
-        listening.set()  # the process has ended; whoever waits must look
+        listening.set()  # the process has ended: wake up what waits for it
 
 
 def _free_port():

@@ -50,17 +50,17 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--url", help="of an app with at least three runs")
     parser.add_argument("--only", nargs="*", default=list(PAGES), choices=list(PAGES))
-    wished = parser.parse_args()
-    wished.folder.mkdir(parents=True, exist_ok=True)
-    if wished.url:
-        take_pictures(wished.folder, wished.url, wished.only)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if arguments.url:
+        take_pictures(arguments.folder, arguments.url, arguments.only)
         return
     with tempfile.TemporaryDirectory() as folder:
         app = App(folder).start()
         try:
-            take_empty_pictures(wished.folder, app.url)
+            take_empty_pictures(arguments.folder, app.url)
             start_runs(app.url)
-            take_pictures(wished.folder, app.url, wished.only)
+            take_pictures(arguments.folder, app.url, arguments.only)
         finally:
             app.stop()
 
@@ -117,7 +117,7 @@ def _look(page, address, width):
     settled(page)
     page.wait_for_load_state("networkidle")
     for _ in range(2):
-        # Charts and tables draw anew after a change of size; nothing tells when they have.
+        # Charts and tables are drawn again after a resize; nothing says when that is done.
         page.wait_for_timeout(1000)
         height = page.get_by_test_id("stMain").evaluate("element => element.scrollHeight")
         page.set_viewport_size({"width": width, "height": min(max(height, 600), 6000)})

@@ -75,9 +75,9 @@ def test_a_killed_run_is_interrupted_and_resumes_with_one_click(start_app, page)
     app.start()
     page.goto(f"{app.url}/progress?run=1")
     expect(status_badge(page, "interrupted")).to_be_visible()
-    kept = shown_number(page, "Rated")
-    assert 0 < kept < planned
-    assert shown_number(page, "Missing") == planned - kept
+    rated = shown_number(page, "Rated")
+    assert 0 < rated < planned
+    assert shown_number(page, "Missing") == planned - rated
 
     page.get_by_role("button", name="Resume run").click()
     expect(page.get_by_text("Every planned question has a rating.")).to_be_visible(timeout=60_000)

@@ -51,7 +51,7 @@ def pick(page, label, option):
 def click_table(page, x, y, until):
     """Click into the first table until it had its effect.
 
-    The table is a canvas that tells nobody when it has been laid out and listens.
+    The table is a canvas; nothing says when it is laid out and reacts to clicks.
     """
     table = page.get_by_test_id("stDataFrame").first
     table.locator("canvas").first.wait_for()

@@ -32,9 +32,9 @@ FORMATS = ("csv", "parquet", "latex", "html")
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def check(told):
-    """Nothing of what was told, by what it was told in, holds a secret."""
-    for name, text in told.items():
+def check(texts):
+    """No text holds a secret; each is named by where it was found."""
+    for name, text in texts.items():
         content = text if isinstance(text, bytes) else text.encode()
         assert not [secret for secret in SECRETS if secret.encode() in content], name
 
@@ -53,7 +53,7 @@ def run_to_its_end(client, **command):
 
 def answers_of_the_api(client, run_ids):
     """What every reading route answers, by its address."""
-    told = {}
+    texts = {}
     paths = client.get("/openapi.json").raise_for_status().json()["paths"]
     for path, operations in paths.items():
         if "get" not in operations:
@@ -66,8 +66,8 @@ def answers_of_the_api(client, run_ids):
                 answer = client.get(address, params=needed(operations["get"]))
                 assert answer.status_code != 422, (address, answer.text)
                 assert answer.status_code < 500, (address, answer.text)
-                told[str(answer.url)] = answer.content + repr(answer.headers).encode()
-    return told
+                texts[str(answer.url)] = answer.content + repr(answer.headers).encode()
+    return texts
 
 
 def needed(operation):
@@ -151,7 +151,7 @@ def test_keys_and_tokens_are_found_nowhere(start_app, page, tmp_path):
 def test_the_password_of_the_store_is_found_nowhere(postgres_url, tmp_path, caplog, monkeypatch):
     url = postgres_url.replace("test@", f"test:{PASSWORD}@")
     parts = bootstrap.build(Settings(db_url=url, data_dir=tmp_path))
-    told = {"health": repr(parts.service.get_health()), "store": parts.store.database}
+    texts = {"health": repr(parts.service.get_health()), "store": parts.store.database}
     bootstrap.close(parts)
     for number, wrong in enumerate(
         (
@@ -167,7 +167,7 @@ def test_the_password_of_the_store_is_found_nowhere(postgres_url, tmp_path, capl
         get_settings.cache_clear()
         with pytest.raises(SystemExit, match="benchlib cannot start") as caught:
             bootstrap.check_start()
-        told[f"URL {number}"] = "".join(format_exception(caught.value))
+        texts[f"URL {number}"] = "".join(format_exception(caught.value))
     get_settings.cache_clear()
-    told["log"] = caplog.text
-    check(told)
+    texts["log"] = caplog.text
+    check(texts)

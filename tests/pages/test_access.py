@@ -43,7 +43,7 @@ def test_somebody_without_a_role_sees_only_that(house, open_page):
     at = open_page("overview", person("guest"))
     assert "have no role" in at.error[0].value
     assert pressable(at) == {"log_out"}
-    assert texts(at) == ["guest@example.org"] * 2  # beside, and below the sentence
+    assert texts(at) == ["guest@example.org"] * 2  # in the sidebar, and below the sentence
     assert len(at.main.children) == 3
 
 

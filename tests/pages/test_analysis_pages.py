@@ -151,12 +151,12 @@ def test_order_effects_tell_every_number_with_its_interval(grouped, open_page):
     at = open_page("order_effects", run=run_id)
     order = house.service.get_order_metrics(run_id)
     (frame,) = [table.value for table in at.dataframe]
-    told = frame.set_index("measure")
-    assert told.loc["Mean difference"].tolist() == [
+    shown_rows = frame.set_index("measure")
+    assert shown_rows.loc["Mean difference"].tolist() == [
         order["obe"][name] for name in ("mean_diff", "ci_low", "ci_high")
     ]
     kappa = order["agreement"]["kappa"]["quadratic"]
-    assert told.loc["Cohen's kappa, quadratic", "ci_low"] == kappa["ci_low"]
+    assert shown_rows.loc["Cohen's kappa, quadratic", "ci_low"] == kappa["ci_low"]
     assert f"χ²({order['agreement']['bowker']['df']}) = " in captions(at)
 
 
@@ -194,7 +194,7 @@ def test_a_queued_run_without_answers_leads_on(house, open_page, page):
 def test_an_attribute_with_one_category_is_explained(make_house, open_page, page):
     _, run_id = made_run(make_house, ["only"] * 8)
     at = open_page(page, run=run_id)
-    told = {
+    checks = {
         "deltas": lambda: (
             "All personas are in one category"
             in figure(at, "deltas_figure")["layout"]["annotations"][0]["text"]
@@ -206,7 +206,7 @@ def test_an_attribute_with_one_category_is_explained(make_house, open_page, page
         ),
         "order_effects": lambda: metric(at, "Pairs") != "0",
     }
-    assert told[page]()
+    assert checks[page]()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,4 @@
-"""The page that sets runs beside each other."""
+"""The page that compares runs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Datasets and traits: what is shown is what the store holds; foreign text stays literal."""
+"""Datasets and traits: what is shown is what is stored; untrusted text is shown literally."""
 
 import pytest
 

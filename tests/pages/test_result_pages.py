@@ -1,4 +1,4 @@
-"""Metrics and answers: numbers of the service, filters in the address, text kept literal."""
+"""Metrics and answers: numbers of the service, filters in the address, text shown literally."""
 
 import pytest
 
@@ -91,8 +91,8 @@ def test_answers_are_filtered_by_the_address(house, open_page):
     assert len(at.dataframe[0].value) == 36
     first = house.service.runs.list_answers(run_id, AnswerFilter())[0]
     at = open_page("answers", run=run_id, trait=first.case_id, digit=first.rating_raw)
-    wanted = AnswerFilter(case_ids=(first.case_id,), rating_raw=first.rating_raw)
-    assert len(at.dataframe[0].value) == len(house.service.runs.list_answers(run_id, wanted))
+    where = AnswerFilter(case_ids=(first.case_id,), rating_raw=first.rating_raw)
+    assert len(at.dataframe[0].value) == len(house.service.runs.list_answers(run_id, where))
     at = open_page("answers", run=run_id, personas="gender = female", order="rev")
     shown = at.dataframe[0].value
     assert set(shown["scale"]) == {"1 = very … 5 = not at all"}

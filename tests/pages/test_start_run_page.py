@@ -1,4 +1,4 @@
-"""The form: filled in, checked, counted, launched; nothing typed is lost, no key is kept."""
+"""The form: filled in, checked, counted, launched; nothing typed is lost, no key is stored."""
 
 import json
 

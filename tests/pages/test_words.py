@@ -94,7 +94,7 @@ def test_a_search_needs_all_its_words():
         ("one\ntwo", "one  \ntwo"),
     ],
 )
-def test_foreign_text_stays_literal_in_markdown(text, shown):
+def test_untrusted_text_stays_literal_in_markdown(text, shown):
     assert words.plain_markdown(text) == shown
 
 

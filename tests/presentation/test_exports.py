@@ -60,8 +60,8 @@ def test_an_empty_table_keeps_its_columns():
 def test_parquet_keeps_types_nulls_and_provenance():
     table = pq.read_table(io.BytesIO(files.export_table(ROWS, "parquet", PROVENANCE)))
     assert table.to_pylist() == ROWS
-    told = json.loads(table.schema.metadata[b"benchlib"])
-    assert told == PROVENANCE.fields()
+    metadata = json.loads(table.schema.metadata[b"benchlib"])
+    assert metadata == PROVENANCE.fields()
 
 
 def test_parquet_takes_mixed_and_nested_values_as_text():

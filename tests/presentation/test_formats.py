@@ -52,8 +52,8 @@ def test_names_and_extensions_are_unique():
 def test_the_api_describes_every_format(client):
     for path, routes in client.get("/openapi.json").json()["paths"].items():
         if "/export/" in path:
-            (wanted,) = (one for one in routes["get"]["parameters"] if one["name"] == "format")
-            assert wanted["schema"]["enum"] == list(FORMATS)
+            (parameter,) = (one for one in routes["get"]["parameters"] if one["name"] == "format")
+            assert parameter["schema"]["enum"] == list(FORMATS)
             assert set(routes["get"]["responses"]["200"]["content"]) == {
                 one.media_type for one in FORMATS.values()
             }

@@ -236,8 +236,8 @@ def test_deltas_hold_estimates_intervals_and_verdicts():
     ]
     words = trace(figure, "verdict").text
     assert words[0] == "baseline"
-    for row, told in zip(tested, words[1:], strict=True):
-        assert deltas.VERDICTS[row["verdict"]] in told
+    for row, text in zip(tested, words[1:], strict=True):
+        assert deltas.VERDICTS[row["verdict"]] in text
     low, high = figure.layout.xaxis.range
     assert low == -high
 
@@ -343,7 +343,7 @@ def test_nothing_gives_an_empty_titled_figure(name):
     assert figure.layout.annotations[0].text.endswith(".")
 
 
-def test_foreign_text_is_never_markup():
+def test_untrusted_text_is_never_markup():
     names = {"label": HOSTILE, "category": HOSTILE, "baseline": HOSTILE, "trait_category": HOSTILE}
     hostile = {
         **data.forest(),

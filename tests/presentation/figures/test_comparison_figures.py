@@ -74,10 +74,10 @@ def test_files_name_every_run():
     compared = replace(PROVENANCE, compared=(other,))
     assert compared.fields()["run_id"] == "3 / 7"
     assert compared.fields()["model"] == "SmolLM2-135M-Instruct / other"
-    told = compared.sentence()
-    assert told.startswith("Run 3 · SmolLM2-135M-Instruct (revision abc123) · Run 7 · other")
-    assert "manifest 1a2b3c4d5e6f / ffffffffffff" in told
-    assert told.count("Sample: factorial") == 1
+    sentence = compared.sentence()
+    assert sentence.startswith("Run 3 · SmolLM2-135M-Instruct (revision abc123) · Run 7 · other")
+    assert "manifest 1a2b3c4d5e6f / ffffffffffff" in sentence
+    assert sentence.count("Sample: factorial") == 1
     assert files.file_name(compared, "levels", "csv") == "run-3-7-levels-simulated-1a2b3c4d.csv"
     content = files.export_table([{"run_id": 7, "difference": None}], "csv", compared)
     assert "3 / 7" in content.decode("utf-8-sig")

@@ -150,7 +150,7 @@ def test_nothing_gives_an_empty_titled_figure(figure):
     assert figure.layout.annotations[0].text
 
 
-def test_foreign_text_is_never_markup():
+def test_untrusted_text_is_never_markup():
     rows = [mean_row(HOSTILE, 3.0)]
     counts = [{"category": HOSTILE, "bins": ["1"], "counts": [3], "shares": [1.0]}]
     for figure in (means.means_figure(rows, HOSTILE), histogram.trait_category_figure(counts)):
