@@ -73,7 +73,7 @@ class Panel(Generic[RunT, QueryT, PayloadT]):
 
 
 RUN_PANELS: Final[dict[str, Panel[LoadedRun, Any, Any]]] = {}
-"""Every panel of one run by its name; those that are warmed up, cheap ones first."""
+"""Every panel of one run by its name; cheap ones come first in their module."""
 
 
 def run_panel(

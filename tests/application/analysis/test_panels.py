@@ -306,7 +306,7 @@ def test_counterfactuals_are_paired(service, store):
 
 
 def test_counterfactuals_make_no_group_larger(service, store):
-    """They repeat their sources: counted beside them, every interval would be too short."""
+    """They repeat their sources: counted as well, every interval would be too short."""
     originals = people(30, **GROUPS)
     turned = [{**person, "gender": "fm"[person["gender"] == "f"]} for person in originals]
     alone = add_rated_run(store, biased, personas=originals, orders=("in", "rev"), name="alone")

@@ -7,6 +7,7 @@ from benchlib.application.analysis.comparison_panels import COMPARE_DELTAS, COMP
 from benchlib.application.analysis.panels import RUN_PANELS, run_panel
 from benchlib.application.analysis.power_plan import PowerQuery
 from benchlib.application.analysis.queries import MAX_N_PERM, Query
+from benchlib.application.analysis.warm_up import warm_up_steps
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import StartBenchmark
 from benchlib.domain.errors import InvalidInput
@@ -135,3 +136,19 @@ def test_bounds_can_be_read_by_widgets():
 def test_a_panel_has_a_name_of_its_own():
     with pytest.raises(ValueError, match="There is a panel 'omnibus' already"):
         run_panel("omnibus", Query)(lambda _loaded, _query: None)
+
+
+def test_a_warm_up_computes_cheap_panels_first_and_one_per_attribute():
+    asked = []
+    steps = warm_up_steps(lambda panel, choices: asked.append((panel.name, choices)), ["a"], ["w"])
+    expected = [
+        *("health", "metrics", "means", "order metrics"),
+        *("omnibus", "omnibus by trait category", "deltas", "forest: a"),
+        *("response styles", "variance components", "adjusted deltas", "counterfactuals"),
+        *("distributions", "means: w", "deltas: w"),
+    ]
+    assert [name for name, _ in steps if name in expected] == expected
+    for _, compute in steps:
+        compute()
+    assert ("forest", {"attribute": "a"}) in asked
+    assert asked[-1] == ("deltas", {"trait_category": "w"})
