@@ -6,18 +6,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from benchlib.application.analysis.power_plan import PowerQuery
+from benchlib.application.analysis.power_plan import PowerPlan, PowerQuery
 from benchlib.application.commands import StartBenchmark
 from benchlib.application.engine_service import EngineChoice
 from benchlib.application.preflight import PlannedRun
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord, TraitRecord
+from benchlib.domain.vocabulary import N_POINTS
 from benchlib.presentation.text import counted
 from pages.shared import engine_widgets, run_header, texts, words
 from pages.shared.access import get_dataset_service, get_service
 
 # What is typed survives a look at another page.
 KEEP: Any = {"persist_state": "session"}
+
+LARGEST_DELTA = N_POINTS - 1
 
 service, datasets = get_service(), get_dataset_service()
 
@@ -320,35 +323,64 @@ def show_detectable(command: StartBenchmark) -> None:
     )
     if not details.open:
         return
-    asked = [trait for trait in active if trait.id in (command.trait_ids or ())]
+    asked = [trait for trait in active if trait.id in (command.trait_ids or ()) and trait.valence]
     plan = service.analysis.get_power_plan(
         PowerQuery(
             dataset_id=command.dataset_id or 0,
-            n_traits=max(1, sum(trait.valence != 0 for trait in asked)),
+            n_traits=max(1, len(asked)),
+            n_trait_categories=max(1, len({trait.category for trait in asked})),
             dual_fraction=command.dual_fraction,
         )
     )
+    numbers = {
+        "mde": "One test, largest group",
+        "mde_worst": "One test, smallest group",
+        "mde_corrected": "Corrected, largest group",
+        "mde_corrected_worst": "Corrected, smallest group",
+        "half_width": "± largest group",
+        "half_width_worst": "± smallest group",
+    }
+    table = pd.DataFrame(plan["attributes"], columns=["attribute", "baseline", *numbers])
+    found = table[list(numbers)].astype(float)
+    table[list(numbers)] = found.where(found <= LARGEST_DELTA)
     with details:
         st.dataframe(
-            pd.DataFrame(plan["attributes"]),
+            table,
             key="start_detectable_table",
             hide_index=True,
             placeholder="–",
-            column_order=["attribute", "baseline", "mde", "mde_worst"],
             column_config={
                 "attribute": "Attribute",
                 "baseline": "Baseline",
-                "mde": st.column_config.NumberColumn("Largest group", format="%.2f"),
-                "mde_worst": st.column_config.NumberColumn("Smallest group", format="%.2f"),
+                **{
+                    name: st.column_config.NumberColumn(label, format="%.2f")
+                    for name, label in numbers.items()
+                },
             },
-            alt="Smallest detectable difference per attribute",
+            alt="Smallest detectable difference and half-width of the interval per attribute",
         )
         st.caption(
-            "Smallest true difference from the baseline, in rating points, that a test at level "
-            f"{plan['alpha']:g} detects with a probability of {plan['power']:.0%}, for the largest "
-            "and the smallest other group. Assumed standard deviations: personas "
-            f"{plan['sd_persona']:.2f}, single answers {plan['sd_residual']:.2f}."
+            "Smallest true difference from the baseline, in rating points, that Welch's test at "
+            f"level {plan['alpha']:g} detects with a probability of {plan['power']:.0%}: in a "
+            f"single test, and after the correction over the {plan['n_tests']:,} deltas of this "
+            "run if only one is real. ± is the expected half-width of the 95% interval. “–”: fewer "
+            "than two personas, or more than the scale allows."
         )
+        st.caption(describe_precision(plan))
+
+
+def describe_precision(plan: PowerPlan) -> str:
+    """How many personas a precise interval takes, and what is assumed."""
+    rows = [row for item in plan["attributes"] for row in item["categories"]]
+    needed = rows[0]["n_per_group_half_width"] if rows else None
+    sentence = (
+        "Assumed standard deviations: "
+        f"personas {plan['sd_persona']:.2f}, single answers {plan['sd_residual']:.2f}."
+    )
+    if needed is None:
+        return sentence
+    goal = f"An interval of ±{plan['target_half_width']:g} takes {needed:,} personas per group."
+    return f"{goal} {sentence}"
 
 
 def show_preview(planned: PlannedRun) -> None:

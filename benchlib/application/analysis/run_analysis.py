@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import numpy as np
-
 from benchlib.application.analysis.answer_panels import (
     AllMeansQuery,
     MeansPanel,
@@ -41,7 +39,13 @@ from benchlib.application.analysis.panels import (
     copy_sample_info,
     pick_attribute,
 )
-from benchlib.application.analysis.power_plan import PowerPlan, PowerQuery, plan_power
+from benchlib.application.analysis.power_plan import (
+    PowerPlan,
+    PowerQuery,
+    Spread,
+    plan_power,
+    spread_of_run,
+)
 from benchlib.application.analysis.queries import Query
 from benchlib.application.analysis.warm_up import warm_up_steps
 from benchlib.application.composition_cache import load_composition
@@ -175,20 +179,24 @@ class RunAnalysis(ActingService):
     def get_power_plan(self, query: PowerQuery) -> PowerPlan:
         """The smallest effect that a planned run can find, per attribute."""
         personas = data_loader.load_personas_cached(self._store, query.dataset_id)
-        n_traits = query.n_traits
-        if n_traits is None:
-            with self._store.read() as session:
-                known = traits.list_traits(session)
-            n_traits = sum(trait.active and trait.valence != 0 for trait in known)
-            if n_traits == 0:
-                raise InvalidInput("No active trait has a valence; switch one on under Traits.")
-        spread: tuple[float | None, float | None] = (None, None)
+        with self._store.read() as session:
+            rated = [
+                trait for trait in traits.list_traits(session, active_only=True) if trait.valence
+            ]
+        n_traits = query.n_traits or len(rated)
+        if n_traits == 0:
+            raise InvalidInput("No active trait has a valence; switch one on under Traits.")
+        known = len({trait.category for trait in rated})
+        n_trait_categories = query.n_trait_categories or max(1, min(known, n_traits))
+        spread = Spread()
         if query.like_run_id is not None:
-            parts = self.get_panel(variance_components, query.like_run_id)
-            spread = (_root(parts["var_persona"]), _root(parts["var_resid"]))
+            spread = spread_of_run(
+                self.get_panel(variance_components, query.like_run_id),
+                self.get_panel(order_metrics, query.like_run_id),
+            )
         with self._store.read() as session:
             copies = datasets.load_copies(session, query.dataset_id)
-        return plan_power(query, personas, copies, n_traits, spread)
+        return plan_power(query, personas, copies, n_traits, n_trait_categories, spread)
 
     # -- the cache ----------------------------------------------------------------------------
 
@@ -231,7 +239,3 @@ class RunAnalysis(ActingService):
 def _without_attribute(kind: type[QueryT], query: Query) -> QueryT:
     """The query of the table of all attributes that a query of one is cut out of."""
     return kind(**query.model_dump(include=set(kind.model_fields)))
-
-
-def _root(variance: float | None) -> float | None:
-    return None if variance is None else float(np.sqrt(variance))

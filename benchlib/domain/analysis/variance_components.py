@@ -1,11 +1,13 @@
 """Where the variance of the ratings sits: personas, traits, residual."""
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchlib.domain.analysis.cells import Cells
+from benchlib.domain.analysis.order_effects import OrderByCase
 from benchlib.domain.analysis.persona_scores import compute_grouping
 from benchlib.domain.analysis.trait_sets import select_trait_set
 from benchlib.domain.stats.welch import Status, compute_moments_and_residuals
@@ -113,6 +115,44 @@ def compute_variance_components(
         "icc_persona": icc,
         "design_effect": None if icc is None else 1 + (n_traits - 1) * icc,
     }
+
+
+def compute_answer_noise(
+    components: VarianceComponents,
+    pairs: Sequence[OrderByCase],
+    n_pairs: int,
+    sd_pairs: float | None,
+) -> tuple[float, float] | None:
+    """Split the residual into persona x trait and the noise of a single answer.
+
+    A cell of two orders holds half the noise of a single answer, so the residual of a run is
+    s_pt^2 + s_e^2 (1 - f / 2) for a share f of cells with both. s_e^2 is half the variance of the
+    difference between the orders within traits; what it leaves of the residual is s_pt^2. In a
+    plan with the same f the sum comes out as it was.
+
+    Args:
+        components: Components of the run.
+        pairs: Its pairs of orders by trait.
+        n_pairs: Pairs of the run.
+        sd_pairs: Standard deviation of their differences over all traits, rating points.
+
+    Returns:
+        s_pt^2 and s_e^2, squared rating points >= 0; all of it s_e^2 without pairs. None where the
+        residual is undefined.
+    """
+    residual = components["var_resid"]
+    if residual is None:
+        return None
+    n_within = n_pairs - len(pairs)
+    if sd_pairs is None or n_within < 1:
+        return 0.0, residual
+    mean = sum(row["n"] * row["mean_diff"] for row in pairs) / n_pairs
+    between = sum(row["n"] * (row["mean_diff"] - mean) ** 2 for row in pairs)
+    within = max(0.0, (n_pairs - 1) * sd_pairs**2 - between)
+    n_cells = components["n_personas"] * components["n_traits"] - components["n_missing"]
+    kept = 1 - (components["n_ratings"] / n_cells - 1) / 2
+    noise = min(within / n_within / 2, residual / kept)
+    return residual - noise * kept, noise
 
 
 def _no_components(status: Status, n: int, answers: NDArray[np.int16]) -> VarianceComponents:

@@ -181,6 +181,22 @@ def compute_half_width(contrast: Contrast, confidence: float = CONFIDENCE) -> fl
     return float(t_quantile(contrast.df, confidence)) * contrast.se
 
 
+def compute_n_for_delta(
+    delta: float, sd: float, alpha: float = DEFAULT_ALPHA, power: float = 0.8
+) -> int | None:
+    """Personas per group, two equal groups, to find a delta in one test.
+
+    Returns:
+        At least 2; None for a delta of 0, or beyond ten million.
+
+    Raises:
+        InvalidInput: The level or the standard deviation is out of range.
+    """
+    if delta == 0:
+        return None
+    return _smallest(lambda n: compute_welch_power(delta, Contrast(n, n, sd, sd), alpha) >= power)
+
+
 def compute_n_for_tost(
     margin: float, sd: float, alpha: float = DEFAULT_ALPHA, power: float = 0.8
 ) -> int | None:

@@ -35,7 +35,13 @@ def test_planning_tells_the_smallest_effect_per_attribute(service, store):
     assert (plan["n_personas"], plan["n_traits"], plan["n_questions"]) == (60, 4, 240)
     gender, origin = plan["attributes"]
     assert (gender["baseline"], gender["n_base"]) == ("f", 40)
-    expected = compute_run_plan(40, 20, 4)
+    # f against m, n against e and s; all traits and two trait categories
+    assert (plan["n_trait_sets"], plan["n_tests"]) == (3, 9)
+    alone = service.analysis.get_power_plan(PowerQuery(dataset_id=dataset_id, n_trait_categories=1))
+    assert (alone["n_trait_sets"], alone["n_tests"]) == (1, 3)  # its only category repeats it
+    expected = compute_run_plan(40, 20, 4, n_tests=9)
+    assert gender["mde_corrected_worst"] == pytest.approx(expected["mde_corrected"])
+    assert gender["half_width"] == pytest.approx(expected["half_width"])
     assert gender["mde"] == pytest.approx(expected["mde"])
     assert gender["categories"][0]["power_at_delta"] == pytest.approx(expected["power_at_delta"])
     assert [row["category"] for row in origin["categories"]] == ["e", "s"]  # n is the baseline
@@ -49,7 +55,10 @@ def test_planning_takes_spreads_from_a_run_or_a_person(service, store, run_id):
         PowerQuery(dataset_id=dataset_id, n_traits=30, like_run_id=run_id)
     )
     assert like["sd_source"] == "run"
-    assert like["sd_residual"] == pytest.approx(parts["var_resid"] ** 0.5)
+    cells = parts["n_personas"] * parts["n_traits"] - parts["n_missing"]
+    kept = 1 - (parts["n_ratings"] / cells - 1) / 2
+    residual = like["sd_persona_trait"] ** 2 + like["sd_residual"] ** 2 * kept
+    assert residual == pytest.approx(parts["var_resid"])
     given = service.analysis.get_power_plan(
         PowerQuery(dataset_id=dataset_id, n_traits=30, sd_persona=0.5)
     )

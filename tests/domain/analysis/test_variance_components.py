@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from benchlib.domain.analysis.cells import compute_cells
-from benchlib.domain.analysis.variance_components import compute_variance_components
+from benchlib.domain.analysis.variance_components import (
+    compute_answer_noise,
+    compute_variance_components,
+)
 from tests.domain.frames import cells_of, random_run
 from tests.domain.oracle import load_case
 
@@ -69,3 +72,37 @@ def test_without_enough_there_is_no_share(table, valence, status):
 def test_one_trait_category_at_a_time():
     cells = compute_cells(random_run(2), ["group"])
     assert compute_variance_components(cells, trait_category="warmth")["n_traits"] == 3
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_pair_of_orders_is_not_taken_for_one_precise_answer(share):
+    # residual as in a run whose answers have noise .8 and persona x trait .4
+    kept, n_cells = 1 - share / 2, 2000
+    parts = compute_variance_components(cells_of([[1, 2], [3, 5]], {})) | {
+        "var_resid": 0.16 + 0.64 * kept,
+        "n_personas": 100,
+        "n_traits": 20,
+        "n_missing": 0,
+        "n_ratings": round(n_cells * (1 + share)),
+    }
+    each = round(100 * share)
+    pairs = [{"n": each, "mean_diff": 0.5 * (-1) ** trait} for trait in range(20) if each]
+    n_pairs = 20 * each
+    square = 2 * 0.64 * (n_pairs - 20) + 0.25 * n_pairs  # within traits, between traits
+    sd = (square / (n_pairs - 1)) ** 0.5 if each else None
+    found = compute_answer_noise(parts, pairs, n_pairs, sd)
+    assert found == pytest.approx((0.16, 0.64) if each else (0, 0.8))
+
+
+def test_the_noise_of_answers_never_exceeds_the_residual():
+    parts = compute_variance_components(cells_of([[1, 2], [3, 5]], {})) | {
+        "var_resid": 0.3,
+        "n_personas": 50,
+        "n_traits": 1,
+        "n_missing": 0,
+        "n_ratings": 100,
+    }
+    found = compute_answer_noise(parts, [{"n": 50, "mean_diff": 0.0}], 50, 2.0)
+    assert found == pytest.approx((0, 0.6))
+    nothing = parts | {"var_resid": None}
+    assert compute_answer_noise(nothing, [], 0, None) is None
