@@ -112,6 +112,7 @@ def show_levels(reference: RunDetail, others: Sequence[RunDetail], trait_categor
         run_ids,
         trait_category=trait_category,
         alpha=options.alpha,
+        sesoi=options.sesoi,
         use_expected=options.use_expected,
         by=options.by,
     )
@@ -120,7 +121,13 @@ def show_levels(reference: RunDetail, others: Sequence[RunDetail], trait_categor
     st.subheader("Differences in level")
     provenance = run_header.panel_facts(found, reference, others)
     rows = found["levels"]["rows"]
-    figure = downloads.draw(levels_figure, provenance, rows, options.by)
+    if not all(row["same_orders"] for row in rows):
+        st.warning(
+            "These runs share no question asked in the same scale order: a difference in level "
+            "may come from the orders alone.",
+            icon=":material/swap_vert:",
+        )
+    figure = downloads.draw(levels_figure, provenance, found["levels"], options.by)
     downloads.show_figure(figure, "levels_figure", "Differences in level", provenance, rows)
     show_table(
         [{**row, "trait_category": row["trait_category"] or "all"} for row in rows],
@@ -167,6 +174,7 @@ def show_deltas(reference: RunDetail, others: Sequence[RunDetail], trait_categor
         baseline,
         trait_category=trait_category,
         alpha=options.alpha,
+        sesoi=options.sesoi,
         use_expected=options.use_expected,
         by=options.by,
     )
@@ -222,6 +230,8 @@ DIFFERENCE = {
     "p_value": p_value_column("p"),
     "q_value": p_value_column("q", "Corrected over the whole comparison."),
     "q_by": p_value_column("q, BY", "The same under any dependence of tests."),
+    "p_tost": p_value_column("p, equivalence", "That the difference is not smaller than matters."),
+    "verdict": "Verdict",
 }
 
 st.title("Compare")
@@ -239,7 +249,7 @@ with st.container(gap="small"):
             run_header.data_quality_banner(service, run["id"], f"run {run['id']}")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     category = analysis_pickers.pick_trait_category(details[0])
-    options = analysis_pickers.pick_options(with_sesoi=False, with_neutral=False)
+    options = analysis_pickers.pick_options(with_neutral=False)
 with st.spinner("Comparing runs"):
     show_levels(details[0], details[1:], category)
     show_deltas(details[0], details[1:], category)
@@ -247,13 +257,16 @@ with st.spinner("Comparing runs"):
 texts.explain(
     "Only questions that **every** run rated are compared: the same personas, the same versions of "
     "traits. Runs are never pooled; each is compared with the first, always run minus reference. "
-    "**Level**: per persona, the mean aligned rating in the run minus that in the reference; "
+    "**Level**: per persona, the mean aligned rating in the run minus that in the reference, over "
+    "questions asked in the same scale order, a trait's mean being that of its two orders; "
     "Student's t on these differences, so that whatever is peculiar to a persona cancels out. "
     "**Between groups**: per persona, the score in the run minus that in the reference; Welch's "
     "t between a group and the baseline on these. This difference is exactly the delta in the "
     "run minus the delta in the reference. **q** is corrected over the whole comparison: levels "
     "over runs × trait categories, deltas over runs × attributes × categories × trait "
-    "categories. If two runs differ in more than the model, any of it may cause the difference."
+    "categories. **Verdict**: *differs* = significant after correction; *equivalent* = shown to be "
+    "smaller than the smallest effect of interest (the grey band); *too close to call* = neither. "
+    "If two runs differ in more than the model, any of it may cause the difference."
 )
 with st.container(horizontal=True):
     for run in details:

@@ -14,6 +14,7 @@ from benchlib.domain.analysis.cells import (
     compute_cells,
     reverse_scale,
 )
+from benchlib.domain.analysis.shared_runs import SharedRuns, compute_shared_runs
 
 law = settings(max_examples=40)
 """Enough examples for a law."""
@@ -110,6 +111,15 @@ def cells_of(
         table, attributes, valence=valence, trait_categories=trait_categories, orders=orders
     )
     return compute_cells(frame, list(attributes))
+
+
+def shared_runs(frames: Mapping[int, pd.DataFrame], *attributes: str) -> SharedRuns:
+    """Runs compared, by id; the attributes are those of the first."""
+    reference = next(iter(frames.values()))
+    return compute_shared_runs(
+        {run_id: AnswerGrid.from_frame(frame) for run_id, frame in frames.items()},
+        compute_cells(reference, list(attributes)).attributes,
+    )
 
 
 def two_groups(base: ArrayLike, cat: ArrayLike) -> Cells:

@@ -65,6 +65,23 @@ def test_the_address_restores_a_comparison(two_runs, open_page):
     assert sum(label.startswith(f"Data quality of run {first}: ") for label in labels) == 1
 
 
+def test_a_rater_does_not_differ_by_which_questions_were_asked_in_both_orders(
+    make_house, open_page
+):
+    house = make_house().fill(n_personas=24)
+    some, none = (house.finished(dual_fraction=share) for share in (0.2, 0.0))
+    at = open_page("compare", runs=f"{some},{none}", attribute="gender", sesoi="0.2")
+    for name in ("mean_reference", "delta_reference"):
+        found = frame(at, name, "verdict")
+        assert found["difference"].tolist() == pytest.approx([0] * len(found), abs=1e-9)
+        assert set(found["verdict"]) == {"equivalent"}
+    for name in ("levels_figure", "delta_differences_figure"):
+        (band,) = [
+            shape for shape in figure(at, name)["layout"]["shapes"] if shape.get("name") == "sesoi"
+        ]
+        assert (band["x0"], band["x1"]) == (-0.2, 0.2)
+
+
 def test_a_category_and_the_correction_are_taken(two_runs, open_page):
     _house, (first, second) = two_runs
     at = open_page("compare", runs=f"{first},{second}", trait_category="warmth", by=BY)

@@ -16,15 +16,13 @@ from benchlib.application.analysis.panels import (
     pick_attribute,
     sample_info,
 )
-from benchlib.application.analysis.queries import Alpha, OfRatings, OfTraits, OptionalName
+from benchlib.application.analysis.queries import Alpha, OfRatings, OfTraits, OptionalName, Sesoi
 from benchlib.domain.analysis.comparison import (
     DeltaDifferences,
-    LevelDifferences,
-    RunAgreement,
     compute_delta_differences,
-    compute_level_differences,
-    compute_run_agreement,
 )
+from benchlib.domain.analysis.level_differences import LevelDifferences, compute_level_differences
+from benchlib.domain.analysis.run_agreement import RunAgreement, compute_run_agreement
 from benchlib.domain.analysis.shared_runs import (
     FEWEST_RUNS,
     MOST_RUNS,
@@ -34,7 +32,7 @@ from benchlib.domain.analysis.shared_runs import (
 )
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.records import RunRecord
-from benchlib.domain.stats.welch import DEFAULT_ALPHA, FdrMethod
+from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
 LEVEL_FAMILY: Final = "all level differences of the comparison: runs × sets of traits"
@@ -135,9 +133,10 @@ class CompareOrderQuery(OfTraits):
 
 
 class CompareMetricsQuery(OfTraits, OfRatings):
-    """Levels of runs; `by` is the correction that `significant` follows."""
+    """Levels of runs; `by` is the correction that `significant` and `verdict` follow."""
 
     alpha: Alpha = DEFAULT_ALPHA
+    sesoi: Sesoi = DEFAULT_SESOI
     by: FdrMethod = "bh"
 
 
@@ -157,7 +156,11 @@ def _compare_metrics(loaded: Sequence[LoadedRun], query: CompareMetricsQuery) ->
     """How favourably runs rate the same personas; all trait sets unless a category is named."""
     shared = _shared(loaded, query)
     levels = compute_level_differences(
-        shared, trait_category=query.trait_category, alpha=query.alpha, method=query.by
+        shared,
+        trait_category=query.trait_category,
+        alpha=query.alpha,
+        sesoi=query.sesoi,
+        method=query.by,
     )
     agreement = compute_run_agreement(shared, query.trait_category)
     return {
@@ -181,6 +184,7 @@ def _compare_deltas(loaded: Sequence[LoadedRun], query: CompareDeltasQuery) -> D
         baselines={attribute: baseline} if attribute and baseline else None,
         trait_category=query.trait_category,
         alpha=query.alpha,
+        sesoi=query.sesoi,
         method=query.by,
     )
     size = max((table["family_size"] for table in data.values()), default=0)
@@ -300,8 +304,11 @@ def _text(value: object) -> str | None:
 
 
 def _shared(loaded: Sequence[LoadedRun], query: OfRatings) -> SharedRuns:
+    reference = loaded[0].cells(use_expected=query.use_expected)
     return compute_shared_runs(
-        {one.run.id: one.cells(use_expected=query.use_expected) for one in loaded}
+        {one.run.id: one.originals for one in loaded},
+        reference.attributes,
+        use_expected=query.use_expected,
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs compared: paired differences on the cells that all of them rated.
+"""Deltas of runs compared: paired differences on the cells that all of them rated.
 
 Runs are never pooled. The first run is the reference; each other one is compared with it, always
 as run minus reference. A persona gives one number per run, so whatever is peculiar to a
@@ -6,13 +6,12 @@ persona cancels in the difference.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from math import comb
 from typing import TypedDict, cast
 
 import numpy as np
 
-from benchlib.domain.analysis.cells import Cells
-from benchlib.domain.analysis.persona_scores import compute_grouping, compute_persona_scores
+from benchlib.domain.analysis.persona_scores import compute_grouping
 from benchlib.domain.analysis.shared_runs import SharedRuns
 from benchlib.domain.analysis.trait_sets import (
     GroupContrasts,
@@ -25,14 +24,19 @@ from benchlib.domain.analysis.trait_sets import (
     stack_scores,
 )
 from benchlib.domain.arrays import FloatArray
-from benchlib.domain.stats.one_sample import OneSample, compute_one_sample
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
+    DEFAULT_SESOI,
+    ZERO_VARIANCE,
     FdrMethod,
     Moments,
     Status,
+    Verdict,
+    Welch,
+    compute_equivalence,
     compute_welch,
     is_significant,
+    judge,
     none_if_nan,
 )
 
@@ -40,8 +44,9 @@ from benchlib.domain.stats.welch import (
 class Difference(TypedDict):
     """A number of one run minus that of the reference, with its test; None = undefined.
 
-    `difference` is in rating points. `n_ratings` are the run's ratings of the personas
-    counted; `n_missing` are their cells that not all runs rated.
+    `difference` is in rating points. `n_ratings` are the run's ratings of the personas counted, in
+    the scale orders compared; `n_missing` are their cells that not all runs rated. `p_tost` tests
+    whether the difference lies within the smallest effect of interest.
     """
 
     run_id: int
@@ -60,27 +65,9 @@ class Difference(TypedDict):
     q_value: float | None
     q_by: float | None
     significant: bool | None
-
-
-class LevelDifference(Difference):
-    """Mean rating of one run minus that of the reference, on one trait set.
-
-    `mean` and `mean_reference` are on the aligned 1..5 scale, every persona counting once.
-    `trait_category` None means all traits with a valence.
-    """
-
-    trait_category: str | None
-    n_traits: int
-    mean: float | None
-    mean_reference: float | None
-
-
-class LevelDifferences(TypedDict):
-    """Differences in level; `family_size` counts the tests corrected together."""
-
-    alpha: float
-    family_size: int
-    rows: list[LevelDifference]
+    p_tost: float | None
+    equivalent: bool | None
+    verdict: Verdict | None
 
 
 class DeltaDifference(Difference):
@@ -107,93 +94,9 @@ class DeltaDifferences(TypedDict):
     n_dropped: int
     n_traits: int
     alpha: float
+    sesoi: float
     family_size: int
     rows: list[DeltaDifference]
-
-
-class RunAgreement(TypedDict):
-    """How alike a run and the reference rate; None = undefined.
-
-    `mean_abs_difference` is over cells, in rating points; the correlations (Pearson) are of the
-    personas' scores and of the traits' means.
-    """
-
-    run_id: int
-    reference_id: int
-    n_cells: int
-    n_personas: int
-    n_traits: int
-    mean_abs_difference: float | None
-    persona_correlation: float | None
-    trait_correlation: float | None
-
-
-def compute_level_differences(
-    shared: SharedRuns,
-    *,
-    trait_category: str | None = None,
-    alpha: float = DEFAULT_ALPHA,
-    method: FdrMethod = "bh",
-) -> LevelDifferences:
-    """Compare how favourably runs rate the same personas: one-sample t on paired differences.
-
-    d = mean of a persona's aligned ratings in the run minus that in the reference, over the traits
-    of a trait set that both rated.
-
-    Args:
-        shared: The runs.
-        trait_category: Rows of this trait set only; None = of all traits and of every category.
-        alpha: Level of `significant`.
-        method: Whether `significant` follows `q_value` (`bh`) or `q_by` (`by`).
-
-    Returns:
-        One row per run and trait set, runs in order. q is corrected over all runs and trait sets,
-        whatever is shown.
-
-    Raises:
-        InvalidInput: The runs share no trait of this category.
-    """
-    trait_sets = select_trait_sets(shared.cells[0])
-    shown = (
-        range(len(trait_sets))
-        if trait_category is None
-        else [find_trait_set(trait_sets, trait_category)]
-    )
-    levels = [_levels(cells) for cells in shared.cells]
-    tests = {
-        run_id: [compute_one_sample(gap) for gap in (own - levels[0]).T]
-        for run_id, own in zip(shared.run_ids[1:], levels[1:], strict=True)
-    }
-    p_values = {
-        str(run_id): np.array([one.p_value for one in found], dtype=np.float64)
-        for run_id, found in tests.items()
-    }
-    q_value, q_by = (correct_trait_sets(p_values, trait_sets, name) for name in ("bh", "by"))
-    rows: list[LevelDifference] = []
-    for place, (run_id, found) in enumerate(tests.items(), 1):
-        own_sets = select_trait_sets(shared.cells[place])
-        for at in shown:
-            entering = own_sets[at].cells.n_answers[own_sets[at].scores.enters]
-            q = none_if_nan(q_value[str(run_id)][at]), none_if_nan(q_by[str(run_id)][at])
-            rows.append(
-                {
-                    "run_id": run_id,
-                    "reference_id": shared.run_ids[0],
-                    "trait_category": trait_sets[at].trait_category,
-                    "status": found[at].status,
-                    "n_personas": found[at].n,
-                    "n_ratings": int(entering.sum()),
-                    "n_missing": int((entering == 0).sum()),
-                    "n_traits": trait_sets[at].cells.n_traits,
-                    "mean": _mean(levels[place][:, at]),
-                    "mean_reference": _mean(levels[0][:, at]),
-                    **_paired(found[at]),
-                    "q_value": q[0],
-                    "q_by": q[1],
-                    "significant": is_significant(q[method == "by"], alpha),
-                }
-            )
-    return {"alpha": alpha, "family_size": count_tests(p_values, trait_sets), "rows": rows}
 
 
 def compute_delta_differences(
@@ -203,6 +106,7 @@ def compute_delta_differences(
     baselines: Mapping[str, str] | None = None,
     trait_category: str | None = None,
     alpha: float = DEFAULT_ALPHA,
+    sesoi: float = DEFAULT_SESOI,
     method: FdrMethod = "bh",
 ) -> dict[str, DeltaDifferences]:
     """Compare the deltas of runs: Welch's t between groups on d = z(run) - z(reference).
@@ -214,8 +118,9 @@ def compute_delta_differences(
         attributes: Attributes to report; None = all.
         baselines: The category to compare against, by attribute; default: most personas.
         trait_category: A trait category, or None for all traits.
-        alpha: Level of `significant`.
-        method: Whether `significant` follows `q_value` (`bh`) or `q_by` (`by`).
+        alpha: Level of `significant` and of the equivalence test.
+        sesoi: Smallest effect of interest in rating points, the margin of equivalence.
+        method: Whether `significant` and `verdict` follow `q_value` (`bh`) or `q_by` (`by`).
 
     Returns:
         Per attribute one row per run and category; the baseline and `Unknown` are not compared. q
@@ -238,7 +143,7 @@ def compute_delta_differences(
         for name, contrast in contrasts.items()
     }
     p_values = {
-        f"{place} {name}": contrast.p_values(moments[f"{place} {name}"])
+        f"{place} {name}": _p_values(contrast, moments[f"{place} {name}"])
         for place in range(1, len(scores))
         for name, contrast in contrasts.items()
     }
@@ -256,8 +161,9 @@ def compute_delta_differences(
                 trait_sets[place][at],
                 moments[key].column(at),
                 own,
-                (q_value[key][:, at], q_by[key][:, at]),
+                (p_values[key][:, at], q_value[key][:, at], q_by[key][:, at]),
                 alpha,
+                sesoi,
                 method,
             )
         trait_set = reference[at]
@@ -269,83 +175,40 @@ def compute_delta_differences(
             "n_dropped": trait_set.scores.n_dropped,
             "n_traits": trait_set.cells.n_traits,
             "alpha": alpha,
+            "sesoi": sesoi,
             "family_size": size,
             "rows": rows,
         }
     return tables
 
 
-def compute_run_agreement(
-    shared: SharedRuns, trait_category: str | None = None
-) -> list[RunAgreement]:
-    """Describe how alike each run and the reference rate the shared cells; no tests.
-
-    Raises:
-        InvalidInput: The runs share no trait of this category.
-    """
-    at = find_trait_set(select_trait_sets(shared.cells[0]), trait_category)
-    trait_sets = [select_trait_sets(cells)[at] for cells in shared.cells]
-    first = trait_sets[0]
-    rated = first.cells.n_answers > 0
-    rows: list[RunAgreement] = []
-    for run_id, trait_set in zip(shared.run_ids[1:], trait_sets[1:], strict=True):
-        gap = np.abs(_uncentred(trait_set.cells) - _uncentred(first.cells))[rated]
-        rows.append(
-            {
-                "run_id": run_id,
-                "reference_id": shared.run_ids[0],
-                "n_cells": int(rated.sum()),
-                "n_personas": int(first.scores.enters.sum()),
-                "n_traits": first.cells.n_traits,
-                "mean_abs_difference": _mean(gap),
-                "persona_correlation": _correlation(first.scores.z, trait_set.scores.z),
-                "trait_correlation": _correlation(
-                    first.cells.trait_means, trait_set.cells.trait_means
-                ),
-            }
-        )
-    return rows
+def _p_values(contrast: GroupContrasts, moments: Moments) -> FloatArray:
+    """Welch p as `GroupContrasts.p_values`; exact permutation where both groups are constant."""
+    p_values = contrast.p_values(moments)
+    if contrast.targets:
+        welch = compute_welch(moments.at(contrast.base), moments)
+        for at in np.argwhere(welch.status == "zero_variance"):
+            place = tuple(at)
+            if place[0] in contrast.targets:
+                p_values[place] = _constant_p(welch, place)
+    return p_values
 
 
-def _uncentred(cells: Cells) -> FloatArray:
-    """(P, T) aligned ratings 1..5 with the order effect of the run taken out; NaN = not rated."""
-    return cells.centred + cells.trait_means
+def _constant_p(welch: Welch, at: tuple[int, ...]) -> float:
+    """Two-sided p of two constant groups: 1 if they are equal, else as rare as this labelling."""
+    n_base, n_cat = int(welch.n_base[at]), int(welch.n_cat[at])
+    if abs(welch.delta[at]) <= ZERO_VARIANCE**0.5:
+        return 1.0
+    return (2 if n_base == n_cat else 1) / comb(n_base + n_cat, n_cat)
 
 
-def _levels(cells: Cells) -> FloatArray:
-    """(P, S) mean aligned rating of each persona, NaN = does not enter."""
-    return stack_scores(
-        [
-            replace(trait_set, scores=compute_persona_scores(_with_levels(trait_set)))
-            for trait_set in select_trait_sets(cells)
-        ]
-    )
-
-
-def _with_levels(trait_set: TraitSet) -> Cells:
-    return replace(trait_set.cells, centred=_uncentred(trait_set.cells))
-
-
-class _Paired(TypedDict):
-    difference: float | None
-    se: float | None
-    df: float | None
-    t: float | None
-    ci_low: float | None
-    ci_high: float | None
-    p_value: float | None
-
-
-def _paired(sample: OneSample) -> _Paired:
-    return {
-        "difference": sample.mean,
-        "se": sample.se,
-        "df": sample.df,
-        "t": sample.t,
-        "ci_low": sample.ci_low,
-        "ci_high": sample.ci_high,
-        "p_value": sample.p_value,
-    }
+def _p_tost(welch: Welch, sesoi: float) -> FloatArray:
+    """(G,) p of equivalence; NaN without a test."""
+    p_tost = compute_equivalence(welch, sesoi).p_value
+    for i in np.flatnonzero(welch.status == "zero_variance"):
+        rarest = 1 / comb(int(welch.n_base[i] + welch.n_cat[i]), int(welch.n_cat[i]))
+        p_tost[i] = rarest if abs(welch.delta[i]) < sesoi else 1.0
+    return p_tost
 
 
 def _delta_rows(
@@ -354,16 +217,20 @@ def _delta_rows(
     trait_set: TraitSet,
     moments: Moments,
     of_reference: Moments,
-    corrected: tuple[FloatArray, FloatArray],
+    tested: tuple[FloatArray, FloatArray, FloatArray],
     alpha: float,
+    sesoi: float,
     method: FdrMethod,
 ) -> list[DeltaDifference]:
-    """Rows of one run and attribute; the arrays are (G,), `corrected` holds BH and BY."""
+    """Rows of one run and attribute; the arrays are (G,), `tested` holds p, BH and BY."""
     welch = compute_welch(moments.at(contrast.base), moments)
+    equivalence = _p_tost(welch, sesoi)
     reference = of_reference.mean - of_reference.at(contrast.base).mean
     rows: list[DeltaDifference] = []
     for i in contrast.targets:
-        q_value, q_by = (none_if_nan(q[i]) for q in corrected)
+        p_value, q_value, q_by = (none_if_nan(values[i]) for values in tested)
+        p_tost = none_if_nan(equivalence[i])
+        significant = is_significant(q_by if method == "by" else q_value, alpha)
         entering = trait_set.cells.n_answers[
             trait_set.scores.enters & (contrast.grouping.codes == i)
         ]
@@ -387,23 +254,13 @@ def _delta_rows(
                 "t": none_if_nan(welch.t[i]),
                 "ci_low": none_if_nan(welch.ci_low[i]),
                 "ci_high": none_if_nan(welch.ci_high[i]),
-                "p_value": none_if_nan(welch.p_value[i]),
+                "p_value": p_value,
                 "q_value": q_value,
                 "q_by": q_by,
-                "significant": is_significant(q_by if method == "by" else q_value, alpha),
+                "significant": significant,
+                "p_tost": p_tost,
+                "equivalent": is_significant(p_tost, alpha),
+                "verdict": judge(significant, p_tost, alpha),
             }
         )
     return rows
-
-
-def _mean(values: FloatArray) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
-
-
-def _correlation(first: FloatArray, second: FloatArray) -> float | None:
-    """Pearson's r; None below three pairs or where one side is constant."""
-    known = ~np.isnan(first) & ~np.isnan(second)
-    if known.sum() < 3 or np.ptp(first[known]) == 0 or np.ptp(second[known]) == 0:
-        return None
-    return none_if_nan(np.corrcoef(first[known], second[known])[0, 1])

@@ -1,13 +1,16 @@
 """Mean of one sample with its t interval: a group's level, a mean paired difference."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
 
 from benchlib.domain.stats.welch import (
     CONFIDENCE,
     LOW_N,
+    ZERO_VARIANCE,
     Status,
     moments_of,
     none_if_nan,
@@ -75,3 +78,39 @@ def compute_one_sample(values: ArrayLike) -> OneSample:
         ci_high=mean + reach,
         status="ok" if n >= LOW_N else "low_n",
     )
+
+
+class PairedTest(NamedTuple):
+    """Tests of a mean paired difference; None = no test.
+
+    Attributes:
+        p_value: Two-sided against 0.
+        p_tost: Of equivalence: the larger one-sided p against -margin and +margin.
+    """
+
+    p_value: float | None
+    p_tost: float | None
+
+
+def compute_paired_test(sample: OneSample, margin: float) -> PairedTest:
+    """Test a mean difference against 0, and against a margin that matters.
+
+    Student's t; where all differences are equal, as with raters without noise, the exact
+    sign-flip test: n equal differences d have p = 2^(1 - n), or 1 for d = 0, and are equivalent
+    at p = 2^-n if d lies within the margin.
+
+    Args:
+        sample: The differences, one per persona.
+        margin: Smallest effect of interest, > 0.
+
+    Returns:
+        None for both below two differences.
+    """
+    mean, n = sample.mean, sample.n
+    if mean is None or sample.se is None:
+        return PairedTest(None, None)
+    if sample.se == 0:
+        none = abs(mean) <= ZERO_VARIANCE**0.5
+        return PairedTest(1.0 if none else 2.0 ** (1 - n), 2.0**-n if abs(mean) < margin else 1.0)
+    p_tost = float(scipy.special.stdtr(n - 1, (abs(mean) - margin) / sample.se))
+    return PairedTest(sample.p_value, p_tost)

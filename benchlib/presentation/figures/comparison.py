@@ -1,33 +1,34 @@
 """Runs against a reference run: differences in level, and of the deltas between groups."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from benchlib.domain.analysis.comparison import DeltaDifference, DeltaDifferences, LevelDifference
+from benchlib.domain.analysis.comparison import DeltaDifference, DeltaDifferences
+from benchlib.domain.analysis.level_differences import LevelDifference, LevelDifferences
 from benchlib.domain.stats.welch import FdrMethod
-from benchlib.presentation.figures.dots import dot_plot
+from benchlib.presentation.figures.dots import add_band, dot_plot
 from benchlib.presentation.figures.theme import empty_figure, row_label
 from benchlib.presentation.numbers import interval, number, relation, signed
-from benchlib.presentation.text import STATUSES, counted, escaped, plain
+from benchlib.presentation.text import STATUSES, VERDICTS, counted, escaped, plain
 
 
-def levels_figure(rows: Sequence[LevelDifference], by: FdrMethod = "bh") -> go.Figure:
+def levels_figure(levels: LevelDifferences, by: FdrMethod = "bh") -> go.Figure:
     """Mean rating of each run minus that of the reference, with 95% intervals over personas.
 
-    Filled = significant after correction, hollow = not; grey = to be read with care.
+    Filled = significant after correction, hollow = not; grey = to be read with care; the grey band
+    is the smallest effect of interest.
 
     Args:
-        rows: As the domain gives them.
+        levels: As the domain gives them.
         by: The correction quoted next to the dots.
     """
     title = "Differences in level"
-    shown = [row for row in rows if row["difference"] is not None]
+    shown = [row for row in levels["rows"] if row["difference"] is not None]
     if not shown:
         return empty_figure(title, "There are no shared ratings of traits with a valence.")
     reference = shown[0]["reference_id"]
-    return dot_plot(
+    figure = dot_plot(
         _axis(reference),
         f"{title}, against run {reference}",
         "paired over the same personas and traits; 95% intervals",
@@ -50,6 +51,8 @@ def levels_figure(rows: Sequence[LevelDifference], by: FdrMethod = "bh") -> go.F
             for row in shown
         ],
     )
+    add_band(figure, levels["sesoi"])
+    return figure
 
 
 def delta_differences_figure(table: DeltaDifferences, by: FdrMethod = "bh") -> go.Figure:
@@ -66,7 +69,7 @@ def delta_differences_figure(table: DeltaDifferences, by: FdrMethod = "bh") -> g
     if not shown or table["baseline"] is None:
         return empty_figure(title, "No two categories have shared ratings to compare.")
     reference = shown[0]["reference_id"]
-    return dot_plot(
+    figure = dot_plot(
         _axis(reference, "delta "),
         f"{title}, against {row_label(table['baseline'])}",
         f"{_traits(table['trait_category'])}; delta of a run minus that of run {reference}; "
@@ -89,6 +92,8 @@ def delta_differences_figure(table: DeltaDifferences, by: FdrMethod = "bh") -> g
             for row in shown
         ],
     )
+    add_band(figure, table["sesoi"])
+    return figure
 
 
 def _axis(reference: int, what: str = "") -> str:
@@ -106,10 +111,10 @@ def _dagger(row: LevelDifference | DeltaDifference) -> str:
 
 def _dot(row: LevelDifference | DeltaDifference, by: FdrMethod) -> dict[str, Any]:
     q = row["q_by"] if by == "by" else row["q_value"]
-    if q is None:
+    if row["verdict"] is None:
         words = STATUSES.get(row["status"], "no test")
     else:
-        words = escaped(f"q {relation(q)}") + (", <b>differs</b>" if row["significant"] else "")
+        words = f"<b>{VERDICTS[row['verdict']]}</b>, " + escaped(f"q {relation(q)}")
     return {
         "estimate": row["difference"],
         "low": row["ci_low"],

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from benchlib.domain.analysis.adjusted_deltas import AdjustedRow
 from benchlib.domain.analysis.counterfactual import CounterfactualRow
 from benchlib.domain.analysis.deltas import DeltaRow, Deltas
-from benchlib.presentation.figures.dots import dot_plot, errors_of, frame_dots, limit_of
+from benchlib.presentation.figures.dots import add_band, dot_plot, errors_of, frame_dots, limit_of
 from benchlib.presentation.figures.theme import (
     MAIN,
     ROW_HEIGHT,
@@ -59,7 +59,7 @@ def deltas_figure(deltas: Deltas) -> go.Figure:
             for row in rows
         ],
     )
-    _add_band(figure, deltas["sesoi"])
+    add_band(figure, deltas["sesoi"])
     return figure
 
 
@@ -151,22 +151,6 @@ def adjusted_figure(rows: Sequence[AdjustedRow]) -> go.Figure:
         margin_t=100,
     )
     return figure
-
-
-def _add_band(figure: go.Figure, sesoi: float) -> None:
-    figure.add_shape(
-        name="sesoi",
-        type="rect",
-        xref="x",
-        yref="paper",
-        x0=-sesoi,
-        x1=sesoi,
-        y0=0,
-        y1=1,
-        layer="below",
-        fillcolor="rgba(138,138,138,0.22)",
-        line={"width": 0},
-    )
 
 
 def _ordered(rows: Sequence[DeltaRow]) -> list[DeltaRow]:

@@ -88,6 +88,23 @@ def limit_of(ends: Sequence[float | None]) -> float:
     return max(max((abs(x) for x in ends if x is not None), default=0.0) * 1.08, _NARROWEST)
 
 
+def add_band(figure: go.Figure, sesoi: float) -> None:
+    """Shade what is smaller than the smallest effect of interest, in scale points."""
+    figure.add_shape(
+        name="sesoi",
+        type="rect",
+        xref="x",
+        yref="paper",
+        x0=-sesoi,
+        x1=sesoi,
+        y0=0,
+        y1=1,
+        layer="below",
+        fillcolor="rgba(138,138,138,0.22)",
+        line={"width": 0},
+    )
+
+
 def frame_dots(figure: go.Figure, axis_title: str, labels: Sequence[str]) -> None:
     """Give every row its label, and the zero line its axis."""
     figure.update_yaxes(

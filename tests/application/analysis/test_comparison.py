@@ -4,7 +4,8 @@ import orjson
 import pytest
 
 from benchlib.application.benchmark_service import BenchmarkService
-from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
+from benchlib.domain.analysis.comparison import compute_delta_differences
+from benchlib.domain.analysis.level_differences import compute_level_differences
 from benchlib.domain.analysis.shared_runs import compute_shared_runs
 from benchlib.domain.errors import InvalidInput, NotFound
 from benchlib.domain.vocabulary import RunStatus
@@ -42,7 +43,8 @@ def first(store):
 
 def domain_of(service, store, *run_ids):
     loaded = [data_loader.load_run_cached(store, get_run(store, run_id)) for run_id in run_ids]
-    return compute_shared_runs({one.run.id: one.cells() for one in loaded})
+    grids = {one.run.id: one.grid for one in loaded}
+    return compute_shared_runs(grids, loaded[0].cells().attributes)
 
 
 def test_comparisons_are_those_of_the_domain(store, service, first):
@@ -51,8 +53,10 @@ def test_comparisons_are_those_of_the_domain(store, service, first):
     levels = service.analysis.compare_metrics([first, second])
     assert levels["levels"] == compute_level_differences(shared)
     assert (levels["n"], levels["n_cells"], levels["n_personas"]) == (2 * 18 * 4, 18 * 4, 18)
-    # the runs differ in warmth alone: competence has nothing to test
-    assert levels["correction"]["size"] == levels["levels"]["family_size"] == 2
+    # the runs differ in warmth alone: competence, without any noise, is tested by permutation
+    assert levels["correction"]["size"] == levels["levels"]["family_size"] == 3
+    competence = levels["levels"]["rows"][1]
+    assert (competence["trait_category"], competence["verdict"]) == ("competence", "equivalent")
     assert "runs × sets of traits" in levels["correction"]["family"]
     deltas = service.analysis.compare_deltas(
         [first, second], trait_category="warmth", by="by", alpha=0.1
@@ -69,6 +73,17 @@ def test_comparisons_are_those_of_the_domain(store, service, first):
     assert [run["n_cells_dropped"] for run in one["runs"]] == [0, 0]
     assert (one["preliminary"], one["simulated"]) == (False, False)
     orjson.dumps(one)
+
+
+def test_the_smallest_effect_of_interest_is_passed_on(store, service, first):
+    second = add_run_like(store, first, second_rater)
+    levels = service.analysis.compare_metrics([first, second], sesoi=2)["levels"]
+    assert levels["sesoi"] == 2
+    assert all(row["equivalent"] for row in levels["rows"])
+    data = service.analysis.compare_deltas([first, second], sesoi=0.01)["data"]
+    assert {table["sesoi"] for table in data.values()} == {0.01}
+    with pytest.raises(InvalidInput, match="sesoi"):
+        service.analysis.compare_metrics([first, second], sesoi=0)
 
 
 def test_what_differs_is_listed_and_nothing_else(store, service, first):

@@ -8,17 +8,13 @@ import pytest
 from hypothesis import given
 from scipy import stats
 
-from benchlib.domain.analysis.cells import compute_cells
-from benchlib.domain.analysis.comparison import (
-    compute_delta_differences,
-    compute_level_differences,
-    compute_run_agreement,
-)
+from benchlib.domain.analysis.comparison import compute_delta_differences
 from benchlib.domain.analysis.deltas import compute_deltas
-from benchlib.domain.analysis.shared_runs import compute_shared_runs
+from benchlib.domain.analysis.level_differences import compute_level_differences
+from benchlib.domain.analysis.run_agreement import compute_run_agreement
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.simulation.planted import PlantedDesign
-from tests.domain.frames import cells_of, law, random_run, ratings_of, small_runs
+from tests.domain.frames import law, random_run, ratings_of, shared_runs, small_runs
 
 GROUPS = ["a", "a", "a", "b", "b", "b"]
 FIRST = np.array([[3, 3], [4, 4], [3, 2], [3, 4], [4, 5], [2, 2]])
@@ -27,14 +23,12 @@ GAPS = (SECOND - FIRST).mean(axis=1)  # 0, .5, -.5, .5, .5, 1.5
 
 
 def shared_of(*tables, groups=GROUPS, **kept):
-    return compute_shared_runs(
-        {number: cells_of(table, {"group": groups}, **kept) for number, table in enumerate(tables)}
-    )
+    frames = [ratings_of(table, {"group": groups}, **kept) for table in tables]
+    return shared_runs(dict(enumerate(frames)), "group")
 
 
-def planted_cells(seed, design=None, **changes):
-    design = replace(design or PlantedDesign(n_personas=40), **changes)
-    return compute_cells(design.simulate(seed), ["group"])
+def planted(seed, **changes):
+    return replace(PlantedDesign(n_personas=40), **changes).simulate(seed)
 
 
 def one(rows, **wanted):
@@ -92,8 +86,7 @@ def test_only_what_all_runs_rated_counts_and_the_rest_is_told():
     third = second[second["persona_id"] != 0]  # persona 0 is not in the third run
     second = second[~((second["persona_id"] == 1) & (second["trait_id"] == 1))]
     second = second.assign(trait_id=second["trait_id"].replace({0: 7}))  # another version
-    cells = [compute_cells(frame, ["group"]) for frame in (first, second, third)]
-    shared = compute_shared_runs(dict(zip([5, 3, 9], cells, strict=True)))
+    shared = shared_runs({5: first, 3: second, 9: third}, "group")
     assert shared.run_ids == (5, 3, 9)
     # left: trait 1 of personas 2 to 5
     assert shared.n_cells == 4
@@ -111,9 +104,9 @@ def test_only_what_all_runs_rated_counts_and_the_rest_is_told():
 def test_each_run_is_compared_with_the_first_and_never_pooled():
     tables = [random_run(seed) for seed in (1, 2, 3)]
     groups = tables[0]["group"]
-    cells = [compute_cells(table.assign(group=groups), ["group"]) for table in tables]
-    together = compute_shared_runs(dict(zip([1, 2, 3], cells, strict=True)))
-    alone = compute_shared_runs({1: cells[0], 3: cells[2]})
+    frames = [table.assign(group=groups) for table in tables]
+    together = shared_runs(dict(zip([1, 2, 3], frames, strict=True)), "group")
+    alone = shared_runs({1: frames[0], 3: frames[2]}, "group")
     rows = compute_delta_differences(together)["group"]["rows"]
     assert {row["run_id"] for row in rows} == {2, 3}
     for row in compute_delta_differences(alone)["group"]["rows"]:
@@ -125,12 +118,8 @@ def test_each_run_is_compared_with_the_first_and_never_pooled():
 def test_q_covers_every_run_attribute_category_and_trait_set():
     tables = [random_run(seed, n_personas=60) for seed in (1, 2, 3)]
     groups = {name: tables[0][name] for name in ("group", "origin")}
-    shared = compute_shared_runs(
-        {
-            seed: compute_cells(table.assign(**groups), ["group", "origin"])
-            for seed, table in enumerate(tables)
-        }
-    )
+    frames = {seed: table.assign(**groups) for seed, table in enumerate(tables)}
+    shared = shared_runs(frames, "group", "origin")
     rows = [
         row
         for category in (None, "warmth", "competence")
@@ -152,7 +141,7 @@ def test_q_covers_every_run_attribute_category_and_trait_set():
 
 def test_levels_of_a_category_keep_the_correction_of_all():
     frames = [random_run(seed) for seed in (1, 2)]
-    shared = compute_shared_runs({i: compute_cells(f, []) for i, f in enumerate(frames)})
+    shared = shared_runs(dict(enumerate(frames)))
     every = compute_level_differences(shared)
     assert every["family_size"] == 3
     (warm,) = compute_level_differences(shared, trait_category="warmth")["rows"]
@@ -160,30 +149,88 @@ def test_levels_of_a_category_keep_the_correction_of_all():
 
 
 def test_a_run_does_not_differ_from_itself():
-    cells = planted_cells(1)
-    shared = compute_shared_runs({1: cells, 2: cells})
+    frame = planted(1)
+    shared = shared_runs({1: frame, 2: frame}, "group")
     rows = [
         *compute_level_differences(shared)["rows"],
         *compute_delta_differences(shared)["group"]["rows"],
     ]
     assert {row["difference"] for row in rows} == {0}
     assert {row["status"] for row in rows} == {"zero_variance"}
-    assert {row["p_value"] for row in rows} == {row["q_value"] for row in rows} == {None}
-    assert {row["significant"] for row in rows} == {row["ci_low"] for row in rows} == {None}
+    # without any noise the tests are exact permutations: nothing is more usual than 0
+    assert {row["p_value"] for row in rows} == {row["q_value"] for row in rows} == {1}
+    assert {row["ci_low"] for row in rows} == {None}
+    assert {row["verdict"] for row in rows} == {"equivalent"}
     (alike,) = compute_run_agreement(shared)
     assert alike["mean_abs_difference"] == 0
     assert alike["persona_correlation"] == pytest.approx(1)
     assert alike["trait_correlation"] == pytest.approx(1)
 
 
-def test_a_constant_shift_is_a_level_without_a_test_and_no_difference_of_deltas():
+def test_a_constant_shift_differs_in_level_and_not_in_deltas():
     shared = shared_of(np.minimum(FIRST, 4), np.minimum(FIRST, 4) + 1)
     level = one(compute_level_differences(shared)["rows"], trait_category=None)
     assert (level["difference"], level["status"]) == (pytest.approx(1), "zero_variance")
-    assert level["p_value"] is None
+    assert level["p_value"] == 2 / 2**6  # two of all patterns of six signs
+    assert (level["p_tost"], level["verdict"]) == (1, "biased")
     (row,) = compute_delta_differences(shared)["group"]["rows"]
     assert row["difference"] == pytest.approx(0)
-    assert row["status"] == "zero_variance"
+    assert (row["status"], row["p_value"]) == ("zero_variance", 1)
+    assert row["p_tost"] == 1 / 20  # three of six personas can be drawn in 20 ways
+
+
+def test_constant_groups_that_differ_are_tested_by_permutation():
+    shared = shared_of(FIRST, FIRST - np.repeat([[0], [0], [0], [1], [1], [1]], 2, axis=1) * 0.5)
+    (row,) = compute_delta_differences(shared)["group"]["rows"]
+    assert (row["difference"], row["status"]) == (pytest.approx(-0.5), "zero_variance")
+    assert (row["p_value"], row["p_tost"]) == (2 / 20, 1)
+
+
+def test_verdicts_follow_the_smallest_effect_of_interest():
+    gaps = np.tile([[0.2], [0.3]], (20, 1))
+    shared = shared_of(np.full((40, 2), 3.0), 3 + np.tile(gaps, 2), groups=["a"] * 40)
+    for sesoi, verdict in ((0.1, "biased"), (0.5, "negligible")):
+        found = compute_level_differences(shared, sesoi=sesoi)
+        row = one(found["rows"], trait_category=None)
+        low, high = (
+            stats.ttest_1samp(gaps, end, alternative=side).pvalue[0]
+            for end, side in ((-sesoi, "greater"), (sesoi, "less"))
+        )
+        assert (found["sesoi"], row["verdict"]) == (sesoi, verdict)
+        assert row["p_tost"] == pytest.approx(max(low, high))
+        assert row["equivalent"] is (verdict == "negligible")
+
+
+def test_the_draw_of_the_orders_is_no_difference():
+    # one rater without noise that answers a point higher where the scale is reversed
+    rng = np.random.default_rng(4)
+    truth = rng.integers(2, 4, (60, 12)).astype(float)
+    groups = {"group": ["a", "b"] * 30}
+    drawn = rng.random(truth.shape) < 0.5
+
+    def asked(orders):
+        return ratings_of(truth + orders, groups, orders=orders)
+
+    both = asked(~drawn)  # the second order of some pairs
+    chosen = pd.Series(rng.random(truth.size) < 0.2)
+    dual = pd.concat([asked(drawn), both[chosen]], ignore_index=True)
+    for other in (asked(drawn), dual):
+        shared = shared_runs({1: dual, 2: other}, "group")
+        for row in (
+            *compute_level_differences(shared)["rows"],
+            *compute_delta_differences(shared)["group"]["rows"],
+        ):
+            assert (row["difference"], row["verdict"]) == (pytest.approx(0), "equivalent")
+    # orders drawn once more, and half of the questions asked in one order only
+    for orders in (rng.random(truth.shape) < 0.5, np.zeros(truth.shape, dtype=bool)):
+        shared = shared_runs({1: asked(drawn), 2: asked(orders)}, "group")
+        (row, *_) = compute_level_differences(shared)["rows"]
+        assert (row["difference"], row["same_orders"]) == (pytest.approx(0), True)
+    # no question in common: the order of one run against the other, and it is said
+    ones = np.ones(truth.shape, dtype=bool)
+    shared = shared_runs({1: asked(~ones), 2: asked(ones)}, "group")
+    (row, *_) = compute_level_differences(shared)["rows"]
+    assert (row["difference"], row["same_orders"]) == (pytest.approx(1), False)
 
 
 @law
@@ -191,9 +238,9 @@ def test_a_constant_shift_is_a_level_without_a_test_and_no_difference_of_deltas(
 def test_swapping_the_runs_flips_every_sign(first: pd.DataFrame, seed: int):
     rng = np.random.default_rng(abs(seed))
     second = first.assign(rating=rng.integers(1, 6, len(first)).astype(float))
-    cells = {1: compute_cells(first, ["group"]), 2: compute_cells(second, ["group"])}
-    there = compute_shared_runs(cells)
-    back = compute_shared_runs(dict(reversed(cells.items())))
+    frames = {1: first, 2: second}
+    there = shared_runs(frames, "group")
+    back = shared_runs(dict(reversed(frames.items())), "group")
     for compute in (
         lambda shared: compute_level_differences(shared)["rows"],
         lambda shared: compute_delta_differences(shared)["group"]["rows"],
@@ -220,8 +267,7 @@ def test_names_and_row_order_change_nothing(first: pd.DataFrame, seed: int):
         return
 
     def compared(one, other, *ids):
-        cells = [compute_cells(frame, ["group"]) for frame in (one, other)]
-        shared = compute_shared_runs(dict(zip(ids, cells, strict=True)))
+        shared = shared_runs(dict(zip(ids, (one, other), strict=True)), "group")
         return [
             {name: value for name, value in row.items() if not name.endswith("_id")}
             for row in (
@@ -242,9 +288,7 @@ def test_names_and_row_order_change_nothing(first: pd.DataFrame, seed: int):
 
 
 def test_the_reference_s_deltas_are_those_of_its_own_trait_set():
-    cells = {1: planted_cells(1), 2: planted_cells(2, missing_share=0.0)}
-    cells[1] = planted_cells(1, missing_share=0.0)
-    shared = compute_shared_runs(cells)
+    shared = shared_runs({seed: planted(seed, missing_share=0.0) for seed in (1, 2)}, "group")
     alone = compute_deltas(shared.cells[0], "group", baseline="a")["rows"]
     table = compute_delta_differences(shared, baselines={"group": "a"})["group"]
     assert table["baseline"] == "a"
@@ -255,20 +299,18 @@ def test_the_reference_s_deltas_are_those_of_its_own_trait_set():
 
 
 def test_what_cannot_be_compared_is_refused():
-    cells = planted_cells(1)
+    frame = planted(1)
     with pytest.raises(InvalidInput, match="2 to 8 runs; 1"):
-        compute_shared_runs({1: cells})
+        shared_runs({1: frame})
     with pytest.raises(InvalidInput, match="2 to 8 runs; 9"):
-        compute_shared_runs(dict.fromkeys(range(9), cells))
-    frame = PlantedDesign(n_personas=40).simulate(1)
+        shared_runs(dict.fromkeys(range(9), frame))
     for column, match in (("persona_id", "share no persona"), ("trait_id", "share no trait")):
-        others = compute_cells(frame.assign(**{column: frame[column] + 1000}), ["group"])
         with pytest.raises(InvalidInput, match=match):
-            compute_shared_runs({1: cells, 2: others})
-    halves = [compute_cells(ratings_of(t, {}), []) for t in ([[1, np.nan]], [[np.nan, 1]])]
+            shared_runs({1: frame, 2: frame.assign(**{column: frame[column] + 1000})})
+    halves = [ratings_of(table, {}) for table in ([[1, np.nan]], [[np.nan, 1]])]
     with pytest.raises(InvalidInput, match="No question was rated in all"):
-        compute_shared_runs(dict(enumerate(halves)))
-    shared = compute_shared_runs({1: cells, 2: cells})
+        shared_runs(dict(enumerate(halves)))
+    shared = shared_runs({1: frame, 2: frame}, "group")
     with pytest.raises(InvalidInput, match="no attribute 'origin'"):
         compute_delta_differences(shared, attributes=["origin"])
     with pytest.raises(InvalidInput, match="no trait category 'beauty'"):
@@ -318,9 +360,7 @@ def test_intervals_cover_planted_differences():
             .first()
             .equals(frames[1].groupby("persona_id")["group"].first())
         )
-        shared = compute_shared_runs(
-            {i: compute_cells(frame, ["group"]) for i, frame in enumerate(frames)}
-        )
+        shared = shared_runs(dict(enumerate(frames)), "group")
         table = compute_delta_differences(shared, baselines={"group": "a"})["group"]
         row = one(compute_level_differences(shared)["rows"], trait_category=None)
         found = {"level": (row, level[1] - level[0])}

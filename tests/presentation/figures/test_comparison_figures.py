@@ -2,21 +2,19 @@ from dataclasses import replace
 
 import pytest
 
-from benchlib.domain.analysis.cells import compute_cells
-from benchlib.domain.analysis.comparison import compute_delta_differences, compute_level_differences
-from benchlib.domain.analysis.shared_runs import compute_shared_runs
+from benchlib.domain.analysis.comparison import compute_delta_differences
+from benchlib.domain.analysis.level_differences import compute_level_differences
 from benchlib.domain.simulation.planted import PlantedDesign
 from benchlib.presentation.exports import files
 from benchlib.presentation.figures.comparison import delta_differences_figure, levels_figure
+from tests.domain.frames import shared_runs
 from tests.presentation.analysis_data import HOSTILE, PROVENANCE
 
 
 @pytest.fixture(scope="module")
 def shared():
     design = PlantedDesign(n_personas=60)
-    runs = {seed: compute_cells(design.simulate(seed), ["group"]) for seed in (1, 2, 3)}
-    groups = runs[1].attributes
-    return compute_shared_runs({i: replace(c, attributes=groups) for i, c in runs.items()})
+    return shared_runs({seed: design.simulate(seed) for seed in (1, 2, 3)}, "group")
 
 
 def words(figure):
@@ -24,8 +22,9 @@ def words(figure):
 
 
 def test_levels_show_every_run_and_panel(shared):
-    rows = compute_level_differences(shared)["rows"]
-    figure = levels_figure(rows)
+    levels = compute_level_differences(shared, sesoi=0.3)
+    rows = levels["rows"]
+    figure = levels_figure(levels)
     (dots,) = [trace for trace in figure.data if trace.name == "delta"]
     assert list(dots.x) == [row["difference"] for row in rows]
     assert [high + x for high, x in zip(dots.error_x.array, dots.x, strict=True)] == pytest.approx(
@@ -34,19 +33,22 @@ def test_levels_show_every_run_and_panel(shared):
     assert figure.layout.yaxis.ticktext[0] == "all traits, run 2 (n = 60)"
     assert "run minus run 1" in figure.layout.xaxis.title.text
     assert figure.layout.title.text == "Differences in level, against run 1"
+    (band,) = [shape for shape in figure.layout.shapes if shape.name == "sesoi"]
+    assert (band.x0, band.x1) == (-0.3, 0.3)
 
 
 def test_words_follow_the_correction(shared):
     table = compute_delta_differences(shared, baselines={"group": "a"})["group"]
     row = {**table["rows"][0], "q_value": 0.01, "q_by": 0.08, "significant": True}
+    row["verdict"] = "biased"
     marked = {**table, "rows": [row]}
-    assert words(delta_differences_figure(marked)) == ["q = .010, <b>differs</b>"]
-    assert words(delta_differences_figure(marked, "by")) == ["q = .080, <b>differs</b>"]
-    quiet = {**row, "significant": False}
+    assert words(delta_differences_figure(marked)) == ["<b>differs</b>, q = .010"]
+    assert words(delta_differences_figure(marked, "by")) == ["<b>differs</b>, q = .080"]
+    quiet = {**row, "significant": False, "verdict": "inconclusive"}
     figure = delta_differences_figure({**table, "rows": [quiet]})
-    assert words(figure) == ["q = .010"]
+    assert words(figure) == ["<b>too close to call</b>, q = .010"]
     assert figure.data[0].marker.symbol == ("circle-open",)
-    same = {**row, "status": "zero_variance", "q_value": None, "significant": None}
+    same = {**row, "status": "zero_variance", "q_value": None, "verdict": None}
     assert words(delta_differences_figure({**table, "rows": [same]})) == [
         "no variance, no interval"
     ]
@@ -64,7 +66,8 @@ def test_names_of_categories_are_shown_literally(shared):
 
 def test_nothing_to_compare_is_said_in_the_figure(shared):
     table = compute_delta_differences(shared)["group"]
-    for figure in (levels_figure([]), delta_differences_figure({**table, "rows": []})):
+    levels = {**compute_level_differences(shared), "rows": []}
+    for figure in (levels_figure(levels), delta_differences_figure({**table, "rows": []})):
         assert not figure.data
         assert "shared ratings" in figure.layout.annotations[0].text
 
