@@ -87,7 +87,7 @@ def run_facts(run: RunSummary | RunDetail) -> None:
 
 
 def data_quality_banner(service: BenchmarkService, run_id: int, name: str = "this run") -> None:
-    """Order consistency, valid mass, missing answers, failures and scale use, the worst first.
+    """Order consistency and effect, valid mass, missing and failed answers, scale use: worst first.
 
     For every page that shows results of a run.
     """

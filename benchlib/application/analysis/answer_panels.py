@@ -51,7 +51,7 @@ class DataQualityPanel(SampleInfo):
 
 @run_panel("health", Query, path="health-check", warm_up=True)
 def data_quality(loaded: LoadedRun, _query: Query) -> DataQualityPanel:
-    """Judge order consistency, valid mass, missing answers, failures and use of the scale."""
+    """Judge order consistency and effect, valid mass, missing answers, failures and scale use."""
     info = sample_info(loaded, use_expected=True, copies=True)
     items = judge_data_quality(
         loaded.run,

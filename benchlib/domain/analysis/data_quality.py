@@ -10,11 +10,14 @@ from benchlib.domain.analysis.distributions import DistributionSummary
 from benchlib.domain.analysis.order_effects import OrderEffectMetrics
 from benchlib.domain.records import RunRecord
 from benchlib.domain.run_state import ACTIVE
+from benchlib.domain.stats.welch import DEFAULT_SESOI
 
 QualityStatus = Literal["ok", "warn", "bad"]
 
 
-QualityTopic = Literal["order_consistency", "valid_mass", "missing", "failures", "scale_use"]
+QualityTopic = Literal[
+    "order_consistency", "order_effect", "valid_mass", "missing", "failures", "scale_use"
+]
 
 
 class QualityItem(TypedDict):
@@ -32,6 +35,9 @@ POOR_KAPPA: Final = 0.2
 STRONG_SHIFT: Final = 0.5
 """A position shift of half a point pulls every other answer to a neighbouring digit."""
 
+HALF_EACH: Final = 0.05
+"""Shares of a scale order within so much of one half count as half each way."""
+
 FEW_LOW_MASS: Final = 0.05
 MANY_LOW_MASS: Final = 0.25
 FEW_MISSING: Final = 0.01
@@ -44,6 +50,7 @@ CONSTANT: Final = 0.95
 _WORST_FIRST: Final[tuple[QualityStatus, ...]] = ("bad", "warn", "ok")
 _LABELS: Final[Mapping[QualityTopic, str]] = {
     "order_consistency": "Order consistency",
+    "order_effect": "Order effect",
     "valid_mass": "Probability on ratings",
     "missing": "Missing answers",
     "failures": "Failed attempts",
@@ -67,6 +74,7 @@ def judge_data_quality(
     """
     return [
         _order_consistency(order),
+        _order_effect(order),
         _valid_mass(distributions["mass"], distributions["low_mass_share"]),
         _missing(run),
         _failures(run),
@@ -131,6 +139,48 @@ def _order_consistency(order: OrderEffectMetrics) -> QualityItem:
             f"{finding} and {leaning}: single answers depend on the scale order.",
         )
     return _item(topic, kappa, "ok", f"{finding}.")
+
+
+def _order_effect(order: OrderEffectMetrics) -> QualityItem:
+    """Compare the shift between the orders with the smallest effect of interest."""
+    topic: QualityTopic = "order_effect"
+    bias = order["obe"]
+    shift = bias["mean_diff"]
+    if shift is None:
+        return _item(topic, None, "ok", "Not measured: nothing was asked in both scale orders.")
+    interval = ""
+    if bias["ci_low"] is not None and bias["ci_high"] is not None:
+        interval = f" (95% interval {bias['ci_low']:.2f} to {bias['ci_high']:.2f})"
+    finding = (
+        f"The same question is rated {abs(shift):.2f} points {'higher' if shift > 0 else 'lower'} "
+        f"in the original scale order than in the reversed one{interval}"
+    )
+    if abs(shift) <= DEFAULT_SESOI:
+        return _item(
+            topic,
+            shift,
+            "ok",
+            f"{finding}, within the smallest effect of interest, {DEFAULT_SESOI}.",
+        )
+    original, reverse = sum(order["digits"]["counts_in"]), sum(order["digits"]["counts_rev"])
+    share = original / (original + reverse)
+    if abs(share - 0.5) <= HALF_EACH:
+        remedy = (
+            f"{share:.0%} of the answers were given in the original order, so asking half each way "
+            "cancels it in means and in differences between groups, but not in single answers"
+        )
+    else:
+        off = abs(2 * share - 1) * abs(shift) / 2
+        remedy = (
+            f"{share:.0%} of the answers were given in the original order, so it does not cancel: "
+            f"means over all answers are off by {off:.2f} points; ask half each way"
+        )
+    return _item(
+        topic,
+        shift,
+        "warn",
+        f"{finding}, more than the smallest effect of interest, {DEFAULT_SESOI}. {remedy}.",
+    )
 
 
 def _valid_mass(mass: float | None, low: float | None) -> QualityItem:

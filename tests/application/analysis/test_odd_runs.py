@@ -25,11 +25,37 @@ def health(service, run_id):
 
 def test_a_consistent_run_is_healthy(service, run_id):
     check, items = health(service, run_id)
-    assert [item["status"] for item in check["items"]] == ["ok"] * 5
+    assert [item["status"] for item in check["items"]] == ["ok"] * 6
     assert check["status"] == "ok"
     assert items["order_consistency"]["value"] == pytest.approx(1)
     assert "120 pairs" in items["order_consistency"]["sentence"]
     assert items["valid_mass"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("reversed_for", "told"),
+    [
+        (1, "50% of the answers were given in the original order, so asking half each way cancels"),
+        # of 60 + 6 answers 91 % in the original order: (2 * 60/66 - 1) * 1 / 2 = .41
+        (10, "so it does not cancel: means over all answers are off by 0.41 points"),
+    ],
+)
+def test_a_shift_between_the_orders_is_not_healthy(service, store, reversed_for, told):
+    def rate(i, t, order):
+        # every second answer is one digit higher than meant: in - (6 - rev) is 0 or 2, 1 on average
+        pull = (i // reversed_for + t) % 2
+        if order == "in":
+            return 2 + t + pull
+        return None if i % reversed_for else 4 - t + pull
+
+    run_id = add_rated_run(
+        store, rate, personas=people(20, **GROUPS), orders=("in", "rev"), valences=(1, 1, -1)
+    )
+    _, items = health(service, run_id)
+    assert items["order_effect"]["status"] == "warn"
+    assert items["order_effect"]["value"] == pytest.approx(1)
+    assert told in items["order_effect"]["sentence"]
+    assert "more than the smallest effect of interest, 0.1" in items["order_effect"]["sentence"]
 
 
 def test_a_rater_that_follows_the_digits_is_not(service, store):
