@@ -265,7 +265,8 @@ texts.explain(
     "run minus the delta in the reference. **q** is corrected over the whole comparison: levels "
     "over runs × trait categories, deltas over runs × attributes × categories × trait "
     "categories. **Verdict**: *differs* = significant after correction; *equivalent* = shown to be "
-    "smaller than the smallest effect of interest (the grey band); *too close to call* = neither. "
+    "smaller than the smallest effect of interest (the grey band); *differs, but below the margin* "
+    "= both; *too close to call* = neither. "
     "If two runs differ in more than the model, any of it may cause the difference."
 )
 with st.container(horizontal=True):

@@ -64,9 +64,9 @@ texts.explain(
     "probability that a persona of the category is rated higher than one of the baseline, minus "
     "the probability that it is rated lower. "
     "**Verdict**: *differs* = significant after correction; *equivalent* = the 90% interval lies "
-    "within ± the smallest effect of interest; *differs, but negligibly* = both; *too close to "
-    "call* = neither, more personas are needed. The baseline and `Unknown` are not tested. † and "
-    "grey mark groups of fewer than five personas."
+    "within ± the smallest effect of interest; *differs, but below the margin* = both; *too close "
+    "to call* = neither, more personas are needed. The baseline and `Unknown` are not tested. † "
+    "and grey mark groups of fewer than five personas."
 )
 
 adjusted_part = st.expander(

@@ -6,11 +6,11 @@ from typing import Final
 
 VERDICTS: Final[Mapping[str, str]] = {
     "biased": "differs",
-    "negligible": "differs, but negligibly",
+    "negligible": "differs, but below the margin",
     "equivalent": "equivalent",
     "inconclusive": "too close to call",
 }
-"""Verdicts of the analysis, as readers see them."""
+"""Verdicts as pages, figures and files show them; whether that is bias is for people to say."""
 
 STATUSES: Final[Mapping[str, str]] = {
     "low_n": "fewer than 5 personas, read with care",

@@ -92,6 +92,20 @@ def test_latex_has_the_columns_of_a_paper_and_no_p_of_zero():
     assert r"kind & 9 & 0.000 & $<0.001$ & 0.020 \\" in text
 
 
+@pytest.mark.parametrize("name", ["csv", "parquet", "latex"])
+def test_verdicts_are_written_in_words(name):
+    rows = [{"verdict": verdict} for verdict in ("biased", "negligible", "inconclusive", None)]
+    content = files.export_table(rows, name, PROVENANCE)
+    if name == "parquet":
+        found = pq.read_table(io.BytesIO(content)).column("verdict").to_pylist()
+        assert found == ["differs", "differs, but below the margin", "too close to call", None]
+        return
+    for word in (b"differs", b"differs, but below the margin", b"too close to call"):
+        assert word in content
+    for code in (b"biased", b"negligib", b"inconclusive"):
+        assert code not in content
+
+
 def test_latex_of_hostile_text_holds_no_command():
     text = escape_latex(r"\input{/etc/passwd} $x$ #1 ~^")
     assert r"\input" not in text

@@ -80,8 +80,9 @@ def compute_shared_runs(
         (np.searchsorted(grid.persona_ids, personas), np.searchsorted(grid.trait_ids, traits))
         for grid in every
     ]
+    answered: list[BoolArray] = [np.asarray(np.any(grid.rated, axis=0)) for grid in every]
     rated = np.logical_and.reduce(
-        [grid.rated.any(axis=0)[np.ix_(*place)] for grid, place in zip(every, places, strict=True)]
+        [own[np.ix_(*place)] for own, place in zip(answered, places, strict=True)]
     )
     kept_personas, kept_traits = rated.any(axis=1), rated.any(axis=0)
     if not kept_personas.any():

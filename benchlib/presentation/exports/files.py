@@ -23,6 +23,7 @@ from benchlib.presentation.figures.notes import (
     wrapped,
 )
 from benchlib.presentation.provenance import Provenance
+from benchlib.presentation.text import VERDICTS
 
 Theme = Literal["light", "dark"]
 
@@ -87,7 +88,7 @@ def export_table(
     """Make a file of a table.
 
     Args:
-        rows: Records with the same keys; None = undefined.
+        rows: Records with the same keys; None = undefined. A `verdict` is written in words.
         name: Of a format, see `TABLE_FORMATS`.
         provenance: Goes into columns (CSV), metadata (Parquet) or a note (LaTeX).
         title: Caption of a LaTeX table.
@@ -100,7 +101,13 @@ def export_table(
         raise InvalidInput(f"There is no table format {name!r}; use {_any_of(TABLE_FORMATS)}.")
     if columns is None:
         columns = list(rows[0]) if rows else []
-    return TABLE_FORMATS[name].write(Table(rows, columns, provenance, title))
+    written = [_with_words(row) for row in rows]
+    return TABLE_FORMATS[name].write(Table(written, columns, provenance, title))
+
+
+def _with_words(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    words = VERDICTS.get(str(row.get("verdict")))
+    return row if words is None else {**row, "verdict": words}
 
 
 def _any_of(names: Mapping[str, object]) -> str:
