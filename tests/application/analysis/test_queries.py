@@ -2,12 +2,11 @@
 
 import pytest
 
-from benchlib.application.analysis import comparison_panels, group_panels
+from benchlib.application.analysis import comparison_panels, group_panels, warm_up
 from benchlib.application.analysis.comparison_panels import COMPARE_DELTAS, COMPARE_METRICS
 from benchlib.application.analysis.panels import RUN_PANELS, run_panel
 from benchlib.application.analysis.power_plan import PowerQuery
 from benchlib.application.analysis.queries import MAX_N_PERM, Query
-from benchlib.application.analysis.warm_up import warm_up_steps
 from benchlib.application.benchmark_service import BenchmarkService
 from benchlib.application.commands import StartBenchmark
 from benchlib.domain.errors import InvalidInput
@@ -138,9 +137,13 @@ def test_a_panel_has_a_name_of_its_own():
         run_panel("omnibus", Query)(lambda _loaded, _query: None)
 
 
-def test_a_warm_up_computes_cheap_panels_first_and_one_per_attribute():
+def test_a_warm_up_computes_cheap_panels_first_and_one_per_attribute(monkeypatch):
+    by_module = sorted(RUN_PANELS.items(), key=lambda item: item[1].compute.__module__)
+    monkeypatch.setattr(warm_up, "RUN_PANELS", dict(by_module))  # details imported before groups
     asked = []
-    steps = warm_up_steps(lambda panel, choices: asked.append((panel.name, choices)), ["a"], ["w"])
+    steps = warm_up.warm_up_steps(
+        lambda panel, choices: asked.append((panel.name, choices)), ["a"], ["w"]
+    )
     expected = [
         *("health", "metrics", "means", "order metrics"),
         *("omnibus", "omnibus by trait category", "deltas", "forest: a"),
