@@ -21,6 +21,7 @@ from benchlib.application.analysis.queries import (
     WithTests,
 )
 from benchlib.domain.analysis.adjusted_deltas import AdjustedDeltas, compute_adjusted_deltas
+from benchlib.domain.analysis.calibration import Calibration, compute_calibration
 from benchlib.domain.analysis.counterfactual import Counterfactuals, compute_counterfactuals
 from benchlib.domain.analysis.distributions import (
     DistributionTables,
@@ -105,6 +106,27 @@ def variance_components(loaded: LoadedRun, query: ComponentsQuery) -> Components
         **table,
         "attribute": query.attribute,
         "trait_category": query.trait_category,
+    }
+
+
+# -- calibration -------------------------------------------------------------------------------
+
+
+class CalibrationPanel(SampleInfo, Calibration):
+    """How often tests of placebo attributes, which mean nothing, find something."""
+
+    n: int
+    n_personas: int
+
+
+@run_panel("calibration", OfRatings, path="calibration")
+def calibration(loaded: LoadedRun, query: OfRatings) -> CalibrationPanel:
+    """How often tests of placebo attributes find something."""
+    cells = loaded.cells(use_expected=query.use_expected)
+    return {
+        **sample_info(loaded, use_expected=query.use_expected),
+        **compute_calibration(cells, rng_for(loaded.run, "calibration")),
+        **count_sample(cells),
     }
 
 

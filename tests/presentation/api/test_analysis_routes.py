@@ -18,7 +18,8 @@ COMMON = {
 PANELS = (
     *("metrics", "means", "order-metrics", "deltas", "deltas/all/{trait_category}", "forest"),
     *("forest/all", "kruskal", "kruskal-by-category", "styles", "distributions"),
-    *("counterfactual", "adjusted-deltas", "variance-components", "health-check"),
+    *("counterfactual", "adjusted-deltas", "variance-components", "calibration"),
+    "health-check",
 )
 FILES = ("metrics", "means", "deltas", "forest", "omnibus", "order")
 
