@@ -12,6 +12,7 @@ from benchlib.application.engine_service import EngineChoice
 from benchlib.application.preflight import PlannedRun
 from benchlib.domain.errors import BenchlibError
 from benchlib.domain.records import DatasetRecord, TraitRecord
+from benchlib.domain.simulation.presets import PRESETS
 from benchlib.domain.vocabulary import N_POINTS
 from benchlib.presentation.text import counted
 from pages.shared import engine_widgets, run_header, texts, words
@@ -90,8 +91,16 @@ def pick_engine(choice: EngineChoice) -> tuple[dict[str, Any], str | None]:
 
 
 def pick_simulated() -> dict[str, Any]:
-    """Speed and faults of the simulated rater."""
+    """Truth, speed and faults of the simulated rater."""
     run_header.simulated_badge()
+    preset = st.selectbox(
+        "Rater",
+        list(PRESETS),
+        format_func=lambda name: PRESETS[name].label,
+        key="start_preset",
+        help="What is planted in its answers, and so what an analysis should find.",
+        **KEEP,
+    )
     speed = st.number_input(
         "Answers per second",
         min_value=0.1,
@@ -115,6 +124,7 @@ def pick_simulated() -> dict[str, Any]:
         "llm": "simulated",
         "simulated_items_per_second": speed,
         "simulated_fault_rate": faults,
+        "simulated_preset": preset,
     }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from benchlib.application.choices import Choices
-from benchlib.domain.vocabulary import AnswerMode, Language, ScaleMode
+from benchlib.domain.vocabulary import AnswerMode, Language, ScaleMode, SimulatedPreset
 from benchlib.settings import check_addresses
 
 LONGEST_SYSTEM_PROMPT = 20_000
@@ -41,6 +41,7 @@ class StartBenchmark(Choices):
     trait_ids: list[int] | None = None
     simulated_items_per_second: Annotated[float, Field(gt=0, le=1e6)] | None = None
     simulated_fault_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    simulated_preset: SimulatedPreset = "usual"
 
     @field_validator("vllm_base_url")
     @classmethod

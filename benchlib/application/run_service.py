@@ -319,6 +319,7 @@ class RunService(ActingService):
             attrgen_run_id=command.attrgen_run_id,
             simulated_items_per_second=command.simulated_items_per_second,
             simulated_fault_rate=command.simulated_fault_rate,
+            simulated_preset=command.simulated_preset,
         )
 
     @staticmethod

@@ -28,6 +28,7 @@ from benchlib.domain.vocabulary import (
     RunStatus,
     ScaleMode,
     ScaleOrder,
+    SimulatedPreset,
     Valence,
 )
 
@@ -211,6 +212,7 @@ class RunConfig:
         attrgen_run_id: Accepted from clients of the predecessor; stored, never read.
         simulated_items_per_second: Speed of the simulated rater; None = as fast as it can.
         simulated_fault_rate: Share of its attempts that give no usable answer, 0..1.
+        simulated_preset: Which rater is simulated, and so what is planted.
     """
 
     dataset_id: int
@@ -231,6 +233,7 @@ class RunConfig:
     attrgen_run_id: int | None = None
     simulated_items_per_second: float | None = None
     simulated_fault_rate: float = 0.0
+    simulated_preset: SimulatedPreset = "usual"
 
     @property
     def include_rationale(self) -> bool:

@@ -18,6 +18,7 @@ ScaleOrder = Literal["in", "rev"]
 AnswerMode = Literal["distribution", "rating", "rationale", "text"]
 Valence = Literal[-1, 0, 1]
 EngineKind = Literal["vllm", "simulated"]
+SimulatedPreset = Literal["usual", "four", "refusals", "order", "unbiased"]
 
 SCALE_ORDERS: Final[tuple[ScaleOrder, ScaleOrder]] = ("in", "rev")
 """Scale orders by their stored code: 0 = in, 1 = rev."""

@@ -111,6 +111,7 @@ FIELDS: Final = {
     "dual_fraction": "Asked in both orders",
     "simulated_items_per_second": "Answers per second",
     "simulated_fault_rate": "Share of attempts that fail",
+    "simulated_preset": "Rater",
 }
 
 ABILITIES: Final = {

@@ -43,6 +43,7 @@ def test_choices_arrive_in_the_run(house, open_page):
     at.number_input(key="start_seed").set_value(7)
     at.number_input(key="start_speed").set_value(12.5)
     at.slider(key="start_faults").set_value(0.1)
+    at.selectbox(key="start_preset").select("order")
     at.text_area(key="start_system").set_value("Be brief.")
     settled(at.run())
     assert metric(at, "Prompts") == "18"  # 6 x 2, half of 12 pairs twice
@@ -56,6 +57,7 @@ def test_choices_arrive_in_the_run(house, open_page):
     assert config["seed"] == 7
     assert config["simulated_items_per_second"] == 12.5
     assert config["simulated_fault_rate"] == 0.1
+    assert config["simulated_preset"] == "order"
     assert config["system_prompt"] == "Be brief."
     asked = {trait.id: trait.category for trait in house.datasets.list_traits()}
     assert {asked[trait_id] for trait_id in config["trait_ids"]} == {"warmth"}

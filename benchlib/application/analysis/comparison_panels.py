@@ -32,6 +32,7 @@ from benchlib.domain.analysis.shared_runs import (
 )
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.records import RunRecord
+from benchlib.domain.simulation.presets import PRESETS
 from benchlib.domain.stats.welch import DEFAULT_ALPHA, DEFAULT_SESOI, FdrMethod
 from benchlib.infrastructure.loading.data_loader import LoadedRun
 
@@ -259,6 +260,7 @@ _LABELS: Final = {
     "model_revision": "Model revision",
     "engine": "Engine",
     "engine_version": "Engine version",
+    "simulated_preset": "Simulated rater",
     "language": "Language",
     "answer_mode": "Answer mode",
     "system_prompt": "System prompt",
@@ -284,6 +286,9 @@ def _described(run: RunRecord) -> dict[str, str | None]:
         "model_revision": _text(engine.get("model_revision")),
         "engine": config.llm,
         "engine_version": _text(last.get("engine_version", engine.get("engine_version"))),
+        "simulated_preset": PRESETS[config.simulated_preset].label
+        if config.llm == "simulated"
+        else None,
         "language": config.language,
         "answer_mode": _text(engine.get("answer_mode_used", config.answer_mode)),
         "system_prompt": config.system_prompt or "default",

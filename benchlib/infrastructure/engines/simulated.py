@@ -10,13 +10,14 @@ from benchlib.domain.asking.answer_modes import ANSWER_MODES
 from benchlib.domain.asking.engine_reports import AddressState
 from benchlib.domain.errors import EngineFault, InvalidInput
 from benchlib.domain.records import Answer, AnswerFailure, EngineReport, Question, TraitRecord
+from benchlib.domain.simulation.presets import PRESETS
 from benchlib.domain.simulation.response_model import (
     PlantedAnswers,
     PlantedModel,
     PlantedPersona,
     PlantedTrait,
 )
-from benchlib.domain.vocabulary import N_POINTS, AnswerMode, FailureKind
+from benchlib.domain.vocabulary import N_POINTS, AnswerMode, FailureKind, SimulatedPreset
 
 SIMULATED_MODEL_NAME: Final = "simulated-rater"
 
@@ -48,7 +49,8 @@ class SimulatedClient:
             their number within this client only.
         answer_mode: What answers look like: `distribution` gives the exact probabilities and the
             most likely digit, the others a drawn digit.
-        model: The planted effects; its seed is replaced. None takes the default ones.
+        preset: Which rater is simulated; refusals depend on the question, not on the attempt.
+        model: The planted effects; its seed is replaced. None takes those of the preset.
 
     Raises:
         InvalidInput: A rate is out of range.
@@ -62,6 +64,7 @@ class SimulatedClient:
         fault_rate: float = 0.0,
         transport_fault_rate: float = 0.0,
         answer_mode: AnswerMode = "distribution",
+        preset: SimulatedPreset = "usual",
         model: PlantedModel | None = None,
     ) -> None:
         if not (0 <= fault_rate <= 1 and 0 <= transport_fault_rate <= 1):
@@ -80,9 +83,10 @@ class SimulatedClient:
             answer_mode_used=answer_mode,
             route="batch",
             logprobs_source="simulated" if answer_mode == "distribution" else None,
-            notes=(_NOTE,),
+            notes=(_NOTE,) if preset == "usual" else (_NOTE, f"{PRESETS[preset].label}."),
         )
-        self._model = (model or PlantedModel()).with_seed(seed)
+        self._preset = PRESETS[preset]
+        self._model = (model or self._preset.model).with_seed(seed)
         self._seed = seed
         self._items_per_second = items_per_second
         self._fault_rate = fault_rate
@@ -133,7 +137,7 @@ class SimulatedClient:
             raise EngineFault(FailureKind.OVERLOADED, "Simulated fault: the rater is overloaded.")
         latency_ms = round((loop.time() - began) * 1000)
         answers = self._rate(questions, latency_ms)
-        if not self._fault_rate:
+        if not self._fault_rate and not self._preset.refusal_share:
             return answers
         return [
             AnswerFailure(FailureKind.UNUSABLE, "The answer holds no rating.", _REFUSAL)
@@ -203,7 +207,10 @@ class SimulatedClient:
     def _fails(self, question: Question) -> bool:
         persona, trait, order = question.item
         share = self._share(persona.uuid, trait.case_id, order, str(question.attempt))
-        return share < self._fault_rate
+        if share < self._fault_rate:
+            return True
+        refused = self._preset.refusal_chance(persona.attributes)
+        return refused > 0 and self._share(persona.uuid, trait.case_id, order, "refusal") < refused
 
     def _share(self, *names: str) -> float:
         """A number in [0, 1) fixed by the seed and the names."""

@@ -73,6 +73,7 @@ async def create_client(config: RunConfig, api_key: str | None, settings: Settin
             seed=config.seed,
             items_per_second=config.simulated_items_per_second,
             fault_rate=config.simulated_fault_rate,
+            preset=config.simulated_preset,
             answer_mode=config.answer_mode,
         )
     return await _create_vllm_client(config, api_key, settings)

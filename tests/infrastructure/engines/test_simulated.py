@@ -187,3 +187,58 @@ def test_nothing_asked_nothing_answered():
 def test_rates_are_checked(wrong):
     with pytest.raises(InvalidInput):
         SimulatedClient(**wrong)
+
+
+def digits_by(asked, outcomes, order):
+    return [
+        answer.rating_raw
+        for question, answer in zip(asked, outcomes, strict=True)
+        if question.item.scale_order == order and isinstance(answer, Answer)
+    ]
+
+
+def test_the_usual_preset_is_the_rater_of_before():
+    asked = questions(20)
+    usual = ask(SimulatedClient(seed=3), asked)
+    model = ask(SimulatedClient(seed=3, model=PlantedModel()), asked)
+    assert without_latency(usual) == without_latency(model)
+    assert len(SimulatedClient().report.notes) == 1
+
+
+@pytest.mark.parametrize("mode", ["rating", "distribution"])
+def test_four_is_said_to_three_in_four(mode):
+    outcomes = ask(SimulatedClient(preset="four", answer_mode=mode), questions(10, 400))
+    share = np.mean([answer.rating_raw == 4 for answer in outcomes])
+    assert 0.70 < share < 0.80
+    assert 'Says "4"' in SimulatedClient(preset="four").report.notes[1]
+
+
+def test_refusals_follow_the_group_and_no_attempt_helps():
+    outcomes = {}
+    for attempt in (1, 2):
+        asked = questions(60, 40, attempt)
+        outcomes[attempt] = ask(SimulatedClient(preset="refusals"), asked)
+    refused = [
+        [isinstance(outcome, AnswerFailure) for outcome in outcomes[attempt]] for attempt in (1, 2)
+    ]
+    assert refused[0] == refused[1]
+    for gender, planted in (("female", 0.22), ("male", 0.02)):
+        share = np.mean(
+            [
+                failed
+                for failed, question in zip(refused[0], asked, strict=True)
+                if question.item.persona.attributes["gender"] == gender
+            ]
+        )
+        assert share == pytest.approx(planted, abs=4 * np.sqrt(planted * (1 - planted) / 2400))
+
+
+def test_order_and_unbiased_presets_hold_what_they_say():
+    asked = questions(80, 40)
+    means = {}
+    for preset in ("order", "unbiased"):
+        outcomes = ask(SimulatedClient(preset=preset, answer_mode="rating"), asked)
+        means[preset] = [np.mean(digits_by(asked, outcomes, order)) for order in ("in", "rev")]
+    # digits of both orders: the content cancels in their mean, the pull towards high digits stays
+    assert np.mean(means["order"]) > 3.7
+    assert np.mean(means["unbiased"]) == pytest.approx(3, abs=0.05)
