@@ -13,7 +13,7 @@ class LocalServer:
     def __init__(self, house, monkeypatch):
         self.state = None
         for name in ("start_server", "server_state", "stop_server"):
-            monkeypatch.setattr(house.service, name, getattr(self, name))
+            monkeypatch.setattr(house.service.engines, name, getattr(self, name))
 
     def start_server(self, model):
         if model == "nothing":
@@ -50,7 +50,7 @@ def test_a_connection_test_tells_address_version_models_and_abilities(house, ope
     assert address in texts(at)
     assert "Models: fake-model" in texts(at)
     assert any(text.startswith("Version ") for text in texts(at))
-    assert any("go one by one" in text for text in texts(at))
+    assert any("sent one by one" in text for text in texts(at))
     abilities = [found.value for found in at.markdown if "per request" in found.value]
     assert "close" in abilities[0]
 
