@@ -19,10 +19,11 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from tests.requirements import require
+from tests.samples import HANGS_SECONDS
 
 ROOT = Path(__file__).parents[2]
-SECONDS_TO_START = 60
 SECONDS_TO_STOP = 40
+PATIENCE_MS = 1_000 * HANGS_SECONDS
 BROWSER_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -78,8 +79,8 @@ class App:
         self._reader.start()
         try:
             # The socket listens when the address is printed; the app is imported after that.
-            assert listening.wait(SECONDS_TO_START)
-            httpx.get(f"{self.url}/api/health", timeout=SECONDS_TO_START).raise_for_status()
+            assert listening.wait(HANGS_SECONDS)
+            httpx.get(f"{self.url}/api/health", timeout=HANGS_SECONDS).raise_for_status()
         except (AssertionError, httpx.HTTPError):
             self.stop()
             pytest.fail("The app did not start:\n" + "".join(self.log))
@@ -130,7 +131,7 @@ def open_browser(playwright):
 
 def settled(page):
     """Wait until the page's script has run to its end."""
-    page.wait_for_selector(IDLE, state="attached", timeout=30_000)
+    page.wait_for_selector(IDLE, state="attached", timeout=PATIENCE_MS)
     return page
 
 
@@ -161,8 +162,8 @@ def browser():
 @pytest.fixture
 def page(browser):
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(30_000)
-    expect.set_options(timeout=30_000)
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
     opened = context.new_page()
     yield opened
     raised = opened.get_by_test_id("stException").all_inner_texts()

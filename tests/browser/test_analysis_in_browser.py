@@ -20,7 +20,7 @@ def finished(start_app, page):
         body = {"dataset_id": 1, "llm": "simulated"}
         client.post("/api/benchmarks/start", json=body).raise_for_status()
     page.goto(f"{app.url}/progress?run=1")
-    expect(page.get_by_text("Every planned question has a rating.")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Every planned question has a rating.")).to_be_visible()
     return app
 
 
@@ -63,7 +63,7 @@ def test_a_figure_and_its_table_are_downloaded(finished, page):
     open_forest(page, finished)
     page.get_by_role("button", name="Download").first.click()
     for name, start in (("SVG", b"<svg"), ("CSV", b"trait_id,"), ("LaTeX", b"% Needs")):
-        with page.expect_download(timeout=90_000) as started:
+        with page.expect_download() as started:
             page.get_by_role("button", name=name, exact=True).click()
         found = started.value
         assert found.suggested_filename.startswith("run-1-forest-0-simulated-")

@@ -38,7 +38,7 @@ def test_a_run_goes_from_the_form_to_the_histogram(start_app, page):
 
     expect(page.get_by_role("heading", name="Progress")).to_be_visible()
     expect(page).to_have_url(re.compile(r"/progress\?run=1$"))
-    expect(page.get_by_text("Every planned question has a rating.")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Every planned question has a rating.")).to_be_visible()
     assert shown_number(page, "Rated") == planned
     assert shown_number(page, "Missing") == 0
 
@@ -80,7 +80,7 @@ def test_a_killed_run_is_interrupted_and_resumes_with_one_click(start_app, page)
     assert shown_number(page, "Missing") == planned - rated
 
     page.get_by_role("button", name="Resume run").click()
-    expect(page.get_by_text("Every planned question has a rating.")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Every planned question has a rating.")).to_be_visible()
     assert shown_number(page, "Rated") == planned
     assert shown_number(page, "Failed") == 0
     status = httpx.get(f"{app.url}/api/benchmarks/1/status").json()

@@ -7,9 +7,12 @@ import httpx
 import pytest
 from playwright.sync_api import TimeoutError, expect
 
-from tests.browser.conftest import App, settled
+from tests.browser.conftest import PATIENCE_MS, App, settled
 
 pytestmark = pytest.mark.browser
+
+CLICK_MS = 12_000
+"""After so long without an effect, a click is taken to have come too early."""
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +20,11 @@ def app(tmp_path_factory, browser):
     """An app with two complete runs."""
     started = App(tmp_path_factory.mktemp("pages")).start()
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     with api(started) as client:
         for seed in (1, 2):
             page.goto(f"{started.url}/progress?run={start(client, seed=seed)}")
-            page.get_by_text("Every planned question has a rating.").wait_for(timeout=60_000)
+            page.get_by_text("Every planned question has a rating.").wait_for()
     page.close()
     yield started
     started.stop()
@@ -55,7 +59,7 @@ def click_table(page, x, y, until):
     """
     table = page.get_by_test_id("stDataFrame").first
     table.locator("canvas").first.wait_for()
-    for _ in range(5):
+    for _ in range(PATIENCE_MS // CLICK_MS):
         table.scroll_into_view_if_needed()
         box = table.bounding_box()
         place = (box["x"] + x, box["y"] + y)
@@ -114,7 +118,7 @@ def test_a_click_on_a_row_opens_the_answer_and_its_prompt(app, page):
 
     def opens(click):
         click()
-        expect(page.get_by_role("heading", name="One answer")).to_be_visible(timeout=6_000)
+        expect(page.get_by_role("heading", name="One answer")).to_be_visible(timeout=CLICK_MS)
 
     click_table(page, 16, 52, opens)
     expect(page.get_by_text("Description of the person:")).to_be_visible()
@@ -129,7 +133,7 @@ def test_a_click_on_a_row_of_runs_opens_the_run(app, page):
 
     def opens(click):
         click()
-        expect(page).to_have_url(re.compile(r"run=1"), timeout=6_000)
+        expect(page).to_have_url(re.compile(r"run=1"), timeout=CLICK_MS)
 
     click_table(page, 16, 88, opens)
     expect(page.get_by_text(re.compile("^Run 1: "))).to_be_visible()
@@ -173,7 +177,7 @@ def test_a_link_in_the_table_of_runs_leads_to_the_run(app, page):
     settled(page)
 
     def opens(click):
-        with page.context.expect_page(timeout=6_000) as opened:
+        with page.context.expect_page(timeout=CLICK_MS) as opened:
             click()
         return opened.value
 

@@ -22,7 +22,7 @@ from benchlib.infrastructure.storage import datasets, runs, traits
 from benchlib.infrastructure.storage.database import open_store
 from tests.fake_vllm import fake_vllm_process
 from tests.receiver import Receiver
-from tests.samples import NOW, get_run
+from tests.samples import HANGS_SECONDS, NOW, get_run
 
 DASHBOARD = """
 import asyncio, sys
@@ -109,7 +109,7 @@ def test_the_log_of_a_run_tells_every_event_and_no_text(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        path, message = receiver.messages.get(timeout=60)
+        path, message = receiver.messages.get(timeout=HANGS_SECONDS)
         _, log = dashboard.communicate()
     assert path == f"/{MARKERS['token']}"
     assert dashboard.returncode == 0

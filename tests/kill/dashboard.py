@@ -9,6 +9,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.samples import HANGS_SECONDS
+
 ROOT = Path(__file__).parents[2]
 PORT = "{port}"
 STREAMLIT = ("streamlit", "run", "app.py", "--server.headless", "true", "--server.port", PORT)
@@ -40,7 +42,7 @@ class Dashboard:
                 stderr=log,
                 start_new_session=True,
             )
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=60)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=HANGS_SECONDS)
 
     def status(self):
         return self.http.get("/benchmarks/1/status").json()
@@ -52,7 +54,7 @@ class Dashboard:
         return [f for f in fields if f[3] == str(self.process.pid) and f[0] not in "ZX"]
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=HANGS_SECONDS):
     """Another process's progress can only be polled."""
     last = time.monotonic() + seconds
     while True:

@@ -20,7 +20,7 @@ from benchlib.infrastructure.execution.progress_tracker import update_progress
 from benchlib.infrastructure.storage.database import open_store
 from tests.fake_vllm import fake_vllm_process
 from tests.kill.dashboard import Dashboard, until
-from tests.samples import add_run, get_run
+from tests.samples import HANGS_SECONDS, add_run, get_run
 
 ALL = "BENCHLIB_ALL_KILLS" in os.environ
 KILLS = {"sqlite": 50, "postgresql": 20} if ALL else {"sqlite": 8, "postgresql": 8}
@@ -152,7 +152,7 @@ def test_a_run_survives_every_kill(kind, tmp_path, request):
             assert child.process.poll() is None
             sleep(LOOK_SECONDS)
         child.process.stdin.close()
-        assert child.process.wait(30) == 0
+        assert child.process.wait(HANGS_SECONDS) == 0
         child.kill()
         assert asked(engine) - total - sum(again) <= PROBES
     run = get_run(store, run_id)

@@ -16,12 +16,10 @@ from benchlib.infrastructure.execution.executor import create_client, execute_be
 from benchlib.infrastructure.storage import results
 from tests.fake_vllm import fake_vllm_process
 from tests.requirements import require
-from tests.samples import add_run, claim, get_run, worker_context
+from tests.samples import HANGS_SECONDS, add_run, claim, get_run, worker_context
 from tests.scripted_client import ScriptedClient
 
 pytestmark = pytest.mark.router
-
-READY_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +51,7 @@ def routed(command, folder, *servers):
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        last = time.monotonic() + READY_SECONDS
+        last = time.monotonic() + HANGS_SECONDS
         while not is_ready(address):
             assert router.poll() is None, log.read_text()
             assert time.monotonic() < last, log.read_text()

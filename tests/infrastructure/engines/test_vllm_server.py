@@ -13,6 +13,7 @@ import pytest
 from benchlib.domain.errors import EngineNotReachable, InvalidInput
 from benchlib.infrastructure.engines import vllm_server
 from benchlib.infrastructure.engines.vllm_server import VllmServer
+from tests.samples import HANGS_SECONDS
 
 STUB = '''
 """Stands in for vLLM: a worker process, a health route, everything it was given in its log."""
@@ -105,7 +106,7 @@ def log_line(server: VllmServer, word: str) -> str:
 
 def test_a_server_is_started_watched_and_stopped(python, model, tmp_path):
     server = VllmServer.start(model, python_executable=python, log_folder=tmp_path / "logs")
-    server.wait_until_ready(20)
+    server.wait_until_ready(HANGS_SECONDS)
     assert server.ready
     assert server.state == "ready"
     assert server.problem is None
@@ -145,7 +146,7 @@ def test_the_same_model_is_not_started_twice(python, model):
     again = VllmServer.start(model, python_executable=python)
     assert again is not first
     for server in (other, again):
-        server.wait_until_ready(20)
+        server.wait_until_ready(HANGS_SECONDS)
     VllmServer.stop_all()
     assert other.state == again.state == "stopped"
     assert is_empty(again.process_group)
@@ -153,7 +154,7 @@ def test_the_same_model_is_not_started_twice(python, model):
 
 def test_the_key_is_handed_over_by_environment_only(python, model):
     with VllmServer.start(model, python_executable=python, api_key="sesame-42") as server:
-        server.wait_until_ready(20)
+        server.wait_until_ready(HANGS_SECONDS)
         assert "sesame-42" not in log_line(server, "argv")
         assert '"VLLM_API_KEY": "sesame-42"' in log_line(server, "env")
         assert "sesame-42" not in repr(server)
@@ -167,7 +168,7 @@ def test_own_arguments_and_environment_win(python, model, monkeypatch):
         extra_args=["--max-model-len", "512"],
         env={"VLLM_CPU_KVCACHE_SPACE": "1"},
     ) as server:
-        server.wait_until_ready(20)
+        server.wait_until_ready(HANGS_SECONDS)
         arguments = log_line(server, "argv")
         assert arguments.endswith('"--max-model-len", "512"]')
         assert "--dtype" not in arguments
@@ -179,13 +180,13 @@ def test_paths_may_be_relative(python, model, tmp_path, monkeypatch):
     with VllmServer.start(
         "tiny-model", python_executable="./python", log_folder=Path("logs")
     ) as server:
-        server.wait_until_ready(20)
+        server.wait_until_ready(HANGS_SECONDS)
         assert f'"--model", "{model}"' in log_line(server, "argv")
 
 
 def test_a_name_on_the_hub_is_passed_on(python):
     with VllmServer.start("someone/some-model", python_executable=python) as server:
-        server.wait_until_ready(20)
+        server.wait_until_ready(HANGS_SECONDS)
         assert server.model_name == "someone/some-model"
         assert "HF_HUB_OFFLINE" not in log_line(server, "env")
 
@@ -198,7 +199,7 @@ def test_who_does_not_listen_to_sigterm_is_killed(python, model, fifo):
         extra_args=["--stubborn"],
         env={"STUB_FIFO": str(path)},
     )
-    server.wait_until_ready(20)
+    server.wait_until_ready(HANGS_SECONDS)
     server.stop()
     assert is_empty(server.process_group)
     wait_until_all_are_gone(reader)
@@ -211,9 +212,9 @@ def test_a_server_that_fails_says_why(python, model):
         match=r"tiny-model ended( with status 1)? while it was starting: "
         r"ValueError: No memory for the key-value cache; see its log\.",
     ):
-        server.wait_until_ready(20)
+        server.wait_until_ready(HANGS_SECONDS)
     assert server.state == "failed"
-    server._keeper.wait(20)
+    server._keeper.wait(HANGS_SECONDS)
     assert "ended with status 1 while" in server.problem
     assert is_empty(server.process_group)
     server.stop()
@@ -223,10 +224,10 @@ def test_a_server_that_fails_says_why(python, model):
 def test_a_server_that_is_killed_is_noticed_and_leaves_nothing(python, model, fifo):
     path, reader = fifo
     server = VllmServer.start(model, python_executable=python, env={"STUB_FIFO": str(path)})
-    server.wait_until_ready(20)
+    server.wait_until_ready(HANGS_SECONDS)
     os.kill(server.process_group, signal.SIGKILL)
     wait_until_all_are_gone(reader)
-    server._keeper.wait(20)
+    server._keeper.wait(HANGS_SECONDS)
     assert server.state == "failed"
     assert "ended with status 137 after it was ready" in server.problem
 
@@ -234,7 +235,7 @@ def test_a_server_that_is_killed_is_noticed_and_leaves_nothing(python, model, fi
 def test_a_killed_keeper_leaves_nothing_once_stopped(python, model, fifo):
     path, reader = fifo
     server = VllmServer.start(model, python_executable=python, env={"STUB_FIFO": str(path)})
-    server.wait_until_ready(20)
+    server.wait_until_ready(HANGS_SECONDS)
     server._keeper.kill()
     server._keeper.wait()
     server.stop()
@@ -254,7 +255,7 @@ def test_nothing_outlives_the_process_that_started_it(python, model, fifo, tmp_p
             server = vllm_server.VllmServer.start(
                 {model!r}, python_executable={python!r}, env={{"STUB_FIFO": {str(path)!r}}}
             )
-            server.wait_until_ready(20)
+            server.wait_until_ready({HANGS_SECONDS})
 
         thread = threading.Thread(target=start)  # its end must not end the server
         thread.start()
@@ -271,7 +272,7 @@ def test_nothing_outlives_the_process_that_started_it(python, model, fifo, tmp_p
         readable, _, _ = select.select([reader], [], [], 0.3)
         assert not readable, "the server did not outlive the thread that started it"
         parent.send_signal(number)
-        parent.wait(20)
+        parent.wait(HANGS_SECONDS)
         wait_until_all_are_gone(reader)
     finally:
         parent.kill()
