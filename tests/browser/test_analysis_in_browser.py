@@ -34,7 +34,7 @@ def open_forest(page, app):
 
 def test_a_click_on_a_row_opens_the_answers_behind_it(finished, page):
     chart = open_forest(page, finished)
-    expect(chart.locator(".gtitle")).to_contain_text("trait by trait")
+    expect(chart.locator(".gtitle")).to_contain_text("by trait")
     expect(chart.locator(".g-gtitle")).to_contain_text("SIMULATED DATA")
     label = chart.locator(".textpoint text").filter(has_text=re.compile("^careless$"))
     expect(label).to_have_count(1)
