@@ -129,7 +129,7 @@ def compute_adjusted_deltas(
     overall = select_trait_set(cells, neutral=neutral)
     trait_set = select_trait_set(cells, trait_category, neutral=neutral)
     names = [str(name) for name in cells.attributes.columns] if attributes is None else attributes
-    contrasts = prepare_contrasts(cells, names, overall.scores, baselines)
+    contrasts = prepare_contrasts(cells, names, overall.scores.enters, baselines)
     design = _Design.build(contrasts, trait_set.scores.enters)
     fit = _fit(design, contrasts, trait_set.scores.z)
     rows = [

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from benchlib.domain.analysis.answer_grid import AnswerGrid, check_scale
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.stats.additive_fit import compute_order_fit, weigh_orders
 from benchlib.domain.vocabulary import N_POINTS, UNKNOWN_CATEGORY
 
 MIN_RATED_SHARE = 0.5
@@ -30,14 +31,21 @@ class Cells:
         traits: T rows: `case_id`, `label`, `trait_category` (`Unknown` where none is given),
             `valence`.
         attributes: P rows, one categorical column per attribute; a missing value is `Unknown`.
-        centred: (P, T) aligned rating minus the mean of all personas for the same trait and scale
-            order, averaged over the orders present, in rating points; NaN = not rated. Neutral
-            traits are centred too, on the unaligned scale.
+        centred: (P, T) aligned rating minus the level of its trait and scale order, averaged over
+            the orders present, in rating points; NaN = not rated. Levels come from the additive fit
+            rating = persona + (trait x order), one for the traits with a valence and one for the
+            neutral ones, these on the unaligned scale.
+        orders: (P, T) scale orders rated: 0 = none, 1 = in, 2 = reversed, 3 = both.
+        order_sums: (2, T) sum of what `centred` averages, by scale order; the two ratings of a pair
+            count half each. With `centred` and `orders` all that another fit needs.
+        order_components: (2, T) component of the trait in that order in the additive fit, -1 =
+            nobody rated it; two levels can be compared within a component only.
         half_points: (P, T) twice the aligned answer (2..10; 0 = not rated), from the digits
             answered, never from distributions. A pair of both orders gives its mean, hence
             halves; so every persona counts once per trait.
         n_answers: (P, T) rated answers behind the cell (0, 1, or 2 for a pair of both orders).
-        trait_means: (T,) mean of the aligned cells, 1..5; NaN for a trait nobody rated.
+        trait_means: (T,) aligned level of the trait for an average persona, 1..5, both scale orders
+            counting alike where both were asked; NaN for a trait nobody rated.
         expected_by_trait: (T,) rated answers that entered `centred` with their expected rating.
     """
 
@@ -46,6 +54,9 @@ class Cells:
     traits: pd.DataFrame
     attributes: pd.DataFrame
     centred: FloatArray
+    orders: NDArray[np.uint8]
+    order_sums: FloatArray
+    order_components: IntArray
     half_points: NDArray[np.int8]
     n_answers: NDArray[np.int16]
     trait_means: FloatArray
@@ -122,9 +133,10 @@ def compute_cells(
 ) -> Cells:
     """Reduce the answers of a run to persona x trait cells, in time linear in the grid.
 
-    Each aligned rating is centred by the mean over all personas for its trait and scale order,
-    then the orders present are averaged: trait levels, order bias and an imbalance of orders drop
-    out, and a pair of both orders counts once.
+    From each aligned rating the level of its trait and scale order is taken, as fitted together
+    with one effect per persona, then the orders present are averaged: trait levels, order bias and
+    who was asked what drop out, and a pair of both orders counts once. Where all personas were
+    asked the same, the level is the plain mean.
 
     With `use_expected`, an answer with a digit distribution enters `centred` by its expected
     rating, which carries no sampling noise, and an answer without one by its digit. Both estimate
@@ -172,25 +184,49 @@ def _reduce(grid: AnswerGrid, *, use_expected: bool) -> Cells:
             np.copyto(level[order], aligned, where=known[order])
     n_orders = present.sum(axis=0, dtype=np.int8)
     answered, divisor = n_orders > 0, np.maximum(n_orders, 1)
-    mean = level.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
-    n_raters = answered.sum(axis=0)
-    trait_sum = (level.sum(axis=0) / divisor).sum(axis=0)
-    level -= mean[:, None]
-    level *= present
+    level /= divisor  # the two answers of a pair count half each
+    order_sums = level.sum(axis=1)
     centred = level.sum(axis=0)
-    centred /= divisor
+    del level
+    orders = present[0].astype(np.uint8)
+    orders += 2 * present[1].astype(np.uint8)
+    levels, components = _fit_levels(centred, order_sums, orders, valence != 0)
+    known = np.nan_to_num(levels)
+    for order in (0, 1):
+        order_sums[order] -= known[order] * (present[order] / divisor).sum(axis=0)
+        np.subtract(centred, known[order] / divisor, out=centred, where=present[order])
     centred[~answered] = np.nan
+    n_levels = np.isfinite(levels).sum(axis=0)
     return Cells(
         persona_ids=grid.persona_ids,
         trait_ids=grid.trait_ids,
         traits=grid.traits,
         attributes=pd.DataFrame(index=pd.RangeIndex(len(grid.persona_ids))),
         centred=centred,
+        orders=orders,
+        order_sums=order_sums,
+        order_components=components,
         half_points=np.rint(2.0 * digits.sum(axis=0, dtype=np.int8) / divisor).astype(np.int8),
         n_answers=n_orders.astype(np.int16),
-        trait_means=np.where(n_raters > 0, trait_sum / np.maximum(n_raters, 1), np.nan),
+        trait_means=np.where(n_levels > 0, known.sum(axis=0) / np.maximum(n_levels, 1), np.nan),
         expected_by_trait=expected_by_trait,
     )
+
+
+def _fit_levels(
+    ratings: FloatArray, order_sums: FloatArray, orders: NDArray[np.uint8], aligned: BoolArray
+) -> tuple[FloatArray, IntArray]:
+    """Levels and components (2, T) of the additive fits, of traits with a valence and of others."""
+    levels = np.full(order_sums.shape, np.nan)
+    components = np.full(order_sums.shape, -1, dtype=np.int64)
+    for side in (aligned, ~aligned):
+        if side.any():
+            own = orders if side.all() else orders[:, side]
+            mean = ratings @ side.astype(np.float64) / np.maximum((own > 0).sum(axis=1), 1)
+            fit = compute_order_fit(mean, order_sums[:, side], own)
+            levels[:, side] = fit.column.reshape(2, -1)
+            components[:, side] = fit.column_component.reshape(2, -1)
+    return levels, components
 
 
 def select_traits(
@@ -225,6 +261,9 @@ def take_traits(cells: Cells, keep: BoolArray) -> Cells:
         traits=cells.traits[keep].reset_index(drop=True),
         attributes=cells.attributes,
         centred=cells.centred[:, keep],
+        orders=cells.orders[:, keep],
+        order_sums=cells.order_sums[:, keep],
+        order_components=cells.order_components[:, keep],
         half_points=cells.half_points[:, keep],
         n_answers=cells.n_answers[:, keep],
         trait_means=cells.trait_means[keep],
@@ -233,15 +272,23 @@ def take_traits(cells: Cells, keep: BoolArray) -> Cells:
 
 
 def take_personas(cells: Cells, keep: BoolArray) -> Cells:
-    """Keep the personas marked True in a (P,) mask; centring and trait means stay as they are."""
+    """Keep the personas marked True in a (P,) mask; centring and trait means stay as they are.
+
+    Scores of the rest are fitted as if both ratings of a pair had deviated alike.
+    """
     if keep.all():
         return cells
     attributes = cells.attributes[keep].reset_index(drop=True)
+    orders = cells.orders[keep]
+    centred = np.nan_to_num(cells.centred[keep])
+    weights = weigh_orders(orders).reshape(len(orders), 2, cells.n_traits)
     return replace(
         cells,
         persona_ids=cells.persona_ids[keep],
         attributes=attributes.apply(lambda column: column.cat.remove_unused_categories()),
         centred=cells.centred[keep],
+        orders=orders,
+        order_sums=np.einsum("pot,pt->ot", weights, centred),
         half_points=cells.half_points[keep],
         n_answers=cells.n_answers[keep],
     )

@@ -135,7 +135,7 @@ def compute_delta_differences(
     reported = names if attributes is None else list(attributes)
     for name in reported:
         compute_grouping(shared.cells[0], name)  # raises for an attribute that does not exist
-    contrasts = prepare_contrasts(shared.cells[0], names, reference[0].scores, baselines)
+    contrasts = prepare_contrasts(shared.cells[0], names, reference[0].scores.enters, baselines)
     scores = [stack_scores(own) for own in trait_sets]
     moments = {
         f"{place} {name}": contrast.moments(scores[place] - scores[0])

@@ -208,7 +208,7 @@ def compute_all_deltas(
     trait_sets = select_trait_sets(cells, neutral=neutral)
     at = find_trait_set(trait_sets, trait_category)
     names = [str(name) for name in cells.attributes.columns]
-    contrasts = prepare_contrasts(cells, names, trait_sets[0].scores, baselines)
+    contrasts = prepare_contrasts(cells, names, trait_sets[0].scores.enters, baselines)
     scores = stack_scores(trait_sets)
     moments = {name: contrast.moments(scores) for name, contrast in contrasts.items()}
     family = compute_delta_family(trait_sets, contrasts, moments)

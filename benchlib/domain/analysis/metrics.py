@@ -17,7 +17,7 @@ from benchlib.domain.analysis.persona_scores import (
 from benchlib.domain.analysis.trait_sets import TraitSet, select_trait_set
 from benchlib.domain.arrays import IntArray
 from benchlib.domain.stats.one_sample import compute_one_sample
-from benchlib.domain.stats.welch import Status
+from benchlib.domain.stats.welch import Status, none_if_nan
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY, UNKNOWN_TRAIT_CATEGORY
 
 ALL_TRAIT_CATEGORIES: Final = "all"
@@ -273,7 +273,7 @@ def _mean_and_sd(counts: IntArray) -> tuple[float | None, float | None]:
 def _attribute_means(trait_set: TraitSet, attribute: str) -> list[AttributeMean]:
     cells, scores = trait_set.cells, trait_set.scores
     grouping = compute_grouping(cells, attribute)
-    grand = cells.aligned_mean
+    grand = none_if_nan(trait_set.grand_mean)
     answers_of = cells.n_answers.sum(axis=1)
     unrated_of = (cells.n_answers == 0).sum(axis=1)
     # Twice the aligned rating, summed; a pair's two answers share one cell and its mean.

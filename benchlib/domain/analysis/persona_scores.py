@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells
+from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells, take_traits
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.stats.additive_fit import compute_order_fit
 from benchlib.domain.vocabulary import UNKNOWN_CATEGORY
 
 
@@ -15,15 +16,23 @@ class PersonaScores(NamedTuple):
     """One score per persona over a set of traits.
 
     Attributes:
-        z: (P,) mean of the persona's centred cells, in rating points; NaN where the persona does
-            not enter.
+        z: (P,) persona effect of the additive fit, in rating points; NaN where the persona does not
+            enter.
         n_traits: (P,) traits rated.
-        enters: (P,) whether enough traits of the set are rated.
+        enters: (P,) whether enough traits of the set are rated, and any of them by others too.
+        component: (P,) which personas hang together through shared traits, -1 without ratings;
+            scores of different components cannot be compared.
+        stratum: (P,) the same, but where the run does not tell how far apart the scale orders are,
+            through shared traits in the same order only.
+        level: Mean rating over these traits that an average persona gives, 1..5; NaN without any.
     """
 
     z: FloatArray
     n_traits: IntArray
     enters: BoolArray
+    component: IntArray
+    stratum: IntArray
+    level: float
 
     @property
     def n_dropped(self) -> int:
@@ -64,10 +73,16 @@ class Grouping:
 
 
 def compute_persona_scores(cells: Cells, *, neutral: bool = False) -> PersonaScores:
-    """Average each persona's centred cells over a set of traits.
+    """Score each persona on a set of traits: its effect in rating = persona + (trait x order).
+
+    In complete data that is the mean of its centred cells. Where personas were asked different
+    questions, or some did not answer, it is what the mean would have been over the same questions.
+
+    Scale orders are brought together as far apart as the run as a whole puts them, where they would
+    tear the personas of these traits apart: as in a single trait, asked in one order each.
 
     A persona enters if at least half of the traits in the set are rated; a trait that nobody
-    rated is not counted. A trait with a single rater contributes 0, being its own mean.
+    rated is not counted. A trait with a single rater says nothing about that persona.
 
     Args:
         cells: Cells of the trait set.
@@ -76,14 +91,46 @@ def compute_persona_scores(cells: Cells, *, neutral: bool = False) -> PersonaSco
     Returns:
         Scores in rating points; no persona enters if no trait fits.
     """
-    used = (cells.has_valence != neutral) & (cells.n_answers > 0).any(axis=0)
-    centred = cells.centred if used.all() else cells.centred[:, used]
-    rated = ~np.isnan(centred)
-    n_traits = rated.sum(axis=1).astype(np.int64)
-    enters = (n_traits > 0) & (n_traits >= MIN_RATED_SHARE * centred.shape[1])
-    total = np.where(rated, centred, 0.0).sum(axis=1)
-    z = np.where(enters, total / np.maximum(n_traits, 1), np.nan)
-    return PersonaScores(z=z, n_traits=n_traits, enters=enters)
+    cells = take_traits(cells, (cells.has_valence != neutral) & (cells.n_answers > 0).any(axis=0))
+    mean, n_traits = _average(cells)
+    fit = compute_order_fit(mean, cells.order_sums, cells.orders)
+    stratum = fit.persona_component
+    if fit.n_components > 1:
+        # Cells are free of the order effect already
+        either = (cells.orders > 0).astype(np.uint8)
+        sums = np.stack([cells.order_sums.sum(axis=0), np.zeros(cells.n_traits)])
+        joined = compute_order_fit(mean, sums, either)
+        if joined.n_components < fit.n_components:
+            fit = joined
+            if _knows_orders(cells):
+                stratum = fit.persona_component
+    enters = (n_traits > 0) & (n_traits >= MIN_RATED_SHARE * cells.n_traits)
+    if fit.n_components > 1:
+        enters &= ~fit.alone
+    shift = fit.column.reshape(2, -1)
+    n_shifts = np.maximum(np.isfinite(shift).sum(axis=0), 1)
+    levels = cells.trait_means + np.nan_to_num(shift).sum(axis=0) / n_shifts
+    return PersonaScores(
+        z=np.where(enters, fit.persona, np.nan),
+        n_traits=n_traits,
+        enters=enters,
+        component=fit.persona_component,
+        stratum=stratum,
+        level=float(levels.mean()) if cells.n_traits else float("nan"),
+    )
+
+
+def _average(cells: Cells) -> tuple[FloatArray, IntArray]:
+    """(P,) mean of a persona's cells, 0 without any, and how many there are."""
+    n_traits = (cells.orders > 0).sum(axis=1).astype(np.int64)
+    total = np.where(cells.orders > 0, cells.centred, 0.0).sum(axis=1)
+    return np.asarray(total / np.maximum(n_traits, 1)), n_traits
+
+
+def _knows_orders(cells: Cells) -> bool:
+    """Whether the run tells for every trait how far apart its scale orders are."""
+    first, second = cells.order_components
+    return bool(((first == second) | (first < 0) | (second < 0)).all())
 
 
 def compute_grouping(cells: Cells, attribute: str) -> Grouping:

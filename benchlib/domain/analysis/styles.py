@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from benchlib.domain.analysis.answer_grid import GIVEN_UP, AnswerGrid
 from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells, take_personas
-from benchlib.domain.analysis.persona_scores import PersonaScores
 from benchlib.domain.analysis.trait_sets import GroupContrasts, correct_together, prepare_contrasts
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.stats.one_sample import compute_one_sample
@@ -217,8 +216,7 @@ def _compare(
 ) -> Styles:
     """Compare groups on (P, styles) numbers; `counts` are ratings and missing ones, likewise."""
     names = [str(name) for name in cells.attributes.columns]
-    scores = PersonaScores(values[:, 0], np.zeros(len(values), dtype=np.int64), enters)
-    contrasts = prepare_contrasts(cells, names, scores, baselines)
+    contrasts = prepare_contrasts(cells, names, enters, baselines)
     moments = {name: contrast.moments(values) for name, contrast in contrasts.items()}
     p_values = {name: contrasts[name].p_values(moments[name]) for name in names}
     q_values = correct_together(p_values, "bh")

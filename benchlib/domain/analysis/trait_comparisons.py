@@ -94,7 +94,7 @@ class TraitStudy:
         """Compute the p of every trait row, so that all can be corrected together."""
         trait_sets = select_trait_sets(cells, neutral=neutral)
         names = [str(name) for name in cells.attributes.columns]
-        contrasts = prepare_contrasts(cells, names, trait_sets[0].scores, baselines)
+        contrasts = prepare_contrasts(cells, names, trait_sets[0].scores.enters, baselines)
         centred = trait_sets[0].cells.centred
         moments, p_values = {}, {}
         for name, contrast in contrasts.items():

@@ -41,9 +41,8 @@ class TraitSet:
 
     @property
     def grand_mean(self) -> float:
-        """Mean rating 1..5, every rated trait counting once; NaN without ratings."""
-        means = self.cells.trait_means[~np.isnan(self.cells.trait_means)]
-        return float(means.mean()) if len(means) else float("nan")
+        """Mean rating 1..5 of an average persona, every rated trait counting once; NaN without."""
+        return self.scores.level
 
 
 class SampleCounts(TypedDict):
@@ -166,7 +165,7 @@ def stack_scores(trait_sets: Sequence[TraitSet]) -> FloatArray:
 def prepare_contrasts(
     cells: Cells,
     attributes: Sequence[str],
-    scores: PersonaScores,
+    enters: BoolArray,
     baselines: Mapping[str, str] | None = None,
 ) -> dict[str, GroupContrasts]:
     """Choose the baseline of every attribute, the same for all trait sets.
@@ -174,8 +173,8 @@ def prepare_contrasts(
     Args:
         cells: Cells of the run.
         attributes: Attributes to test.
-        scores: Scores over all traits of the run; the largest category by personas that enter is
-            the default baseline.
+        enters: (P,) personas that enter with all traits of the run; the category with most of
+            them is the default baseline.
         baselines: The user's choices, by attribute.
 
     Raises:
@@ -187,7 +186,7 @@ def prepare_contrasts(
         raise InvalidInput(f"There is no attribute {', '.join(unknown)} to choose a baseline for.")
     groupings = {name: compute_grouping(cells, name) for name in attributes}
     return {
-        name: GroupContrasts(grouping, choose_baseline(grouping, scores.enters, wanted.get(name)))
+        name: GroupContrasts(grouping, choose_baseline(grouping, enters, wanted.get(name)))
         for name, grouping in groupings.items()
     }
 

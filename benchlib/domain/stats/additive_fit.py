@@ -5,13 +5,19 @@ Unlike centring every column by its own mean, this stays right where personas we
 questions: random scale orders in small runs, and ratings that are missing more often in one group.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
+
+_BLOCK: Final = 16_384
+"""Personas whose weights are spelled out at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,22 +53,6 @@ class AdditiveFit:
         return np.asarray(inside & (sizes[self.persona_component] == 1))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparability:
-    """What the comparison of each group with the baseline is based on; (G,) arrays.
-
-    Attributes:
-        comparable: Whether all personas of both groups lie in one component. False where a group
-            is empty.
-        k_traits: Traits that somebody in both groups rated.
-        overlap: `k_traits` as a share of the traits that anybody rated, 0..1; NaN without traits.
-    """
-
-    comparable: BoolArray
-    k_traits: IntArray
-    overlap: FloatArray
-
-
 def compute_additive_fit(values: FloatArray, weights: FloatArray) -> AdditiveFit:
     """Fit value = persona + column by weighted least squares, exactly.
 
@@ -93,132 +83,168 @@ def compute_additive_fit(values: FloatArray, weights: FloatArray) -> AdditiveFit
         nobody, nothing = np.full(values.shape[0], np.nan), np.full(values.shape[1], np.nan)
         none = [np.full(size, -1, dtype=np.int64) for size in values.shape]
         return AdditiveFit(nobody, nothing, none[0], none[1])
-    if values.shape[0] >= values.shape[1]:
-        persona, column, components, others = _eliminate_rows(weighted, weights)
-        persona_component, column_component = others, components
-    else:
-        column, persona, persona_component, column_component = _eliminate_rows(
-            weighted.T, weights.T
-        )
-    inside = persona_component >= 0
-    if inside.any():
-        where = persona_component[inside]
-        shift = np.bincount(where, weights=persona[inside]) / np.bincount(where)
-        persona[inside] -= shift[where]
-        rated = column_component >= 0
-        column[rated] += shift[column_component[rated]]
-    return AdditiveFit(persona, column, persona_component, column_component)
-
-
-def _eliminate_rows(
-    values: FloatArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray, IntArray, IntArray]:
-    """Solve for the columns; returns row and column effects, column and row components."""
     row_total, column_total = weights.sum(axis=1), weights.sum(axis=0)
-    share = weights / np.where(row_total > 0, row_total, 1.0)[:, None]
-    mean = np.einsum("pc,pc->p", share, values)
-    coupling = weights.T @ share
-    right = np.einsum("pc,pc->c", weights, values) - weights.T @ mean
-    rated = column_total > 0
-    _, found = scipy.sparse.csgraph.connected_components(coupling > 0, directed=False)
-    column_component = np.full(len(rated), -1, dtype=np.int64)
-    if rated.any():
-        column_component[rated] = np.unique(found[rated], return_inverse=True)[1]
-    row_component = np.where(
-        row_total > 0, column_component[np.argmax(weights > 0, axis=1)], -1
-    ).astype(np.int64)
-
-    column = np.full(len(rated), np.nan)
-    for part in range(int(column_component.max(initial=-1)) + 1):
-        at = np.flatnonzero(column_component == part)
-        system = np.diag(column_total[at]) - coupling[np.ix_(at, at)]
-        # A constant added to all columns of a component changes nothing; asking for the sum 0
-        # fills that one direction, and leaves the solution in all others as it is.
-        system += column_total[at].mean() / len(at)
-        column[at] = scipy.linalg.solve(system, right[at], assume_a="pos")
-    row = mean - share @ np.nan_to_num(column)
-    row[row_total <= 0] = np.nan
-    return row, column, column_component, row_component
+    row_sum = np.einsum("pc,pc->p", weights, weighted)
+    column_sum = np.einsum("pc,pc->c", weights, weighted)
+    if values.shape[0] >= values.shape[1]:
+        mean = row_sum / np.where(row_total > 0, row_total, 1.0)
+        rows, columns = _eliminate(mean, column_sum, lambda: iter([weights]))
+    else:
+        mean = column_sum / np.where(column_total > 0, column_total, 1.0)
+        columns, rows = _eliminate(mean, row_sum, lambda: iter([weights.T]))
+    return _centre(rows, columns)
 
 
 def compute_order_fit(
-    levels: FloatArray, rated: BoolArray, order_shift: FloatArray | None = None
-) -> tuple[AdditiveFit, FloatArray]:
-    """Fit ratings in two scale orders; every question has the total weight 1.
+    persona_mean: FloatArray, column_sum: FloatArray, orders: NDArray[np.uint8]
+) -> AdditiveFit:
+    """Fit ratings in two scale orders from their sums; every question has the total weight 1.
 
     A question asked in both orders gives two answers of weight 1/2. The columns of the fit are the
-    traits in the first order, then in the second.
-
-    A trait set of one trait falls apart into those asked in one order and those asked in the
-    other: nothing in it says how far apart the orders are. With `order_shift`, from the fit of the
-    whole run, the orders are brought together first wherever they would tear personas apart.
+    traits in the first order, then in the second. The least-squares solution depends on ratings
+    through these sums only, so a run need not keep a table of ratings for each order.
 
     Args:
-        levels: (2, P, T) mean rating by scale order; ignored where not rated.
-        rated: (2, P, T) where there is a rating.
-        order_shift: (T,) second minus first order, rating points, or NaN where not known; used
-            only if the personas do not hang together without.
+        persona_mean: (P,) weighted mean rating of each persona; ignored without any rating.
+        column_sum: (2, T) weighted sum of the ratings by scale order and trait.
+        orders: (P, T) orders in which the persona rated the trait: 0 = none, 1 = the first, 2 = the
+            second, 3 = both.
 
     Returns:
-        The fit, and (P, T) cells: rating minus column effect, averaged over the orders present,
-        NaN where not rated. A persona's mean cell is its effect.
+        The fit; its columns are (2 T,).
     """
-    n_orders = rated.sum(axis=0)
-    weights = np.concatenate(list(rated / np.maximum(n_orders, 1)), axis=1)
-    values = np.concatenate(list(levels), axis=1)
-    fit = compute_additive_fit(values, weights)
-    if order_shift is not None and fit.n_components > 1:
-        shift = np.nan_to_num(order_shift)
-        level = np.where(rated, levels, 0.0)
-        level[1] = np.where(rated[1], levels[1] - shift, 0.0)
-        answered = n_orders > 0
-        merged = np.where(answered, level.sum(axis=0) / np.maximum(n_orders, 1), 0.0)
-        by_trait = compute_additive_fit(merged, answered.astype(np.float64))
-        if by_trait.n_components < fit.n_components:
-            both = rated.any(axis=1).ravel()
-            column = np.concatenate([by_trait.column, by_trait.column + shift])
-            component = np.tile(by_trait.column_component, 2)
-            fit = AdditiveFit(
-                persona=by_trait.persona,
-                column=np.where(both, column, np.nan),
-                persona_component=by_trait.persona_component,
-                column_component=np.where(both, component, -1),
-            )
-    left = np.where(weights > 0, weights * (values - np.nan_to_num(fit.column)), 0.0)
-    n_traits = levels.shape[2]
-    cells = left[:, :n_traits] + left[:, n_traits:]
-    cells[n_orders == 0] = np.nan
-    return fit, cells
+    n_personas, n_traits = orders.shape
+    if orders.size == 0:
+        return compute_additive_fit(np.zeros((n_personas, 0)), np.zeros((n_personas, 0)))
+    if (orders == orders[0]).all() and orders[0].any():
+        # Everybody was asked the same: the means of rows and columns, without rounding
+        each = weigh_orders(orders[:1])[0] * n_personas
+        rated = each > 0
+        return AdditiveFit(
+            persona=persona_mean - persona_mean.mean(),
+            column=np.where(rated, column_sum.ravel() / np.where(rated, each, 1.0), np.nan),
+            persona_component=np.zeros(n_personas, dtype=np.int64),
+            column_component=np.where(rated, 0, -1),
+        )
+    if n_personas >= 2 * n_traits:
+
+        def blocks() -> Iterator[FloatArray]:
+            for start in range(0, n_personas, _BLOCK):
+                yield weigh_orders(orders[start : start + _BLOCK])
+
+        rows, columns = _eliminate(persona_mean, column_sum.ravel(), blocks)
+    else:
+        weights = weigh_orders(orders)
+        total = weights.sum(axis=0)
+        mean = column_sum.ravel() / np.where(total > 0, total, 1.0)
+        sums = np.nan_to_num(persona_mean) * weights.sum(axis=1)
+        columns, rows = _eliminate(mean, sums, lambda: iter([weights.T]))
+    return _centre(rows, columns)
 
 
-def compute_comparability(
-    fit: AdditiveFit, rated: BoolArray, codes: IntArray, n_groups: int, base: int
-) -> Comparability:
-    """Tell for every group whether, and on how many traits, it compares with the baseline.
+def weigh_orders(orders: NDArray[np.uint8]) -> FloatArray:
+    """Weights (P, 2 T) of the ratings that (P, T) codes of `compute_order_fit` stand for."""
+    first, second = (orders & 1).astype(np.float64), (orders >> 1).astype(np.float64)
+    both = orders == 3
+    first[both] = second[both] = 0.5
+    return np.concatenate([first, second], axis=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """Effects and components of one side, rows or columns; NaN and -1 where nothing is rated."""
+
+    effect: FloatArray
+    component: IntArray
+
+
+def _eliminate(
+    mean: FloatArray, sums: FloatArray, blocks: Callable[[], Iterator[FloatArray]]
+) -> tuple[_Side, _Side]:
+    """Eliminate the rows and solve for the columns.
 
     Args:
-        fit: Fit of the panel.
-        rated: (P, T) whether the persona rated the trait, in whatever order.
+        mean: (R,) weighted mean of each row.
+        sums: (C,) weighted sum of each column.
+        blocks: Yields the weights, some rows at a time, in order.
+    """
+    size = len(sums)
+    coupling, total, right = np.zeros((size, size)), np.zeros(size), sums.copy()
+    start = 0
+    for weights in blocks():
+        stop = start + len(weights)
+        share = _shares(weights)
+        coupling += weights.T @ share
+        total += weights.sum(axis=0)
+        right -= np.where(weights.any(axis=1), mean[start:stop], 0.0) @ weights
+        start = stop
+    rated = total > 0
+    _, found = scipy.sparse.csgraph.connected_components(coupling > 0, directed=False)
+    component = np.full(size, -1, dtype=np.int64)
+    if rated.any():
+        component[rated] = np.unique(found[rated], return_inverse=True)[1]
+    column = np.full(size, np.nan)
+    for part in range(int(component.max(initial=-1)) + 1):
+        at = np.flatnonzero(component == part)
+        system = np.diag(total[at]) - coupling[np.ix_(at, at)]
+        # A constant added to all columns of a component changes nothing; asking for the sum 0
+        # fills that one direction, and leaves the solution in all others as it is.
+        system += total[at].mean() / len(at)
+        column[at] = scipy.linalg.solve(system, right[at], assume_a="pos")
+    row, row_component = np.full(len(mean), np.nan), np.full(len(mean), -1, dtype=np.int64)
+    known = np.nan_to_num(column)
+    start = 0
+    for weights in blocks():
+        stop = start + len(weights)
+        seen = weights.any(axis=1)
+        effect = mean[start:stop] - _shares(weights) @ known
+        row[start:stop] = np.where(seen, effect, np.nan)
+        row_component[start:stop] = np.where(seen, component[np.argmax(weights > 0, axis=1)], -1)
+        start = stop
+    return _Side(row, row_component), _Side(column, component)
+
+
+def _shares(weights: FloatArray) -> FloatArray:
+    """Weights as a share of their row; 0 in a row without any."""
+    total = weights.sum(axis=1)
+    return np.asarray(weights / np.where(total > 0, total, 1.0)[:, None])
+
+
+def _centre(rows: _Side, columns: _Side) -> AdditiveFit:
+    """Give the persona effects of every component the mean 0."""
+    persona, column = rows.effect, columns.effect
+    inside = rows.component >= 0
+    if inside.any():
+        where = rows.component[inside]
+        shift = np.bincount(where, weights=persona[inside]) / np.bincount(where)
+        persona[inside] -= shift[where]
+        rated = columns.component >= 0
+        column[rated] += shift[columns.component[rated]]
+    return AdditiveFit(persona, column, rows.component, columns.component)
+
+
+def find_comparable(components: IntArray, codes: IntArray, n_groups: int, base: int) -> BoolArray:
+    """Tell which groups can be compared with the baseline: all of both lies in one component.
+
+    Args:
+        components: (P,) component of each persona; negative = not rated.
         codes: (P,) group of each persona; negative = takes no part.
         n_groups: Number of groups G.
         base: The baseline; negative = none, so nothing compares.
 
     Returns:
-        One entry per group; the baseline compared with itself is comparable if it hangs together.
+        (G,); False for a group without a rated persona.
     """
-    usable = (codes >= 0) & (fit.persona_component >= 0)
-    members = np.zeros((n_groups, len(codes)))
-    members[codes[usable], np.flatnonzero(usable)] = 1.0
-    by_group = members @ rated > 0
-    n_traits = int(rated.any(axis=0).sum())
-    seen = np.zeros((n_groups, max(fit.n_components, 1)), dtype=bool)
-    seen[codes[usable], fit.persona_component[usable]] = True
-    one = seen.sum(axis=1) == 1
+    seen = tabulate_components(components, codes, n_groups)
     if base < 0:
-        nothing = np.zeros(n_groups, dtype=np.int64)
-        k_traits, comparable = nothing, np.zeros(n_groups, dtype=bool)
-    else:
-        k_traits = (by_group & by_group[base]).sum(axis=1)
-        comparable = one & one[base] & (seen & seen[base]).any(axis=1)
-    overlap = k_traits / n_traits if n_traits else np.full(n_groups, np.nan)
-    return Comparability(np.asarray(comparable), k_traits.astype(np.int64), np.asarray(overlap))
+        return np.zeros(n_groups, dtype=bool)
+    one = seen.sum(axis=1) == 1
+    return np.asarray(one & one[base] & (seen & seen[base]).any(axis=1))
+
+
+def tabulate_components(components: IntArray, codes: IntArray, n_groups: int) -> BoolArray:
+    """Mark (G, components) where a group has a rated persona."""
+    usable = (codes >= 0) & (components >= 0)
+    seen = np.zeros((n_groups, int(components.max(initial=-1)) + 1), dtype=bool)
+    seen[codes[usable], components[usable]] = True
+    return seen

@@ -52,10 +52,24 @@ def test_scores_match_the_worked_case():
     cells = compute_cells(frame, ["group"])
     scores = compute_persona_scores(cells)
     names = [f"p{i}" for i in cells.persona_ids]
-    assert dict(zip(names, scores.z, strict=True)) == case.approx("persona_score_centred")
+    # The worked scores are those of centring by trait and order, which drops what columns with one
+    # rater say; the additive fit is known by its normal equations: what is left of the ratings sums
+    # to 0 over each persona and over each trait and order, a pair counting half and half.
+    old = centre(frame[frame["valence"] != 0]).groupby("persona_id").mean()
+    assert dict(zip(names, old, strict=True)) == case.approx("persona_score_centred")
+    rated = frame[(frame["valence"] != 0) & frame["rating"].notna()]
+    persona, trait = rated["persona_id"], rated["trait_id"]
+    weight = 1 / rated.groupby(["persona_id", "trait_id"])["rating"].transform("size")
+    column = [trait, rated["scale_order"]]
+    left = rated["rating"] - pd.Series(scores.z)[persona].to_numpy()
+    level = (weight * left).groupby(column, observed=True).transform("sum") / weight.groupby(
+        column, observed=True
+    ).transform("sum")
+    assert (weight * (left - level)).groupby(persona).sum().to_numpy() == pytest.approx(np.zeros(6))
+    assert scores.z.sum() == pytest.approx(0)
     assert dict(zip(names, scores.n_traits, strict=True)) == case.expected["n_traits"]
     members = compute_grouping(cells, "group")
-    means = [scores.z[members.members(name)].mean() for name in ("a", "b")]
+    means = [old[members.members(name)].mean() for name in ("a", "b")]
     assert means[1] - means[0] == pytest.approx(case.expected["delta"]["b"], abs=1e-6)
 
 
@@ -65,9 +79,10 @@ def test_a_pair_of_both_orders_counts_once():
     cells = compute_cells(frame, [])
     assert cells.half_points.tolist() == [[7], [4]]
     assert cells.n_answers.tolist() == [[2], [1]]
-    # order in: mean 3, so +1 and -1; order rev: one rater, so 0; persona 0 gets their mean
-    assert cells.centred.tolist() == [[0.5], [-1.0]]
-    assert cells.aligned_mean == pytest.approx((3.5 + 2) / 2)
+    # Order in: 4 and 2 around the level 3, so +1 and -1. Order rev has persona 0 alone, whose 3
+    # takes the level 3 - 1 = 2 from its effect: +1 again, and the mean of both is 1
+    assert cells.centred == pytest.approx(np.array([[1.0], [-1.0]]))
+    assert cells.aligned_mean == pytest.approx((3 + 2) / 2)  # both orders count alike
     assert (cells.n_ratings, cells.n_missing) == (3, 0)
 
 
@@ -161,10 +176,69 @@ def test_half_of_the_traits_must_be_rated():
     assert scores.n_traits.tolist() == [4, 2, 1, 0]
 
 
-def test_a_trait_with_one_rater_adds_zero():
+def test_a_trait_with_one_rater_says_nothing():
     nan = np.nan
     cells = cells_of([[5, 1], [1, nan], [3, nan]], {})
-    assert compute_persona_scores(cells).z.tolist() == [1, -2, 0]
+    # First trait: 5, 1, 3 around 3. The second has a level of its own, 1 - 2 = -1, so that its
+    # rating repeats the first persona's effect of 2; centring would have averaged in a 0.
+    assert compute_persona_scores(cells).z == pytest.approx([2, -2, 0])
+
+
+def centre(frame):
+    """(P, T) cells as they were before the additive fit: by the mean of trait and order."""
+    rated = frame[frame["rating"].notna()]
+    mean = rated.groupby(["trait_id", "scale_order"], observed=True)["rating"].transform("mean")
+    return (rated["rating"] - mean).groupby([rated["persona_id"], rated["trait_id"]]).mean()
+
+
+@pytest.mark.parametrize("orders", ["in", "rev", "both"])
+@law
+@given(st.integers(0, 10_000))
+def test_complete_balanced_runs_keep_the_numbers_of_centring(orders, seed):
+    rng = np.random.default_rng(seed)
+    table = rng.integers(1, 6, (12, 5))
+    frames = [
+        ratings_of(table if order == "in" else rng.integers(1, 6, (12, 5)), {}, orders=turned)
+        for order, turned in (("in", np.zeros((12, 5))), ("rev", np.ones((12, 5))))
+        if orders in (order, "both")
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    cells, old = compute_cells(frame, []), centre(frame).unstack()
+    assert cells.centred == pytest.approx(old.to_numpy(), abs=1e-9)
+    scores = compute_persona_scores(cells)
+    assert scores.z == pytest.approx(old.mean(axis=1).to_numpy(), abs=1e-9)
+    assert cells.trait_means == pytest.approx(frame.groupby("trait_id")["rating"].mean().to_numpy())
+
+
+def test_few_personas_in_random_orders_keep_their_whole_delta():
+    # The second two rate 1 higher; the reversed order adds 1.5. Centring by trait and order gave
+    # 0.71 of the delta: a column that only one group was asked says "no difference".
+    rng = np.random.default_rng(2)
+    reverse = rng.random((4, 24)) < 0.5
+    table = 1.0 + np.array([0, 0, 1, 1])[:, None] + 1.5 * reverse
+    z = compute_persona_scores(compute_cells(ratings_of(table, {}, orders=reverse), [])).z
+    assert z == pytest.approx([-0.5, -0.5, 0.5, 0.5])
+
+
+def test_a_category_of_one_trait_uses_the_orders_of_the_run():
+    # Personas 0 and 1 were asked trait 0 in one order, 2 and 3 in the other; trait 1 links them
+    rows = [(p, 0, "in" if p < 2 else "rev", r, 1) for p, r in enumerate((2, 4, 3, 1))]
+    rows += [(p, 1, "in", 3, 1) for p in range(4)]
+    cells = compute_cells(long_frame(rows), [])
+    alone = take_traits(cells, np.array([True, False]))
+    scores = compute_persona_scores(alone)
+    # aligned ratings 2 4 | 3 5; trait 1 says 3 of everybody
+    assert scores.component.tolist() == scores.stratum.tolist() == [0] * 4
+    assert scores.z == pytest.approx([-1, 1, -1, 1])
+
+
+def test_orders_of_a_run_of_one_trait_are_strata():
+    rows = [(p, 0, "in" if p < 2 else "rev", r, 1) for p, r in enumerate((2, 4, 3, 1))]
+    scores = compute_persona_scores(compute_cells(long_frame(rows), []))
+    # nothing tells how far the orders are apart: as in randomised halves, by the mean of each
+    assert scores.component.tolist() == [0] * 4
+    assert scores.stratum.tolist() == [0, 0, 1, 1]
+    assert scores.z == pytest.approx([-1, 1, -1, 1])
 
 
 def test_traits_are_selected_by_category_and_raters():

@@ -188,22 +188,24 @@ TWO_BY_TWO = (
 
 def test_means_by_hand():
     rows = compute_means_by_attribute(rated_cells(TWO_BY_TWO), "gender")
-    # Trait 1: the "in" answers 5 and 2 have mean 3.5, the "rev" ones 4 and 3 too; trait 2 has 3.
-    # z: 1 -> (1.5 + 1)/2 = 1.25, 2 -> (.5 + 0)/2, 3 -> (-1.5 + 0)/2, 4 -> (-.5 - 1)/2
-    # grand mean (3.5 + 3)/2 = 3.25; women 3.25 + .75 = 4, men 3.25 - .75 = 2.5
+    # Levels: trait 1 a in order "in", b in "rev", trait 2 c. Persona means 4.5, 3.5, 2.5, 2.5 give
+    # z = 4.5 - (a + c)/2, 3.5 - (b + c)/2, 2.5 - (a + c)/2, 2.5 - (b + c)/2. Column a: 5 - z1 + 2 -
+    # z3 = 2a, so a = c; column b: 4 - z2 + 3 - z4 = 2b, so b = c + 1; sum z = 0: a = c = 3, b = 4.
+    # z = 1.5, 0, -.5, -1. Trait 1 has the level (3 + 4)/2, the grand mean is (3.5 + 3)/2 = 3.25;
+    # women 3.25 + .75 = 4, men 3.25 - .75 = 2.5
     female, male = rows
     assert female["category"] == "female"
     assert female["count"] == 4
     assert female["n_personas"] == 2
     assert female["mean"] == pytest.approx(4.0)
     assert female["mean_ratings"] == pytest.approx(4.0)
-    # se = |1.25 - .25| / 2 = .5, t(1) = 12.7062
-    assert female["se"] == pytest.approx(0.5)
-    assert female["ci_high"] == pytest.approx(4 + 12.706204736 * 0.5)
+    # se = |1.5 - 0| / 2 = .75, t(1) = 12.7062
+    assert female["se"] == pytest.approx(0.75)
+    assert female["ci_high"] == pytest.approx(4 + 12.706204736 * 0.75)
     assert female["status"] == "low_n"
     assert male["mean"] == pytest.approx(2.5)
-    assert male["ci_low"] is None
-    assert male["status"] == "zero_variance"
+    assert male["ci_low"] == pytest.approx(2.5 - 12.706204736 * 0.25)
+    assert male["status"] == "low_n"
 
 
 def test_means_do_not_compare_personas_by_the_traits_they_happened_to_see():

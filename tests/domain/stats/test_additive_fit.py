@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.additive_fit import (
     compute_additive_fit,
-    compute_comparability,
     compute_order_fit,
+    find_comparable,
 )
 from tests.domain.frames import law
 
@@ -18,6 +18,19 @@ def random_design(rng, n_personas, n_traits, share=0.8, dual=0.2):
     rated = np.stack([~reverse, reverse]) | (rng.random((n_personas, n_traits)) < dual)
     rated &= rng.random((n_personas, n_traits)) < share
     return rng.integers(1, 6, (2, n_personas, n_traits)).astype(float), rated
+
+
+def fit_levels(levels, rated):
+    """The fit, and (P, T) cells: rating minus column effect, averaged over the orders present."""
+    weights = rated / np.maximum(rated.sum(axis=0), 1)
+    weighted = np.where(rated, weights * np.nan_to_num(levels), 0.0)
+    n_traits = rated.any(axis=0).sum(axis=1)
+    mean = weighted.sum(axis=(0, 2)) / np.maximum(n_traits, 1)
+    orders = (rated[0] + 2 * rated[1]).astype(np.uint8)
+    fit = compute_order_fit(mean, weighted.sum(axis=1), orders)
+    columns = np.nan_to_num(fit.column).reshape(2, 1, -1)
+    cells = (weighted - weights * columns).sum(axis=0)
+    return fit, np.where(rated.any(axis=0), cells, np.nan)
 
 
 def test_complete_data_give_row_and_column_means():
@@ -82,7 +95,7 @@ def test_random_orders_do_not_shrink_the_delta_of_few_personas():
     rated = np.stack([~reverse, reverse])
     group = np.array([0, 0, 1, 1.0])
     levels = np.stack([np.zeros((4, 24)), np.full((4, 24), 1.5)]) + group[:, None] + 2
-    fit, _ = compute_order_fit(levels, rated)
+    fit, _ = fit_levels(levels, rated)
     assert fit.persona == pytest.approx([-0.5, -0.5, 0.5, 0.5])
 
 
@@ -92,7 +105,7 @@ def test_ratings_missing_by_group_do_not_shrink_the_delta():
     rated = np.ones((2, 20, n_traits), dtype=bool)
     rated[:, 11:, :4] = False
     levels = np.broadcast_to(group[:, None] + np.arange(n_traits) / 4, (2, 20, n_traits))
-    fit, cells = compute_order_fit(levels, rated)
+    fit, cells = fit_levels(levels, rated)
     assert fit.persona[10:].mean() - fit.persona[:10].mean() == pytest.approx(1)
     assert np.isnan(cells[11:, :4]).all()
 
@@ -102,7 +115,7 @@ def test_ratings_missing_by_group_do_not_shrink_the_delta():
 def test_a_score_is_the_mean_of_the_cells(seed):
     rng = np.random.default_rng(seed)
     levels, rated = random_design(rng, 6, 5)
-    fit, cells = compute_order_fit(levels, rated)
+    fit, cells = fit_levels(levels, rated)
     answered = rated.any(axis=0)
     n_traits = answered.sum(axis=1)
     seen = n_traits > 0
@@ -117,24 +130,9 @@ def test_trait_levels_and_order_bias_drop_out(seed, trait_shift, order_bias):
     rng = np.random.default_rng(seed)
     levels, rated = random_design(rng, 8, 6, share=0.9)
     shifted = levels + np.array([0, order_bias])[:, None, None] + trait_shift * np.arange(6)
-    plain, _ = compute_order_fit(levels, rated)
-    moved, _ = compute_order_fit(shifted, rated)
+    plain, _ = fit_levels(levels, rated)
+    moved, _ = fit_levels(shifted, rated)
     assert moved.persona == pytest.approx(plain.persona, abs=1e-9, nan_ok=True)
-
-
-def test_one_trait_uses_the_order_shift_of_the_run():
-    # Personas 0 and 1 were asked in one order, 2 and 3 in the other, which adds 1
-    rated = np.zeros((2, 4, 1), dtype=bool)
-    rated[0, :2], rated[1, 2:] = True, True
-    levels = np.full((2, 4, 1), np.nan)
-    levels[0, :2, 0], levels[1, 2:, 0] = [2, 4], [3, 5]
-    apart, _ = compute_order_fit(levels, rated)
-    assert apart.n_components == 2
-    fit, cells = compute_order_fit(levels, rated, np.array([1.0]))
-    assert fit.n_components == 1
-    assert fit.persona == pytest.approx([-1, 1, -1, 1])
-    assert cells[:, 0] == pytest.approx([-1, 1, -1, 1])
-    assert fit.column == pytest.approx([3, 4])
 
 
 def test_groups_without_a_shared_trait_are_not_comparable():
@@ -143,18 +141,15 @@ def test_groups_without_a_shared_trait_are_not_comparable():
     rated[:2, :2], rated[2:4, 2:] = True, True
     codes = np.array([0, 0, 1, 1, -1, -1, 3])
     fit = compute_additive_fit(np.ones((7, 4)), rated.astype(float))
-    apart = compute_comparability(fit, rated, codes, 4, 0)
-    assert apart.comparable.tolist() == [True, False, False, False]
-    assert apart.k_traits.tolist() == [2, 0, 0, 0]
-    assert apart.overlap == pytest.approx([0.5, 0, 0, 0])
+    apart = find_comparable(fit.persona_component, codes, 4, 0)
+    assert apart.tolist() == [True, False, False, False]
     # a third group that rated traits of both links them, although they still share none
     rated[4:6, 1:3] = True
     codes = np.array([0, 0, 1, 1, 2, 2, 3])
     fit = compute_additive_fit(np.ones((7, 4)), rated.astype(float))
-    linked = compute_comparability(fit, rated, codes, 4, 0)
-    assert linked.comparable.tolist() == [True, True, True, False]
-    assert linked.k_traits.tolist() == [2, 0, 1, 0]
-    assert not compute_comparability(fit, rated, codes, 4, -1).comparable.any()
+    linked = find_comparable(fit.persona_component, codes, 4, 0)
+    assert linked.tolist() == [True, True, True, False]
+    assert not find_comparable(fit.persona_component, codes, 4, -1).any()
 
 
 def test_bad_input_is_refused():
