@@ -33,14 +33,13 @@ with st.spinner("Testing attributes"):
 provenance = run_header.panel_facts(overall, run)
 if overall["n"] == 0 and not options.neutral:
     st.info(words.NO_VALENCE, icon=":material/info:")
-significant = sum(row["welch_significant"] is True for row in overall["attributes"])
+significant = sum(row["significant"] is True for row in overall["attributes"])
 texts.numbers(
     {
         "Attributes": (f"{len(overall['attributes']):,}", "Attributes of the personas."),
-        "Significant": (f"{significant:,}", "By Welch's ANOVA after correction over the run."),
-        "By Kruskal–Wallis": (
-            f"{overall['summary']['significant_count']:,}",
-            "The same by ranks, after correction.",
+        "Significant": (
+            f"{significant:,}",
+            "By Brown and Forsythe's F* after correction over the run.",
         ),
     }
 )
@@ -71,9 +70,11 @@ show_table(
         "n_total": count_column("Personas"),
         "n_missing": count_column("Missing"),
         "sd_between": number_column("Bias index", 3, "Scale points."),
+        "bf_f": number_column("F*", 2, "Brown and Forsythe's test."),
+        "bf_p": p_value_column("p"),
+        "bf_q": p_value_column("q"),
         "welch_f": number_column("Welch F", 2),
-        "welch_p": p_value_column("p"),
-        "welch_q": p_value_column("q"),
+        "welch_p": p_value_column("p, Welch"),
         "omega_squared": number_column("ω²"),
         "h_stat": number_column("Kruskal–Wallis H", 2),
         "p_value": p_value_column("p, ranks"),

@@ -13,7 +13,9 @@ VERDICTS: Final[Mapping[str, str]] = {
 """Verdicts as pages, figures and files show them; whether that is bias is for people to say."""
 
 STATUSES: Final[Mapping[str, str]] = {
-    "low_n": "fewer than 5 personas, read with care",
+    "low_n": "fewer than 10 personas, read with care",
+    "constant_group": "all equal in a group, read with care",
+    "not_comparable": "no shared traits, not comparable",
     "n_lt_2": "fewer than 2 personas, no interval",
     "zero_variance": "no variance, no interval",
     "no_data": "no ratings",

@@ -120,14 +120,12 @@ class AllDeltas(SampleInfo):
 
 @run_panel("deltas", AllDeltasQuery, warm_up=True)
 def all_deltas(loaded: LoadedRun, query: AllDeltasQuery) -> AllDeltas:
-    """Deltas of every attribute, against default baselines, from the same draws."""
+    """Deltas of every attribute, against default baselines."""
     cells = loaded.cells(use_expected=query.use_expected)
     data = compute_all_deltas(
         cells,
         trait_category=query.trait_category,
         neutral=query.neutral,
-        rng=rng_for(loaded.run, query.trait_category),
-        n_perm=query.n_perm,
         alpha=query.alpha,
         sesoi=query.sesoi,
         method=query.by,
@@ -164,8 +162,6 @@ def deltas(loaded: LoadedRun, query: DeltasQuery) -> DeltasPanel:
         baseline=query.baseline,
         trait_category=query.trait_category,
         neutral=query.neutral,
-        rng=rng_for(loaded.run, query.trait_category),
-        n_perm=query.n_perm,
         alpha=query.alpha,
         sesoi=query.sesoi,
         method=query.by,

@@ -88,7 +88,7 @@ def compute_calibration(
     names = [str(name) for name in cells.attributes.columns]
     contrasts = [
         contrast
-        for contrast in prepare_contrasts(cells, names, trait_sets[0].scores).values()
+        for contrast in prepare_contrasts(cells, names, trait_sets[0].scores.enters).values()
         if contrast.targets
     ]
     everything = trait_sets[0]

@@ -20,12 +20,8 @@ from benchlib.domain.analysis.trait_sets import (
     stack_scores,
 )
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
-from benchlib.domain.stats.permutation import (
-    DEFAULT_N_PERM,
-    Labels,
-    PermutationTest,
-    compute_permutation_tests,
-)
+from benchlib.domain.stats.effect_size import compute_hedges_g_interval
+from benchlib.domain.stats.two_groups import TwoGroups
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,
@@ -34,9 +30,7 @@ from benchlib.domain.stats.welch import (
     Status,
     Verdict,
     compute_equivalence,
-    compute_hedges_g,
     compute_q_values,
-    compute_welch,
     is_significant,
     judge,
     none_if_nan,
@@ -48,6 +42,9 @@ class DeltaRow(TypedDict):
 
     `count`, `n_personas`, `n_ratings`, `n_missing` and `n_dropped` describe the category. `n_base`
     and `n_cat` are personas, means and SDs are of persona scores on the aligned 1..5 scale.
+    `p_value` is what q and verdict follow; `p_perm` is None where Welch's test stands alone, and
+    `n_perm` is 0 because it is counted or approximated, not drawn. `k_traits` are rated in both
+    groups, `overlap` is their share of the rated traits.
     """
 
     category: str
@@ -76,6 +73,7 @@ class DeltaRow(TypedDict):
     ci90_low: float | None
     ci90_high: float | None
     p_value: float | None
+    p_welch: float | None
     p_perm: float | None
     n_perm: int
     perm_exact: bool
@@ -93,6 +91,7 @@ class DeltaRow(TypedDict):
     cliffs_p: float | None
     prob_superior: float | None
     k_traits: int
+    overlap: float | None
     p_tost: float | None
     equivalent: bool | None
     verdict: Verdict | None
@@ -138,8 +137,6 @@ def compute_deltas(
     baseline: str | None = None,
     trait_category: str | None = None,
     neutral: bool = False,
-    rng: np.random.Generator | None = None,
-    n_perm: int = DEFAULT_N_PERM,
     alpha: float = DEFAULT_ALPHA,
     sesoi: float = DEFAULT_SESOI,
     method: FdrMethod = "bh",
@@ -159,8 +156,6 @@ def compute_deltas(
         baselines=baselines,
         trait_category=trait_category,
         neutral=neutral,
-        rng=rng,
-        n_perm=n_perm,
         alpha=alpha,
         sesoi=sesoi,
         method=method,
@@ -174,13 +169,14 @@ def compute_all_deltas(
     baselines: Mapping[str, str] | None = None,
     trait_category: str | None = None,
     neutral: bool = False,
-    rng: np.random.Generator | None = None,
-    n_perm: int = DEFAULT_N_PERM,
     alpha: float = DEFAULT_ALPHA,
     sesoi: float = DEFAULT_SESOI,
     method: FdrMethod = "bh",
 ) -> dict[str, Deltas]:
-    """Compare the categories of attributes with their baselines: Welch's t on persona scores.
+    """Compare the categories of attributes with their baselines on persona scores.
+
+    By Welch's t in large groups, joined with a permutation where groups are small or hardly vary;
+    see `compute_two_groups`.
 
     Args:
         cells: Cells of the run.
@@ -190,17 +186,16 @@ def compute_all_deltas(
         trait_category: A trait category, or None for all traits.
         neutral: True for the neutral traits, on the unaligned scale; their tests are a family of
             their own.
-        rng: Source of permutation draws; None leaves out Monte Carlo tests, not exact ones.
-        n_perm: Permutation draws.
         alpha: Level of `significant` and of the equivalence test.
         sesoi: Smallest effect size of interest in rating points, the margin of equivalence.
         method: Whether `significant` and `verdict` follow `q_value` (`bh`) or `q_by` (`by`).
 
     Returns:
         Per attribute one row per category, `Unknown` last. The baseline and `Unknown` are
-        displayed, not tested: their deltas and tests are None. `q_value` (Benjamini-Hochberg) and
-        `q_by` (Benjamini-Yekutieli) are corrected over all attributes x categories x trait sets of
-        the run; `q_table` over the rows of this table only.
+        displayed, not tested: their deltas and tests are None, as are those of a category that
+        shares no trait with the baseline, directly or through others. `q_value`
+        (Benjamini-Hochberg) and `q_by` (Benjamini-Yekutieli) are corrected over all attributes x
+        categories x trait sets of the run; `q_table` over the rows of this table only.
 
     Raises:
         InvalidInput: There is no such attribute, baseline or trait category.
@@ -211,43 +206,46 @@ def compute_all_deltas(
     contrasts = prepare_contrasts(cells, names, trait_sets[0].scores.enters, baselines)
     scores = stack_scores(trait_sets)
     moments = {name: contrast.moments(scores) for name, contrast in contrasts.items()}
-    family = compute_delta_family(trait_sets, contrasts, moments)
+    compared = {
+        name: contrast.compare(
+            scores,
+            moments[name],
+            np.column_stack([contrast.find_comparable(each.scores) for each in trait_sets]),
+        )
+        for name, contrast in contrasts.items()
+    }
+    family = compute_delta_family(trait_sets, compared)
     reported = names if attributes is None else list(attributes)
     for name in reported:
         compute_grouping(cells, name)  # raises for an attribute that does not exist
-    chosen = [contrasts[name] for name in reported]
-    tests = _permutation_tests(trait_sets[at], chosen, rng, n_perm)
     return {
         name: _table(
             trait_sets[at],
             contrasts[name],
             moments[name].column(at),
-            test,
+            compared[name].column(at),
             _Correction(family.q_value[name][:, at], family.q_by[name][:, at], family.size),
             alpha,
             sesoi,
             method,
         )
-        for name, test in zip(reported, tests, strict=True)
+        for name in reported
     }
 
 
 def compute_delta_family(
-    trait_sets: Sequence[TraitSet],
-    contrasts: Mapping[str, GroupContrasts],
-    moments: Mapping[str, Moments],
+    trait_sets: Sequence[TraitSet], compared: Mapping[str, TwoGroups]
 ) -> DeltaFamily:
-    """Correct the Welch p of all deltas of a run together.
+    """Correct the p of all deltas of a run together.
 
     Args:
         trait_sets: All trait sets of the run.
-        contrasts: Every attribute with its baseline.
-        moments: (G, S) moments of the persona scores, by attribute.
+        compared: (G, S) comparisons of the persona scores, by attribute.
 
     Returns:
-        q in the shape of the moments; baselines and `Unknown` are not tested and not counted.
+        q in the shape of the comparisons; baselines and `Unknown` are not tested and not counted.
     """
-    p_values = {name: contrast.p_values(moments[name]) for name, contrast in contrasts.items()}
+    p_values = {name: comparison.p_value for name, comparison in compared.items()}
     return DeltaFamily(
         trait_categories=tuple(trait_set.trait_category for trait_set in trait_sets),
         q_value=correct_trait_sets(p_values, trait_sets, "bh"),
@@ -288,25 +286,11 @@ def _tally(trait_set: TraitSet, grouping: Grouping) -> _Tally:
     )
 
 
-def _permutation_tests(
-    trait_set: TraitSet,
-    contrasts: Sequence[GroupContrasts],
-    rng: np.random.Generator | None,
-    n_perm: int,
-) -> list[PermutationTest]:
-    enters = trait_set.scores.enters
-    labels = [
-        Labels(contrast.tested_codes[enters], len(contrast.grouping.categories), contrast.base)
-        for contrast in contrasts
-    ]
-    return compute_permutation_tests(trait_set.scores.z[enters], labels, rng, n_perm)
-
-
 def _table(
     trait_set: TraitSet,
     contrast: GroupContrasts,
     moments: Moments,
-    test: PermutationTest,
+    test: TwoGroups,
     correction: _Correction,
     alpha: float,
     sesoi: float,
@@ -316,16 +300,17 @@ def _table(
     grouping, base = contrast.grouping, contrast.base
     tally = _tally(trait_set, grouping)
     reference = moments.at(base)
-    welch = compute_welch(reference, moments)
-    hedges = compute_hedges_g(reference, moments)
-    tost = compute_equivalence(welch, sesoi)
+    hedges = compute_hedges_g_interval(reference, moments)
+    tost = compute_equivalence(test, sesoi)
     cliffs = _cliffs(trait_set, contrast)
+    n_rated = int((trait_set.cells.n_answers > 0).any(axis=0).sum())
     tested = np.isin(np.arange(len(grouping.categories)), contrast.targets)
-    q_table = compute_q_values(np.where(tested, welch.p_value, np.nan))
+    q_table = compute_q_values(test.p_value)
     rows: list[DeltaRow] = []
     for i, category in enumerate(grouping.categories):
         # only a tested category is compared with anything
-        compared = _pick if tested[i] else _blank
+        compared = _pick if tested[i] and test.status[i] != "not_comparable" else _blank
+        k_traits = int(cliffs.k_traits[i]) if tested[i] else 0
         n_personas = int(moments.n[i])
         mean = none_if_nan(trait_set.grand_mean + moments.mean[i])
         q_value, q_by = compared(correction.q_value, i), compared(correction.q_by, i)
@@ -337,7 +322,7 @@ def _table(
                 "baseline": contrast.baseline,
                 "is_baseline": i == base,
                 "tested": bool(tested[i]),
-                "status": cast(Status, str(welch.status[i])),
+                "status": cast(Status, str(test.status[i])),
                 "count": int(tally.n_ratings[i]),
                 "n_personas": n_personas,
                 "n_ratings": int(tally.n_ratings[i]),
@@ -350,18 +335,19 @@ def _table(
                 "mean_cat": mean,
                 "sd_base": none_if_nan(reference.sd),
                 "sd_cat": none_if_nan(moments.sd[i]),
-                "delta": compared(welch.delta, i),
-                "se_delta": compared(welch.se, i),
-                "df": compared(welch.df, i),
-                "t": compared(welch.t, i),
-                "ci_low": compared(welch.ci_low, i),
-                "ci_high": compared(welch.ci_high, i),
-                "ci90_low": compared(welch.ci90_low, i),
-                "ci90_high": compared(welch.ci90_high, i),
-                "p_value": compared(welch.p_value, i),
-                "p_perm": compared(test.p_value, i),
-                "n_perm": int(test.n_perm[i]),
-                "perm_exact": bool(test.exact[i]),
+                "delta": compared(test.delta, i),
+                "se_delta": compared(test.se, i),
+                "df": compared(test.df, i),
+                "t": compared(test.t, i),
+                "ci_low": compared(test.ci_low, i),
+                "ci_high": compared(test.ci_high, i),
+                "ci90_low": compared(test.ci90_low, i),
+                "ci90_high": compared(test.ci90_high, i),
+                "p_value": compared(test.p_value, i),
+                "p_welch": compared(test.p_welch, i),
+                "p_perm": compared(test.p_perm, i),
+                "n_perm": 0,
+                "perm_exact": bool(test.perm_exact[i]),
                 "q_value": q_value,
                 "q_by": q_by,
                 "q_table": compared(q_table, i),
@@ -375,7 +361,8 @@ def _table(
                 "cliffs_high": compared(cliffs.cliffs.ci_high, i),
                 "cliffs_p": compared(cliffs.cliffs.p_value, i),
                 "prob_superior": compared(cliffs.cliffs.prob_superior, i),
-                "k_traits": int(cliffs.k_traits[i]) if tested[i] else 0,
+                "k_traits": k_traits,
+                "overlap": k_traits / n_rated if tested[i] and n_rated else None,
                 "p_tost": p_tost,
                 "equivalent": None if p_tost is None else p_tost < alpha,
                 "verdict": judge(significant, p_tost, alpha),

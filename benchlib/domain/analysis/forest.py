@@ -14,7 +14,11 @@ from benchlib.domain.analysis.forest_rows import (
     PooledEffect,
     PopulationEffect,
 )
-from benchlib.domain.analysis.persona_scores import compute_grouping, compute_persona_scores
+from benchlib.domain.analysis.persona_scores import (
+    PersonaScores,
+    compute_grouping,
+    compute_persona_scores,
+)
 from benchlib.domain.analysis.trait_comparisons import (
     ForestOptions,
     TraitComparison,
@@ -22,19 +26,18 @@ from benchlib.domain.analysis.trait_comparisons import (
     columns_of,
     compare_traits,
 )
-from benchlib.domain.analysis.trait_sets import GroupContrasts, TraitSet, stack_scores
+from benchlib.domain.analysis.trait_sets import GroupContrasts, TraitSet
 from benchlib.domain.errors import InvalidInput
 from benchlib.domain.stats.pooling import (
     TraitPopulationEffect,
     pool_independent,
     pool_trait_population,
 )
+from benchlib.domain.stats.two_groups import TwoGroups
 from benchlib.domain.stats.welch import (
-    Moments,
     Status,
     compute_equivalence,
     compute_q_values,
-    compute_welch,
     is_significant,
     judge,
     none_if_nan,
@@ -56,10 +59,10 @@ def compute_forest(
 ) -> Forest:
     """Compare categories with the baseline trait by trait, and pool the traits.
 
-    Rows are Welch comparisons of aligned, order-centred ratings, plus Cliff's delta
-    (Brunner-Munzel) and Mann-Whitney from the answers. Two pooled effects are given, overall and
-    per trait category: for this trait list (Welch on persona scores; equal to the delta of the
-    deltas table if no trait is filtered out), and for the population of traits.
+    Rows are comparisons of aligned, order-centred ratings (`compute_two_groups`), plus Cliff's
+    delta (Brunner-Munzel) and Mann-Whitney from the answers. Two pooled effects are given, overall
+    and per trait category: for this trait list (persona scores; equal to the delta of the deltas
+    table if no trait is filtered out), and for the population of traits.
 
     Args:
         cells: Cells of the run.
@@ -136,9 +139,9 @@ def _compute_forest(
     contrast = study.contrasts[attribute]
     comparisons = compare_traits(study, contrast, targets, options, rng)
     scopes = study.scopes()
-    moments = contrast.moments(stack_scores(scopes))
+    tests = [_test_scores(contrast, scope.scores) for scope in scopes]
     pooled = [
-        _pool(study, contrast, comparison, scope, moments.column(i), options)
+        _pool(study, contrast, comparison, scope, tests[i], options)
         for comparison in comparisons
         for i, scope in enumerate(scopes)
     ]
@@ -169,55 +172,71 @@ def _pool(
     contrast: GroupContrasts,
     comparison: TraitComparison,
     scope: TraitSet,
-    moments: Moments,
+    test: TwoGroups,
     options: ForestOptions,
 ) -> PooledEffect:
-    """Pool the listed traits of a scope, whose persona scores have the (G,) moments."""
+    """Pool the listed traits of a scope, whose persona scores compare as `test` (G,) says."""
     columns = columns_of(study.trait_sets[0], scope)
     listed = comparison.listed[columns]
     if not listed.all():
         fewer = take_traits(scope.cells, listed)
-        moments = contrast.moments(compute_persona_scores(fewer, neutral=study.neutral).z)
-    welch = compute_welch(moments.at(comparison.base), moments.at(comparison.target))
-    n_rated = np.minimum(comparison.welch.n_base, comparison.welch.n_cat)[columns]
+        test = _test_scores(contrast, compute_persona_scores(fewer, neutral=study.neutral))
+    found, rows = test.at(comparison.target), comparison.test
+    n_rated = np.minimum(rows.n_base, rows.n_cat)[columns]
     used = columns[listed & (n_rated > 1)]
+    used = used[np.isfinite(rows.delta[used])]
     population = pool_trait_population(
-        comparison.welch.delta[used],
+        rows.delta[used],
         comparison.cov_base[np.ix_(used, used)],
         comparison.cov_cat[np.ix_(used, used)],
-        int(comparison.welch.n_base[used].max(initial=0)),
-        int(comparison.welch.n_cat[used].max(initial=0)),
+        int(rows.n_base[used].max(initial=0)),
+        int(rows.n_cat[used].max(initial=0)),
+        float(found.se**2),
+        float(found.df),
     )
+    k_traits = int((listed & (n_rated > 0)).sum())
+    n_traits = int((scope.cells.n_answers[:, listed] > 0).any(axis=0).sum())
     case_ids = scope.cells.traits["case_id"]
     at = columns[listed]
     members = contrast.grouping.codes == comparison.target
     answers = scope.cells.n_answers[np.ix_(members, listed)]
     independent: list[IndependentPooling] = []
     for method in options.poolings:
-        effect = pool_independent(comparison.welch.delta[at], comparison.welch.se[at] ** 2, method)
+        effect = pool_independent(rows.delta[at], rows.se[at] ** 2, method)
         excluded = case_ids[listed].iloc[list(effect.excluded)].astype(str).tolist()
         independent.append(cast(IndependentPooling, asdict(effect) | {"excluded": excluded}))
     return {
         "category": contrast.grouping.categories[comparison.target],
         "baseline": contrast.baseline,
         "trait_category": scope.trait_category,
-        "status": cast(Status, str(welch.status)),
-        "k": int((listed & (n_rated > 0)).sum()),
+        "status": cast(Status, str(found.status)),
+        "k": k_traits,
         "n_personas": int(members.sum()),
         "n_ratings": int(answers.sum()),
         "n_missing": int((answers == 0).sum()),
-        "n_base": int(welch.n_base),
-        "n_cat": int(welch.n_cat),
-        "mean": none_if_nan(welch.delta),
-        "se": none_if_nan(welch.se),
-        "df": none_if_nan(welch.df),
-        "ci_low": none_if_nan(welch.ci_low),
-        "ci_high": none_if_nan(welch.ci_high),
-        "p_value": none_if_nan(welch.p_value),
-        "p_tost": none_if_nan(compute_equivalence(welch, options.sesoi).p_value),
+        "n_base": int(found.n_base),
+        "n_cat": int(found.n_cat),
+        "mean": none_if_nan(found.delta),
+        "se": none_if_nan(found.se),
+        "df": none_if_nan(found.df),
+        "ci_low": none_if_nan(found.ci_low),
+        "ci_high": none_if_nan(found.ci_high),
+        "p_value": none_if_nan(found.p_value),
+        "p_welch": none_if_nan(found.p_welch),
+        "p_perm": none_if_nan(found.p_perm),
+        "perm_exact": bool(found.perm_exact),
+        "k_traits": k_traits,
+        "overlap": k_traits / n_traits if n_traits else None,
+        "p_tost": none_if_nan(compute_equivalence(found, options.sesoi).p_value),
         "population": cast(PopulationEffect, asdict(population)),
         "independent": independent,
     }
+
+
+def _test_scores(contrast: GroupContrasts, scores: PersonaScores) -> TwoGroups:
+    """(G,) comparisons on the persona scores of a trait set."""
+    moments = contrast.moments(scores.z)
+    return contrast.compare(scores.z, moments, contrast.find_comparable(scores))
 
 
 def _nothing_pooled(study: TraitStudy, contrast: GroupContrasts) -> PooledEffect:
@@ -238,6 +257,11 @@ def _nothing_pooled(study: TraitStudy, contrast: GroupContrasts) -> PooledEffect
         "ci_low": None,
         "ci_high": None,
         "p_value": None,
+        "p_welch": None,
+        "p_perm": None,
+        "perm_exact": False,
+        "k_traits": 0,
+        "overlap": None,
         "p_tost": None,
         "population": cast(PopulationEffect, asdict(TraitPopulationEffect(0))),
         "independent": [],
@@ -251,15 +275,15 @@ def _rows(
     cells, target = study.trait_sets[0].cells, comparison.target
     moments = study.moments[attribute]
     base_moments, cat_moments = moments.at(comparison.base), moments.at(target)
-    welch, cliffs = comparison.welch, comparison.cliffs
+    test, cliffs = comparison.test, comparison.cliffs
     q_value, q_by = study.q_value[attribute][target], study.q_by[attribute][target]
-    p_tost = compute_equivalence(welch, options.sesoi).p_value
+    p_tost = compute_equivalence(test, options.sesoi).p_value
     answers = cells.n_answers[contrast.grouping.codes == target]
     n_ratings, n_missing = answers.sum(axis=0), (answers == 0).sum(axis=0)
     n_personas = len(answers)
-    pooled = comparison.listed & np.isfinite(welch.delta)
+    pooled = comparison.listed & np.isfinite(test.delta)
     with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(pooled & (welch.se > 0), welch.se**-2, np.nan)
+        precision = np.where(pooled & (test.se > 0), test.se**-2, np.nan)
         precision = 100 * precision / np.nansum(precision)
     case_ids, labels, categories = (
         cells.traits[name].astype(str).tolist() for name in ("case_id", "label", "trait_category")
@@ -278,9 +302,9 @@ def _rows(
                 "valence": int(valence[t]),
                 "category": contrast.grouping.categories[target],
                 "baseline": contrast.grouping.categories[comparison.base],
-                "status": cast(Status, str(welch.status[t])),
-                "n_base": int(welch.n_base[t]),
-                "n_cat": int(welch.n_cat[t]),
+                "status": cast(Status, str(test.status[t])),
+                "n_base": int(test.n_base[t]),
+                "n_cat": int(test.n_cat[t]),
                 "n_personas": n_personas,
                 "n_ratings": int(n_ratings[t]),
                 "n_missing": int(n_missing[t]),
@@ -288,12 +312,15 @@ def _rows(
                 "mean_cat": none_if_nan(cells.trait_means[t] + cat_moments.mean[t]),
                 "sd_base": none_if_nan(base_moments.var[t] ** 0.5),
                 "sd_cat": none_if_nan(cat_moments.var[t] ** 0.5),
-                "delta": none_if_nan(welch.delta[t]),
-                "se": none_if_nan(welch.se[t]),
-                "df": none_if_nan(welch.df[t]),
-                "ci_low": none_if_nan(welch.ci_low[t]),
-                "ci_high": none_if_nan(welch.ci_high[t]),
-                "p_value": none_if_nan(welch.p_value[t]),
+                "delta": none_if_nan(test.delta[t]),
+                "se": none_if_nan(test.se[t]),
+                "df": none_if_nan(test.df[t]),
+                "ci_low": none_if_nan(test.ci_low[t]),
+                "ci_high": none_if_nan(test.ci_high[t]),
+                "p_value": none_if_nan(test.p_value[t]),
+                "p_welch": none_if_nan(test.p_welch[t]),
+                "p_perm": none_if_nan(test.p_perm[t]),
+                "perm_exact": bool(test.perm_exact[t]),
                 "q_value": q["bh"],
                 "q_by": q["by"],
                 "q_table": None,

@@ -36,6 +36,9 @@ class ForestRow(TypedDict):
     ci_low: float | None
     ci_high: float | None
     p_value: float | None
+    p_welch: float | None
+    p_perm: float | None
+    perm_exact: bool
     q_value: float | None
     q_by: float | None
     q_table: float | None
@@ -98,8 +101,9 @@ class IndependentPooling(TypedDict):
 class PooledEffect(TypedDict):
     """Traits pooled for one category: the first diamond and what belongs to it.
 
-    The numbers at this level are for the given trait list: Welch on the persona scores over it.
-    `n_personas`, `n_ratings` and `n_missing` describe the category, as in the rows.
+    The numbers at this level are for the given trait list, from the persona scores over it.
+    `n_personas`, `n_ratings` and `n_missing` describe the category, as in the rows. `k_traits` are
+    rated in both groups, `overlap` is their share of the rated traits.
     """
 
     category: str | None
@@ -118,6 +122,11 @@ class PooledEffect(TypedDict):
     ci_low: float | None
     ci_high: float | None
     p_value: float | None
+    p_welch: float | None
+    p_perm: float | None
+    perm_exact: bool
+    k_traits: int
+    overlap: float | None
     p_tost: float | None
     population: PopulationEffect
     independent: list[IndependentPooling]

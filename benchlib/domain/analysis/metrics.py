@@ -179,7 +179,7 @@ def compute_means_by_attribute(
         One row per category, most personas first, ties by name, `Unknown` last. `count` is the
         number of ratings; `n_personas` counts personas that enter the analysis. A mean without
         such personas and an interval of fewer than two, or of equal ones, are None; `status` says
-        why: ok, low_n (fewer than 5), n_lt_2, zero_variance, no_data.
+        why: ok, low_n (fewer than 10), n_lt_2, zero_variance, no_data.
 
     Raises:
         InvalidInput: There is no such attribute or trait category.

@@ -1,7 +1,7 @@
 """Does an attribute matter at all: omnibus tests and the bias index."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -18,6 +18,7 @@ from benchlib.domain.analysis.trait_sets import (
     stack_scores,
 )
 from benchlib.domain.arrays import IntArray
+from benchlib.domain.stats.brown_forsythe import compute_brown_forsythe
 from benchlib.domain.stats.ranks import KruskalWallis, compute_kruskal_levels, rank_levels
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
@@ -41,11 +42,13 @@ _ETA_SQUARED_STEPS: tuple[tuple[float, EffectSize], ...] = (
 class OmnibusRow(TypedDict):
     """One attribute on one trait set, over all categories but `Unknown`; None = undefined.
 
-    `h_stat`, `p_value`, `q_value`, `significant`, `eta_squared`, `epsilon_squared` and
-    `effect_interpretation` belong to Kruskal-Wallis on persona scores, the `welch_` fields to
-    Welch's ANOVA. `sd_between` is the bias index: the standard deviation of the true category
-    means in rating points, corrected for sampling error; 0 if the means differ less than
-    expected by chance (`variance_between` is then negative). `n_groups` and `n_total` count
+    The `bf_` fields belong to Brown and Forsythe's F* on persona scores, and `significant` follows
+    `bf_q`. `h_stat`, `p_value`, `q_value`, `eta_squared`, `epsilon_squared` and
+    `effect_interpretation` belong to Kruskal-Wallis, the `welch_` fields to Welch's ANOVA; both
+    flag too often where groups are many and small, or differ in spread. `sd_between` is the bias
+    index: the standard deviation of the true category means in rating points, corrected for
+    sampling error, with its 95 % interval; 0 if the means differ less than expected by chance
+    (`variance_between` is then negative). `n_groups` and `n_total` count
     categories with two or more personas and their personas.
     """
 
@@ -55,6 +58,11 @@ class OmnibusRow(TypedDict):
     h_stat: float | None
     p_value: float | None
     q_value: float | None
+    bf_f: float | None
+    bf_df1: float | None
+    bf_df2: float | None
+    bf_p: float | None
+    bf_q: float | None
     significant: bool | None
     eta_squared: float | None
     epsilon_squared: float | None
@@ -70,6 +78,8 @@ class OmnibusRow(TypedDict):
     omega_squared: float | None
     variance_between: float | None
     sd_between: float | None
+    sd_between_low: float | None
+    sd_between_high: float | None
     n_groups: int
     n_total: int
     n_personas: int
@@ -78,7 +88,7 @@ class OmnibusRow(TypedDict):
 
 
 class OmnibusSummary(TypedDict):
-    """How many attributes are significant by Kruskal-Wallis after correction."""
+    """How many attributes are significant by Brown and Forsythe's F* after correction."""
 
     significant_count: int
     total: int
@@ -102,7 +112,7 @@ class OmnibusByCategory(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class AnalysisOfVariance:
-    """One-way analyses of variance and the variance between groups; None = undefined.
+    """One-way analyses of variance; None = undefined.
 
     Attributes:
         welch_f: Welch's F, for unequal variances; None if a group is constant.
@@ -112,8 +122,6 @@ class AnalysisOfVariance:
         f: Classic F.
         f_p: Its p.
         omega2: Share of variance between groups, bias-corrected, not cut at 0.
-        variance_between: (MSB - MSW) / n0, may be negative; n0 is the adjusted mean group size.
-        sd_between: Root of `variance_between` cut at 0.
     """
 
     welch_f: float | None = None
@@ -123,8 +131,6 @@ class AnalysisOfVariance:
     f: float | None = None
     f_p: float | None = None
     omega2: float | None = None
-    variance_between: float | None = None
-    sd_between: float | None = None
 
 
 def compute_omnibus(
@@ -183,7 +189,7 @@ def compute_omnibus_by_category(
 
 
 def compute_anova(moments: Moments) -> AnalysisOfVariance:
-    """Compute Welch's and the classic one-way ANOVA and the variance between groups.
+    """Compute Welch's and the classic one-way ANOVA.
 
     Args:
         moments: (G,) moments of the groups; groups below two values are left out.
@@ -203,8 +209,6 @@ def compute_anova(moments: Moments) -> AnalysisOfVariance:
     if between <= 1e-20 and within <= 0:
         return AnalysisOfVariance()
     ms_between, ms_within = between / (k - 1), within / (total - k)
-    n0 = (total - (n**2).sum() / total) / (k - 1)
-    variance_between = (ms_between - ms_within) / n0
     f = ms_between / ms_within if ms_within > 0 else None
     welch = anova_generic(mean, var, n, use_var="unequal") if (var > 0).all() else None
     return AnalysisOfVariance(
@@ -215,19 +219,27 @@ def compute_anova(moments: Moments) -> AnalysisOfVariance:
         f=f,
         f_p=None if f is None else float(scipy.stats.f.sf(f, k - 1, total - k)),
         omega2=(between - (k - 1) * ms_within) / (between + within + ms_within),
-        variance_between=variance_between,
-        sd_between=float(np.sqrt(max(0.0, variance_between))),
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tests:
-    """Both tests of one attribute on one trait set."""
+    """The tests of one attribute on one trait set.
 
+    Attributes:
+        brown: By field of `BrownForsythe`; NaN = undefined.
+        smallest: Personas in the smallest category that takes part.
+        n_constant: Such categories in which all scores are equal.
+        comparable: Whether the personas are connected through shared traits.
+    """
+
+    brown: dict[str, float]
     anova: AnalysisOfVariance
     kruskal: KruskalWallis
     smallest: int
     n_personas: int
+    n_constant: int
+    comparable: bool
 
 
 def _compute_omnibus(
@@ -252,9 +264,11 @@ def _compute_omnibus(
         name: np.array([test.anova.welch_p for test in row], dtype=np.float64)
         for name, row in tests.items()
     }
-    q_values, welch_q = (
-        correct_trait_sets(kruskal_p, trait_sets, "bh"),
-        correct_trait_sets(welch_p, trait_sets, "bh"),
+    brown_p = {
+        name: np.array([test.brown["p_value"] for test in row]) for name, row in tests.items()
+    }
+    q_values, welch_q, brown_q = (
+        correct_trait_sets(p_values, trait_sets, "bh") for p_values in (kruskal_p, welch_p, brown_p)
     )
     tables: list[Omnibus] = []
     for at in wanted:
@@ -265,6 +279,7 @@ def _compute_omnibus(
                 tests[name][at],
                 none_if_nan(q_values[name][at]),
                 none_if_nan(welch_q[name][at]),
+                none_if_nan(brown_q[name][at]),
                 alpha,
             )
             for name in reported
@@ -278,7 +293,7 @@ def _compute_omnibus(
                 },
                 "trait_category": trait_sets[at].trait_category,
                 "alpha": alpha,
-                "family_size": count_tests(kruskal_p, trait_sets),
+                "family_size": count_tests(brown_p, trait_sets),
             }
         )
     return tables
@@ -291,17 +306,28 @@ def _tests(
     size = len(grouping.tested)
     codes = np.where(grouping.codes < size, grouping.codes, -1)
     moments = compute_moments(stack_scores(trait_sets), codes, size)
+    brown = compute_brown_forsythe(moments)
     tests = []
     for i, trait_set in enumerate(trait_sets):
         n = moments.n[:, i]
         large = np.append(n > 1, False)  # the appended place is for code -1
         takes_part = np.where(trait_set.scores.enters & large[codes], codes, -1)
+        comparable = len(np.unique(trait_set.scores.component[takes_part >= 0])) <= 1
+        if not comparable:
+            takes_part = np.full(len(codes), -1)
+        kruskal = compute_kruskal_levels(levels[i], takes_part, size)
         tests.append(
             _Tests(
-                anova=compute_anova(moments.column(i)),
-                kruskal=compute_kruskal_levels(levels[i], takes_part, size),
+                brown={
+                    field.name: np.nan if kruskal.h is None else getattr(brown, field.name)[i]
+                    for field in fields(brown)
+                },
+                anova=compute_anova(moments.column(i)) if comparable else AnalysisOfVariance(),
+                kruskal=kruskal,
                 smallest=int(n[n > 1].min(initial=LOW_N)),
                 n_personas=int(n.sum()),
+                n_constant=int((moments.var[n > 1, i] == 0).sum()),
+                comparable=comparable,
             )
         )
     return tests
@@ -313,11 +339,13 @@ def _row(
     test: _Tests,
     q_value: float | None,
     welch_q: float | None,
+    brown_q: float | None,
     alpha: float,
 ) -> OmnibusRow:
     members = grouping.codes < len(grouping.tested)
     answers = trait_set.cells.n_answers if members.all() else trait_set.cells.n_answers[members]
     anova, kruskal = test.anova, test.kruskal
+    brown = {name: none_if_nan(value) for name, value in test.brown.items()}
     return {
         "attribute": grouping.attribute,
         "trait_category": trait_set.trait_category,
@@ -325,7 +353,12 @@ def _row(
         "h_stat": kruskal.h,
         "p_value": kruskal.p_value,
         "q_value": q_value,
-        "significant": is_significant(q_value, alpha),
+        "bf_f": brown["f"],
+        "bf_df1": brown["df1"],
+        "bf_df2": brown["df2"],
+        "bf_p": brown["p_value"],
+        "bf_q": brown_q,
+        "significant": is_significant(brown_q, alpha),
         "eta_squared": kruskal.eta2,
         "epsilon_squared": kruskal.epsilon2,
         "effect_interpretation": _interpret(kruskal.eta2),
@@ -338,8 +371,10 @@ def _row(
         "f_stat": anova.f,
         "f_p": anova.f_p,
         "omega_squared": anova.omega2,
-        "variance_between": anova.variance_between,
-        "sd_between": anova.sd_between,
+        "variance_between": brown["variance_between"],
+        "sd_between": brown["sd_between"],
+        "sd_between_low": brown["sd_low"],
+        "sd_between_high": brown["sd_high"],
         "n_groups": kruskal.n_groups,
         "n_total": kruskal.n,
         "n_personas": test.n_personas,
@@ -351,10 +386,14 @@ def _row(
 def _status(test: _Tests) -> Status:
     if test.n_personas == 0:
         return "no_data"
+    if not test.comparable:
+        return "not_comparable"
     if test.kruskal.n_groups < 2:
         return "n_lt_2"
-    if test.anova.welch_f is None:
+    if test.n_constant == test.kruskal.n_groups:
         return "zero_variance"
+    if test.n_constant:
+        return "constant_group"
     return "low_n" if test.smallest < LOW_N else "ok"
 
 

@@ -1,6 +1,6 @@
 """How a rater answers regardless of content: agreeing, choosing extremes, choosing the midpoint.
 
-Each style is one number per persona; groups are compared on these by Welch's t, as deltas are.
+Each style is one number per persona; groups are compared on these as deltas are.
 """
 
 from collections.abc import Mapping
@@ -14,10 +14,11 @@ from benchlib.domain.analysis.cells import MIN_RATED_SHARE, Cells, take_personas
 from benchlib.domain.analysis.trait_sets import GroupContrasts, correct_together, prepare_contrasts
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.stats.one_sample import compute_one_sample
+from benchlib.domain.stats.two_groups import TwoGroups
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
+    Moments,
     Status,
-    compute_welch,
     is_significant,
     none_if_nan,
 )
@@ -68,6 +69,9 @@ class StyleRow(TypedDict):
     ci_low: float | None
     ci_high: float | None
     p_value: float | None
+    p_welch: float | None
+    p_perm: float | None
+    perm_exact: bool
     q_value: float | None
     significant: bool | None
 
@@ -218,7 +222,8 @@ def _compare(
     names = [str(name) for name in cells.attributes.columns]
     contrasts = prepare_contrasts(cells, names, enters, baselines)
     moments = {name: contrast.moments(values) for name, contrast in contrasts.items()}
-    p_values = {name: contrasts[name].p_values(moments[name]) for name in names}
+    compared = {name: contrasts[name].compare(values, moments[name]) for name in names}
+    p_values = {name: comparison.p_value for name, comparison in compared.items()}
     q_values = correct_together(p_values, "bh")
     return {
         "levels": [
@@ -226,7 +231,15 @@ def _compare(
             for i, style in enumerate(styles)
         ],
         "attributes": {
-            name: _table(contrasts[name], styles, values, counts, q_values[name], alpha)
+            name: _table(
+                contrasts[name],
+                styles,
+                moments[name],
+                compared[name],
+                counts,
+                q_values[name],
+                alpha,
+            )
             for name in names
         },
         "alpha": alpha,
@@ -252,7 +265,8 @@ def _level(style: Style, values: FloatArray, n_ratings: int, n_missing: int) -> 
 def _table(
     contrast: GroupContrasts,
     styles: tuple[Style, ...],
-    values: FloatArray,
+    moments: Moments,
+    compared: TwoGroups,
     counts: tuple[IntArray, IntArray],
     q_values: FloatArray,
     alpha: float,
@@ -260,24 +274,25 @@ def _table(
     grouping, targets = contrast.grouping, set(contrast.targets)
     rows: list[StyleRow] = []
     for column, style in enumerate(styles):
-        moments = contrast.moments(values[:, column])
-        welch = compute_welch(moments.at(contrast.base), moments)
+        own, test = moments.column(column), compared.column(column)
         n_ratings, n_missing = (
-            np.bincount(grouping.codes, weights=count[:, column], minlength=len(moments.n))
+            np.bincount(grouping.codes, weights=count[:, column], minlength=len(own.n))
             for count in counts
         )
         for i, category in enumerate(grouping.categories):
             tested = i in targets
             q_value = none_if_nan(q_values[i, column])
-            delta, se, df, low, high, p_value = (
+            delta, se, df, low, high, p_value, p_welch, p_perm = (
                 none_if_nan(numbers[i]) if tested else None
                 for numbers in (
-                    welch.delta,
-                    welch.se,
-                    welch.df,
-                    welch.ci_low,
-                    welch.ci_high,
-                    welch.p_value,
+                    test.delta,
+                    test.se,
+                    test.df,
+                    test.ci_low,
+                    test.ci_high,
+                    test.p_value,
+                    test.p_welch,
+                    test.p_perm,
                 )
             )
             rows.append(
@@ -287,17 +302,20 @@ def _table(
                     "baseline": contrast.baseline,
                     "is_baseline": i == contrast.base,
                     "tested": tested,
-                    "status": cast(Status, str(welch.status[i])),
-                    "n_personas": int(moments.n[i]),
+                    "status": cast(Status, str(test.status[i])),
+                    "n_personas": int(own.n[i]),
                     "n_ratings": int(n_ratings[i]),
                     "n_missing": int(n_missing[i]),
-                    "level": none_if_nan(moments.mean[i]),
+                    "level": none_if_nan(own.mean[i]),
                     "delta": delta,
                     "se_delta": se,
                     "df": df,
                     "ci_low": low,
                     "ci_high": high,
                     "p_value": p_value,
+                    "p_welch": p_welch,
+                    "p_perm": p_perm,
+                    "perm_exact": bool(test.perm_exact[i]),
                     "q_value": q_value,
                     "significant": is_significant(q_value, alpha),
                 }

@@ -25,13 +25,12 @@ from benchlib.domain.stats.ranks import (
     compute_cliffs_delta,
     compute_mann_whitney,
 )
+from benchlib.domain.stats.two_groups import TwoGroups
 from benchlib.domain.stats.welch import (
     DEFAULT_ALPHA,
     DEFAULT_SESOI,
     FdrMethod,
     Moments,
-    Welch,
-    compute_welch,
 )
 
 
@@ -67,6 +66,7 @@ class TraitStudy:
         at: Position of the trait set that is shown.
         contrasts: Attributes with their baselines.
         moments: (G, T) moments of the cells by attribute.
+        compared: (G, T) comparisons of the cells with the baseline, by attribute.
         q_value: (G, T) corrected p by attribute, over the run.
         q_by: The same by Benjamini-Yekutieli.
         family_size: Number of tests in the run.
@@ -77,6 +77,7 @@ class TraitStudy:
     at: int
     contrasts: dict[str, GroupContrasts]
     moments: dict[str, Moments]
+    compared: dict[str, TwoGroups]
     q_value: dict[str, FloatArray]
     q_by: dict[str, FloatArray]
     family_size: int
@@ -96,15 +97,18 @@ class TraitStudy:
         names = [str(name) for name in cells.attributes.columns]
         contrasts = prepare_contrasts(cells, names, trait_sets[0].scores.enters, baselines)
         centred = trait_sets[0].cells.centred
-        moments, p_values = {}, {}
+        moments, compared = {}, {}
         for name, contrast in contrasts.items():
             moments[name] = contrast.moments(centred)
-            p_values[name] = contrast.p_values(moments[name])
+            comparable = _find_comparable(contrast, trait_sets[0])
+            compared[name] = contrast.compare(centred, moments[name], comparable)
+        p_values = {name: comparison.p_value for name, comparison in compared.items()}
         return cls(
             trait_sets=trait_sets,
             at=find_trait_set(trait_sets, trait_category),
             contrasts=contrasts,
             moments=moments,
+            compared=compared,
             q_value=correct_together(p_values, "bh"),
             q_by=correct_together(p_values, "by"),
             family_size=sum(int(np.isfinite(p).sum()) for p in p_values.values()),
@@ -133,7 +137,7 @@ class TraitComparison:
     Attributes:
         base: Position of the baseline.
         target: Position of the category.
-        welch: Welch comparisons of the cells.
+        test: Comparisons of the cells.
         cliffs: Cliff's delta.
         mann_whitney: Mann-Whitney test.
         listed: Traits of the trait set with enough raters.
@@ -144,7 +148,7 @@ class TraitComparison:
 
     base: int
     target: int
-    welch: Welch
+    test: TwoGroups
     cliffs: CliffsDelta
     mann_whitney: MannWhitney
     listed: BoolArray
@@ -193,13 +197,13 @@ def compare_traits(
     cov_base = covariance(base)
     comparisons = []
     for target in targets:
-        welch = compute_welch(moments.at(base), moments.at(target))
-        listed = in_set & (np.minimum(welch.n_base, welch.n_cat) >= options.min_n)
+        test = study.compared[contrast.grouping.attribute].at(target)
+        listed = in_set & (np.minimum(test.n_base, test.n_cat) >= options.min_n)
         comparisons.append(
             TraitComparison(
                 base=base,
                 target=target,
-                welch=welch,
+                test=test,
                 cliffs=compute_cliffs_delta(histograms[base], histograms[target]),
                 mann_whitney=compute_mann_whitney(histograms[base], histograms[target]),
                 listed=listed,
@@ -209,6 +213,15 @@ def compare_traits(
             )
         )
     return comparisons
+
+
+def _find_comparable(contrast: GroupContrasts, everything: TraitSet) -> BoolArray | None:
+    """(G, T) where the raters of a trait are connected through shared traits; None = everywhere."""
+    scores = everything.scores
+    if scores.component.max(initial=0) <= 0 and scores.stratum is scores.component:
+        return None
+    rated = everything.cells.n_answers > 0
+    return np.column_stack([contrast.find_comparable(scores, column) for column in rated.T])
 
 
 def _max_t(

@@ -16,6 +16,8 @@ from benchlib.domain.analysis.persona_scores import (
 )
 from benchlib.domain.arrays import BoolArray, FloatArray, IntArray
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.stats.additive_fit import find_comparable, tabulate_components
+from benchlib.domain.stats.two_groups import TwoGroups, compute_two_groups
 from benchlib.domain.stats.welch import (
     FdrMethod,
     Moments,
@@ -85,6 +87,38 @@ class GroupContrasts:
     def moments(self, scores: FloatArray) -> Moments:
         """(G, ...) moments of scores (P, ...) by category, `Unknown` included."""
         return compute_moments(scores, self.grouping.codes, len(self.grouping.categories))
+
+    def compare(
+        self, values: FloatArray, moments: Moments, comparable: BoolArray | None = None
+    ) -> TwoGroups:
+        """Compare the categories with the baseline on (P, ...) values; `Unknown` is not tested.
+
+        Args:
+            values: One number per persona, or per persona and panel; NaN = does not enter.
+            moments: (G, ...) `moments` of the same values.
+            comparable: (G, ...) where the ratings allow a comparison; None = everywhere.
+        """
+        size = len(self.grouping.categories)
+        found = compute_two_groups(values, self.tested_codes, size, self.base, moments)
+        if comparable is None:
+            return found
+        targets = np.isin(np.arange(size), self.targets)
+        return found.without(~comparable & targets.reshape(-1, *(1 for _ in comparable.shape[1:])))
+
+    def find_comparable(self, scores: PersonaScores, rated: BoolArray | None = None) -> BoolArray:
+        """(G,) categories that are connected with the baseline through shared traits.
+
+        Args:
+            scores: Scores over the traits in question.
+            rated: (P,) the personas to look at; None = those that enter.
+        """
+        size = len(self.grouping.categories)
+        codes = np.where(scores.enters if rated is None else rated, self.tested_codes, -1)
+        found = find_comparable(scores.component, codes, size, self.base)
+        if found.any() and scores.stratum is not scores.component:
+            seen = tabulate_components(scores.stratum, codes, size)
+            found &= (seen & seen[self.base]).any(axis=1)
+        return np.asarray(found)
 
     def p_values(self, moments: Moments) -> FloatArray:
         """Welch p of the tested categories, in the shape of the (G, ...) moments; NaN elsewhere."""

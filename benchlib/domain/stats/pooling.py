@@ -13,6 +13,8 @@ import scipy
 
 from benchlib.domain.arrays import BoolArray, FloatArray
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.stats.effect_size import compute_i2
+from benchlib.domain.stats.population_error import compute_population_error
 from benchlib.domain.stats.welch import CONFIDENCE, none_if_nan, t_quantile, t_two_sided
 
 MetaMethod = Literal["dl", "pm", "reml"]
@@ -83,7 +85,7 @@ class IndependentEffect:
         pi_high: Upper end.
         q: Cochran's Q.
         q_p: p of Q.
-        i2: (Q - (k - 1)) / Q, 0..1.
+        i2: Share of the spread that is heterogeneity by this tau2, 0..1, `compute_i2`.
     """
 
     method: MetaMethod
@@ -132,13 +134,15 @@ def pool_trait_population(
     cov_cat: FloatArray,
     n_base: int,
     n_cat: int,
+    list_variance: float,
+    list_df: float,
 ) -> TraitPopulationEffect:
     """Pool trait deltas as a sample of traits, knowing that they share personas.
 
     With V the covariance of the deltas and T traits: tau2 by moments from the spread of the
-    deltas around their plain mean; the variance of the mean is 1'V1 / T^2 + tau2 / T, with
-    Satterthwaite degrees of freedom of both parts. Heterogeneity is the group x trait interaction
-    F with the Greenhouse-Geisser correction; the prediction interval is t(T - 2).
+    deltas around their plain mean; the variance of the mean is that of the list, or 1'V1 / T^2
+    if larger, + tau2 / T, see `compute_population_error`. Heterogeneity is the group x trait
+    interaction F with the Greenhouse-Geisser correction; the prediction interval is t(T - 2).
 
     Args:
         deltas: (T,) trait deltas, none missing.
@@ -146,29 +150,27 @@ def pool_trait_population(
         cov_cat: (T, T) the same for the category.
         n_base: Personas in the baseline.
         n_cat: Personas in the category.
+        list_variance: Squared standard error of the delta on these very traits; NaN = none.
+        list_df: Its degrees of freedom.
 
     Returns:
-        With one trait, its own Welch comparison; with two, no prediction interval; if nothing
-        varies within the groups, the mean alone.
+        With one trait, the comparison on it; with two, no prediction interval; if nothing varies
+        within the groups, the mean alone.
     """
     k = len(deltas)
     if k == 0:
         return TraitPopulationEffect(0)
     mean = float(deltas.mean())
-    var_base, var_cat = float(cov_base.sum()) / k**2, float(cov_cat.sum()) / k**2
-    sampling = var_base + var_cat
     cov = cov_base + cov_cat
-    if min(n_base, n_cat) < 2 or sampling <= 0:
+    if min(n_base, n_cat) < 2 or not list_variance > 0:
         return TraitPopulationEffect(k, mean)
-    df_sampling = sampling**2 / (var_base**2 / (n_base - 1) + var_cat**2 / (n_cat - 1))
     if k == 1:
-        return _with_inference(TraitPopulationEffect(1, mean), sampling, df_sampling)
+        return _with_inference(TraitPopulationEffect(1, mean), list_variance, list_df)
+    error = compute_population_error(deltas, cov, list_variance, list_df, n_base + n_cat)
+    if error is None:
+        return TraitPopulationEffect(k, mean)
     spread = float(((deltas - mean) ** 2).sum())
     expected = float(np.trace(cov)) - float(cov.sum()) / k
-    tau2 = max(0.0, (spread - expected) / (k - 1))
-    between = tau2 / k
-    total = sampling + between
-    df = total**2 / (sampling**2 / df_sampling + between**2 / (k - 1))
     f_het, i2, epsilon, p_het, p_uncorrected = None, None, None, None, None
     df1, df2 = k - 1, (n_base + n_cat - 2) * (k - 1)
     if expected > 1e-14:
@@ -177,11 +179,15 @@ def pool_trait_population(
         epsilon = _greenhouse_geisser(cov)
         p_uncorrected = float(scipy.special.fdtrc(df1, df2, f_het))
         p_het = float(scipy.special.fdtrc(epsilon * df1, epsilon * df2, f_het))
-    reach = float(t_quantile(k - 2, CONFIDENCE)) * np.sqrt(tau2 + total) if k > 2 else np.nan
+    reach = (
+        float(t_quantile(k - 2, CONFIDENCE)) * np.sqrt(error.tau2 + error.variance)
+        if k > 2
+        else np.nan
+    )
     effect = TraitPopulationEffect(
         k=k,
         mean=mean,
-        tau2=tau2,
+        tau2=error.tau2,
         pi_low=none_if_nan(mean - reach),
         pi_high=none_if_nan(mean + reach),
         i2=i2,
@@ -192,7 +198,7 @@ def pool_trait_population(
         p_het=p_het,
         p_het_uncorrected=p_uncorrected,
     )
-    return _with_inference(effect, total, df)
+    return _with_inference(effect, error.variance, error.df)
 
 
 def pool_independent(
@@ -250,7 +256,7 @@ def pool_independent(
         pi_high=none_if_nan(mean + reach_pi),
         q=q if k > 1 else None,
         q_p=float(scipy.special.chdtrc(k - 1, q)) if k > 1 else None,
-        i2=(max(0.0, (q - (k - 1)) / q) if q > 0 else 0.0) if k > 1 else None,
+        i2=None if tau2 is None else compute_i2(tau2, var),
     )
 
 

@@ -6,8 +6,9 @@ p is the larger of two: Welch's with variances kept away from 0, which guards ag
 spread, and a permutation of the mean difference, which guards against constancy and skew.
 """
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +18,15 @@ from benchlib.domain.stats.mean_permutation import compute_mean_permutation
 from benchlib.domain.stats.welch import (
     CONFIDENCE,
     EQUIVALENCE_CONFIDENCE,
+    LOW_N,
     Moments,
     compute_moments,
     t_quantile,
     t_two_sided,
 )
 
-GroupStatus = Literal["ok", "low_n", "constant_group", "n_lt_2", "zero_variance", "no_data"]
-
 LARGE_GROUP: Final = 30
 """From so many personas on, Welch's test stands alone if the group's variance is not tiny."""
-
-LOW_GROUP: Final = 10
-"""Groups smaller than this are shown with the status `low_n`."""
 
 TINY_VARIANCE: Final = 0.1
 """A variance below this share of the pooled one calls for the permutation."""
@@ -60,7 +57,7 @@ class TwoGroups:
         ci_high: Upper end.
         ci90_low: Lower end of the 90 % interval, the one equivalence is read from.
         ci90_high: Upper end.
-        status: See `GroupStatus`; `constant_group` where the floor or the permutation acts because
+        status: See `Status`; `constant_group` where the floor or the permutation acts because
             a group is constant, `zero_variance` where all values of both groups are equal.
     """
 
@@ -79,6 +76,38 @@ class TwoGroups:
     ci90_low: FloatArray
     ci90_high: FloatArray
     status: NDArray[np.str_]
+
+    def at(self, index: int) -> "TwoGroups":
+        """One group, along the first axis."""
+        return self._each(lambda values: values[index])
+
+    def column(self, index: int) -> "TwoGroups":
+        """One place of the last axis."""
+        return self._each(lambda values: values[..., index])
+
+    def without(self, incomparable: BoolArray) -> "TwoGroups":
+        """Blank comparisons, marked in the shape of the arrays, that the ratings do not allow.
+
+        Those with ratings in both groups get the status `not_comparable`.
+        """
+        if not incomparable.any():
+            return self
+        numbers = {
+            field.name: np.where(incomparable, np.nan, values)
+            for field in fields(self)
+            if (values := getattr(self, field.name)).dtype == np.float64
+        }
+        rated = (self.n_base > 0) & (self.n_cat > 0)
+        return replace(
+            self,
+            **numbers,
+            perm_exact=self.perm_exact & ~incomparable,
+            status=np.where(incomparable & rated, "not_comparable", self.status),
+        )
+
+    def _each(self, pick: Callable[[NDArray[Any]], NDArray[Any]]) -> "TwoGroups":
+        picked = {field.name: np.asarray(pick(getattr(self, field.name))) for field in fields(self)}
+        return TwoGroups(**picked)
 
 
 def compute_pooled_variance(moments: Moments) -> FloatArray:
@@ -130,7 +159,8 @@ def compute_two_groups(
         codes: (P,) group of each persona; negative = takes no part, not even in the pooled spread.
         n_groups: Number of groups G.
         base: The baseline; negative = none, so nothing is tested.
-        moments: `compute_moments` of these values, if already known.
+        moments: `compute_moments` of these values, if already known; it may also describe groups
+            without a code, which are not tested.
 
     Returns:
         (G,) or (G, R); the baseline's own row has no test. A group of one has a delta only.
@@ -139,14 +169,14 @@ def compute_two_groups(
         moments = compute_moments(values, codes, n_groups)
     table = values[:, None] if values.ndim == 1 else values
     shape = moments.n.shape
-    pooled = compute_pooled_variance(moments)
+    takes_part = np.isin(np.arange(n_groups), codes)
+    pooled = compute_pooled_variance(moments.at(np.flatnonzero(takes_part)))
     here = moments.at(base)
     n_base, n_cat = np.broadcast_to(here.n, shape), moments.n
     delta = np.asarray(moments.mean - here.mean)
     smallest = np.minimum(n_base, n_cat)
-    own = np.zeros(shape, dtype=bool)
-    own[base if base >= 0 else []] = True
-    tested = (smallest > 1) & ~own
+    takes_part[base if base >= 0 else []] = False
+    tested = (smallest > 1) & takes_part.reshape(-1, *(1 for _ in shape[1:]))
     uniform = (moments.var == 0) & (here.var == 0) & (np.abs(delta) <= 1e-9)
     constant = (moments.var == 0) | (here.var == 0)
     thin = constant | (np.fmin(moments.var, here.var) < TINY_VARIANCE * pooled)
@@ -158,7 +188,7 @@ def compute_two_groups(
     p_perm, exact = _permute(table, codes, base, joined, p_welch, moments)
     p_value = np.where(joined, np.fmax(p_welch, p_perm), p_welch)
     status = np.select(
-        [smallest == 0, smallest < 2, uniform, joined & constant, smallest < LOW_GROUP],
+        [smallest == 0, smallest < 2, uniform, joined & constant, smallest < LOW_N],
         ["no_data", "n_lt_2", "zero_variance", "constant_group", "low_n"],
         default="ok",
     )

@@ -6,7 +6,7 @@ All functions work on arrays of contrasts at once. Inside the domain an undefine
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import scipy
@@ -14,13 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchlib.domain.arrays import FloatArray, IntArray
 
-Status = Literal["ok", "low_n", "n_lt_2", "zero_variance", "no_data"]
+Status = Literal[
+    "ok", "low_n", "constant_group", "not_comparable", "n_lt_2", "zero_variance", "no_data"
+]
 Verdict = Literal["biased", "negligible", "equivalent", "inconclusive"]
 FdrMethod = Literal["bh", "by"]
 
 CONFIDENCE: Final = 0.95
 EQUIVALENCE_CONFIDENCE: Final = 0.90
-LOW_N: Final = 5
+LOW_N: Final = 10
 """Groups smaller than this are shown with the status `low_n`."""
 
 DEFAULT_ALPHA: Final = 0.05
@@ -250,20 +252,36 @@ def compute_hedges_g(base: Moments, cat: Moments) -> StandardisedDifference:
     return StandardisedDifference(g=g, var=var, ci_low=g - reach, ci_high=g + reach)
 
 
-def compute_equivalence(welch: Welch, margin: float = DEFAULT_SESOI) -> Equivalence:
-    """Test whether deltas lie within +-margin (TOST with Welch's standard error).
+class Comparison(Protocol):
+    """What equivalence is read from: arrays of one shape, NaN = undefined."""
+
+    @property
+    def delta(self) -> FloatArray:
+        """Category minus baseline."""
+
+    @property
+    def se(self) -> FloatArray:
+        """Standard error."""
+
+    @property
+    def df(self) -> FloatArray:
+        """Degrees of freedom of the interval."""
+
+
+def compute_equivalence(compared: Comparison, margin: float = DEFAULT_SESOI) -> Equivalence:
+    """Test whether deltas lie within +-margin (TOST with the standard error of the interval).
 
     Args:
-        welch: Comparisons.
+        compared: Comparisons.
         margin: Smallest effect size of interest, rating points, > 0.
 
     Returns:
         p below alpha = equivalent, which is the same as the 90 % interval lying within the margin
-        for alpha .05; NaN wherever `welch` has no test.
+        for alpha .05; NaN wherever `compared` has no interval.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_low = scipy.special.stdtr(welch.df, -(welch.delta + margin) / welch.se)
-        p_high = scipy.special.stdtr(welch.df, (welch.delta - margin) / welch.se)
+        p_low = scipy.special.stdtr(compared.df, -(compared.delta + margin) / compared.se)
+        p_high = scipy.special.stdtr(compared.df, (compared.delta - margin) / compared.se)
     return Equivalence(p_low=p_low, p_high=p_high, p_value=np.maximum(p_low, p_high))
 
 
@@ -272,16 +290,17 @@ def judge(significant: bool | None, p_equivalence: float | None, alpha: float) -
 
     Args:
         significant: Whether the corrected test rejects "no difference".
-        p_equivalence: p of `compute_equivalence`.
+        p_equivalence: p of `compute_equivalence`; None without an interval, as between two groups
+            that are constant: nothing is then shown to be smaller than what matters.
         alpha: Level of the equivalence test.
 
     Returns:
         `biased` (significant), `negligible` (significant but smaller than what matters),
         `equivalent` (smaller than what matters), `inconclusive`; None without a test.
     """
-    if significant is None or p_equivalence is None:
+    if significant is None:
         return None
-    if p_equivalence < alpha:
+    if p_equivalence is not None and p_equivalence < alpha:
         return "negligible" if significant else "equivalent"
     return "biased" if significant else "inconclusive"
 

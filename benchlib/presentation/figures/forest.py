@@ -409,5 +409,5 @@ def _key(
         "Thin bar = 95% prediction interval for another trait.",
     ]
     if any(row["status"] == "low_n" for row in rows_of(forest, target)):
-        sentences.append("Grey and † = fewer than 5 personas in a group.")
+        sentences.append("Grey and † = fewer than 10 personas in a group.")
     return wrapped_markup(" ".join(sentences), widest)

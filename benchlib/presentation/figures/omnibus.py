@@ -99,12 +99,10 @@ def bias_index_figure(rows: Sequence[OmnibusRow]) -> go.Figure:
         y=[row_label(row["attribute"]) for row in shown],
         x=[row["sd_between"] for row in shown],
         marker={
-            "color": [MAIN if row["welch_significant"] else "rgba(0,0,0,0)" for row in shown],
+            "color": [MAIN if row["significant"] else "rgba(0,0,0,0)" for row in shown],
             "line": {"color": MAIN, "width": 1.5},
         },
-        text=[
-            escaped(f"{number(row['sd_between'])}, p {relation(row['welch_p'])}") for row in shown
-        ],
+        text=[escaped(f"{number(row['sd_between'])}, p {relation(row['bf_p'])}") for row in shown],
         textposition="outside",
         textfont={"size": SMALL_SIZE},
         cliponaxis=False,
@@ -123,7 +121,7 @@ def bias_index_figure(rows: Sequence[OmnibusRow]) -> go.Figure:
 def _cell(row: OmnibusRow | None) -> str:
     if row is None or row["sd_between"] is None:
         return "–"
-    return number(row["sd_between"]) + (" *" if row["welch_significant"] else "")
+    return number(row["sd_between"]) + (" *" if row["significant"] else "")
 
 
 def _hover(row: OmnibusRow | None, traits: str) -> str:
@@ -132,7 +130,7 @@ def _hover(row: OmnibusRow | None, traits: str) -> str:
     lines = [
         f"<b>{plain(row['attribute'])}</b>" + (f", {traits}" if traits else ""),
         f"bias index {number(row['sd_between'], 3)} points",
-        escaped(f"Welch p {relation(row['welch_p'])}, q {relation(row['welch_q'])}"),
+        escaped(f"p {relation(row['bf_p'])}, q {relation(row['bf_q'])}"),
         escaped(f"Kruskal–Wallis p {relation(row['p_value'])}, q {relation(row['q_value'])}"),
         f"{counted(row['n_groups'], 'group')}, {counted(row['n_total'], 'persona')}",
     ]

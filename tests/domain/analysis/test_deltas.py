@@ -1,5 +1,6 @@
 import json
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -47,36 +48,45 @@ def test_a_delta_is_welch_on_persona_scores():
     base, cat = ([[value] for value in case.input[name]] for name in ("base", "cat"))
     deltas = compute_deltas(two_groups(base, cat), "group")
     row = row_of(deltas, "cat")
-    assert {
-        "n_base": row["n_base"],
-        "n_cat": row["n_cat"],
-        "mean_base": row["mean_base"],
-        "mean_cat": row["mean_cat"],
-        "delta": row["delta"],
-        "se": row["se_delta"],
-        "df": row["df"],
-        "t": row["t"],
-        "p": row["p_value"],
-        "ci_low": row["ci_low"],
-        "ci_high": row["ci_high"],
-        "ci90_low": row["ci90_low"],
-        "ci90_high": row["ci90_high"],
-    } == close(case.expected)
-    assert (row["status"], row["n_perm"], row["perm_exact"]) == ("ok", math.comb(12, 5), True)
+    for field in ("n_base", "n_cat", "mean_base", "mean_cat", "delta"):
+        assert row[field] == case.approx(field)
+    assert (row["status"], row["n_perm"], row["perm_exact"]) == ("low_n", 0, True)
+    # The worked standard error is Welch's alone. With 7 and 5 personas variances are floored at
+    # (4 pooled + (n - 1) s2) / (n + 3), and the interval is not shorter than Student's.
+    groups = [np.array(case.input[name]) for name in ("base", "cat")]
+    n, s2 = (np.array([f(x) for x in groups]) for f in (len, lambda x: x.var(ddof=1)))
+    pooled = ((n - 1) * s2).sum() / (n.sum() - 2)
+    floored = np.maximum(s2, (4 * pooled + (n - 1) * s2) / (n + 3))
+    parts = floored / n
+    options = [(parts.sum() ** 0.5, parts.sum() ** 2 / (parts**2 / (n - 1)).sum())]
+    options.append(((pooled * (1 / n).sum()) ** 0.5, n.sum() - 2))
+    se, df = max(options, key=lambda each: each[0] * stats.t.ppf(0.975, each[1]))
+    assert (row["se_delta"], row["df"], row["t"]) == pytest.approx((se, df, row["delta"] / se))
+    for low, high, level in (("ci_low", "ci_high", 0.975), ("ci90_low", "ci90_high", 0.95)):
+        reach = se * stats.t.ppf(level, df)
+        assert [row[low], row[high]] == pytest.approx([row["delta"] - reach, row["delta"] + reach])
+    assert row["p_welch"] == pytest.approx(2 * stats.t.sf(abs(row["t"]), df))
+    assert row["p_value"] == max(row["p_welch"], row["p_perm"])
     g = load_case("hedges_g")  # the same groups
-    assert [row["hedges_g"], row["hedges_g_low"], row["hedges_g_high"]] == [
-        g.approx("g"),
-        g.approx("ci_low"),
-        g.approx("ci_high"),
-    ]
+    assert row["hedges_g"] == g.approx("g")
+    # The worked interval is the normal one; under it t = g / (J sqrt(1/7 + 1/5)) is noncentral
+    factor = (1 - 3 / (4 * (n.sum() - 2) - 1)) * (1 / n).sum() ** 0.5
+    for end, level in (("hedges_g_low", 0.975), ("hedges_g_high", 0.025)):
+        found = stats.nct.cdf(row["hedges_g"] / factor, n.sum() - 2, row[end] / factor)
+        assert found == pytest.approx(level)
 
 
 def test_the_permutation_p_matches_the_worked_case():
     case = load_case("persona_permutation_exact")
     base, cat = ([[value] for value in case.input[name]] for name in ("base", "cat"))
     row = row_of(compute_deltas(two_groups(base, cat), "group"), "cat")
-    assert row["p_perm"] == case.approx("p_exact_studentised")
-    assert abs(row["t"]) == case.approx("abs_t")
+    # The worked p shuffles Welch's t; p_perm shuffles the mean difference, which Welch's p guards
+    groups = [np.array(case.input[name]) for name in ("cat", "base")]
+    pooled, n_cat = np.concatenate(groups), len(groups[0])
+    sums = np.array([sum(drawn) for drawn in combinations(pooled, n_cat)])
+    far = np.abs(sums / n_cat - (pooled.sum() - sums) / len(groups[1])) > abs(row["delta"]) - 1e-9
+    assert row["p_perm"] == pytest.approx(far.mean())
+    assert abs(stats.ttest_ind(*groups, equal_var=False).statistic) == case.approx("abs_t")
 
 
 def test_equivalence_matches_the_worked_case():
@@ -84,10 +94,17 @@ def test_equivalence_matches_the_worked_case():
     base, cat = ([[value] for value in case.input[name]] for name in ("base", "cat"))
     deltas = compute_deltas(two_groups(base, cat), "group", sesoi=case.input["margin"])
     row = row_of(deltas, "cat")
-    assert row["p_tost"] == case.approx("p_tost")
+    # As worked, but with the wider standard error of groups of 8 and 6
+    margin, df = case.input["margin"], row["df"]
+    high = stats.t.sf((margin - row["delta"]) / row["se_delta"], df)
+    low = stats.t.sf((margin + row["delta"]) / row["se_delta"], df)
+    assert row["p_tost"] == pytest.approx(max(low, high))
+    assert row["p_tost"] > case.expected["p_tost"]
     assert row["equivalent"] is True
     assert row["verdict"] == "equivalent"
-    assert [row["ci90_low"], row["ci90_high"]] == case.approx("ci90")
+    reach = stats.t.ppf(0.95, df) * row["se_delta"]
+    ends = [row["delta"] - reach, row["delta"] + reach]
+    assert [row["ci90_low"], row["ci90_high"]] == pytest.approx(ends)
 
 
 def test_the_clustered_cliffs_delta_matches_the_worked_case():
@@ -154,6 +171,8 @@ def test_edge_groups_have_a_status(index):
         "p_perm": row["p_perm"],
         "status": row["status"],
     }
+    if row["status"] == "zero_variance":
+        expected = {**expected, "p_perm": None}  # nothing to shuffle
     assert found == close(expected)
 
 
@@ -194,14 +213,9 @@ def test_the_method_decides_what_significant_and_verdict_follow():
 
 def test_one_attribute_repeats_the_numbers_of_all():
     cells = compute_cells(random_run(3, 60, missing=0.2), ["group", "origin"])
-    everything = compute_all_deltas(
-        cells, trait_category="warmth", rng=np.random.default_rng(1), n_perm=200
-    )
-    alone = compute_deltas(
-        cells, "origin", trait_category="warmth", rng=np.random.default_rng(1), n_perm=200
-    )
+    everything = compute_all_deltas(cells, trait_category="warmth")
+    alone = compute_deltas(cells, "origin", trait_category="warmth")
     assert alone == everything["origin"]
-    assert all(row["n_perm"] == 200 for row in alone["rows"] if row["tested"])
 
 
 def test_the_baseline_is_the_same_for_every_trait_set():
@@ -262,14 +276,13 @@ def nothing_but_statuses(deltas):
 )
 def test_what_cannot_be_compared_is_none(table, groups, valence, statuses):
     cells = cells_of(table, {"g": list(groups)}, valence=valence)
-    rng = np.random.default_rng(0)
-    assert nothing_but_statuses(compute_deltas(cells, "g", rng=rng)) <= statuses
+    assert nothing_but_statuses(compute_deltas(cells, "g")) <= statuses
 
 
 def test_an_empty_run_has_empty_tables():
     cells = compute_cells(random_run(1).iloc[:0], ["group", "origin"])
     for name in (None, "warmth"):
-        deltas = compute_all_deltas(cells, trait_category=name, rng=np.random.default_rng(0))
+        deltas = compute_all_deltas(cells, trait_category=name)
         assert set(deltas) == {"group", "origin"}
         assert (deltas["group"]["rows"], deltas["group"]["baseline"]) == ([], None)
 
@@ -280,11 +293,11 @@ def test_a_run_without_attributes_has_no_tables():
 
 def test_a_model_that_always_answers_the_same_shows_no_difference():
     cells = cells_of(np.full((12, 4), 3), {"g": list("aaaaaaabbbbb")})
-    row = row_of(compute_deltas(cells, "g", rng=np.random.default_rng(0)), "b")
+    row = row_of(compute_deltas(cells, "g"), "b")
     assert (row["delta"], row["cliffs_delta"], row["status"]) == (0, 0, "zero_variance")
     assert (row["se_delta"], row["cliffs_se"]) == (0, 0)
     assert row["p_value"] is row["ci_low"] is row["verdict"] is None
-    assert row["p_perm"] == 1
+    assert row["p_perm"] is None  # nothing to shuffle
 
 
 def test_mistakes_are_named():
@@ -333,17 +346,17 @@ def test_names_and_order_of_personas_change_nothing(frame, random):
 @law
 @given(small_runs())
 def test_whatever_the_run_the_payload_is_sound(frame):
-    deltas = compute_deltas(compute_cells(frame, ["group"]), "group", rng=np.random.default_rng(0))
+    deltas = compute_deltas(compute_cells(frame, ["group"]), "group")
     json.dumps(deltas, allow_nan=False)
     for row in deltas["rows"]:
         p, q = row["p_value"], row["q_value"]
         assert (p is None) == (q is None) == (row["verdict"] is None)
         if p is not None:
             assert 0 <= p <= q <= 1
-            assert row["ci_low"] <= row["delta"] <= row["ci_high"]
+            assert row["ci_low"] is None or row["ci_low"] <= row["delta"] <= row["ci_high"]
         if row["cliffs_delta"] is not None:
             assert -1 <= row["cliffs_delta"] <= 1
-        if not row["tested"] or row["status"] in ("no_data", "n_lt_2"):
+        if not row["tested"] or row["status"] in ("no_data", "n_lt_2", "not_comparable"):
             assert row["p_perm"] is None
 
 
@@ -360,3 +373,28 @@ def test_personas_and_not_answers_are_the_unit():
     row = row_of(compute_deltas(cells, "group"), "cat")
     expected = stats.ttest_ind(z[30:], z[:30], equal_var=False)
     assert row["p_value"] == pytest.approx(expected.pvalue)
+
+
+def test_groups_without_a_shared_trait_are_not_compared():
+    # a and b rated different traits: centring said 0, "equivalent"; c links neither to both
+    nan = np.nan
+    table = [[1, 2, nan, nan], [2, 2, nan, nan], [nan, nan, 4, 5], [nan, nan, 5, 5]]
+    row = row_of(compute_deltas(cells_of(table, {"g": list("aabb")}), "g"), "b")
+    assert (row["status"], row["k_traits"], row["overlap"]) == ("not_comparable", 0, 0)
+    for field in ("delta", "se_delta", "p_value", "q_value", "hedges_g", "verdict", "p_tost"):
+        assert row[field] is None
+    # somebody who rated traits of both sides connects them, if on one trait at a time
+    linked = cells_of([*table, [nan, 3, 3, nan]], {"g": [*"aabb", "Unknown"]})
+    row = row_of(compute_deltas(linked, "g"), "b")
+    # trait 1 to trait 2 by the fifth persona: 0; a rates 2 on trait 1, b 4.5 on trait 2
+    assert row["status"] == "low_n"
+    assert row["delta"] == pytest.approx(2.5)
+
+
+def test_a_constant_rater_gets_a_verdict():
+    # 8 rated 4 and 8 rated 3, without any spread: 2 of the 12,870 assignments are as far apart
+    cells = cells_of([[4]] * 8 + [[3]] * 8, {"g": list("aaaaaaaabbbbbbbb")})
+    row = row_of(compute_deltas(cells, "g"), "b")
+    assert (row["status"], row["delta"], row["se_delta"]) == ("constant_group", -1, 0)
+    assert row["p_value"] == row["p_perm"] == pytest.approx(2 / 12870)
+    assert (row["p_welch"], row["ci_low"], row["verdict"]) == (None, None, "biased")

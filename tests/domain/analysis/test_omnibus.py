@@ -17,6 +17,7 @@ from benchlib.domain.analysis.omnibus import (
 )
 from benchlib.domain.analysis.persona_scores import compute_persona_scores
 from benchlib.domain.errors import InvalidInput
+from benchlib.domain.stats.brown_forsythe import compute_brown_forsythe
 from benchlib.domain.stats.welch import compute_moments, compute_q_values
 from tests.domain.frames import cells_of, law, random_run, small_runs
 from tests.domain.oracle import load_case
@@ -38,6 +39,14 @@ def anova_of(groups):
     return compute_anova(compute_moments(np.concatenate(groups), codes, len(groups)))
 
 
+def brown_forsythe_of(runs):
+    """Runs of equally many groups of one size, tested together."""
+    values = np.array(runs)  # (runs, groups, n)
+    codes = np.repeat(np.arange(values.shape[1]), values.shape[2])
+    flat = values.reshape(len(values), -1).T
+    return compute_brown_forsythe(compute_moments(flat, codes, values.shape[1]))
+
+
 def omnibus_of(groups):
     """One trait, so that a persona's score is its rating."""
     names = [name for name, group in zip("abcdef", groups, strict=False) for _ in group]
@@ -56,14 +65,23 @@ def test_an_attribute_as_a_whole_matches_the_worked_case():
         ("f_stat", "F"),
         ("f_p", "F_p"),
         ("omega_squared", "omega2"),
-        ("variance_between", "sigma2_between"),
-        ("sd_between", "sd_between"),
     ):
         assert row[name] == case.approx(key), name
     expected = stats.kruskal(*case.input["groups"])
     assert row["h_stat"] == pytest.approx(expected.statistic)
     assert row["p_value"] == pytest.approx(expected.pvalue)
     assert (row["n_groups"], row["n_total"], row["status"]) == (3, 12, "low_n")
+    # The worked variance between groups pools their variances; now every group has its own:
+    # variance of the means minus the mean of s2 / n
+    groups = [np.array(group) for group in case.input["groups"]]
+    between = np.var([x.mean() for x in groups], ddof=1)
+    between -= np.mean([x.var(ddof=1) / len(x) for x in groups])
+    assert row["variance_between"] == pytest.approx(between)
+    assert row["sd_between_low"] <= row["sd_between"] <= row["sd_between_high"]
+    brown = anova_oneway(groups, use_var="bf")
+    assert row["bf_f"] == pytest.approx(brown.statistic)
+    assert row["bf_p"] == row["bf_q"] == pytest.approx(brown.pvalue)
+    assert row["significant"] is bool(brown.pvalue < 0.05)
 
 
 def test_kruskal_wallis_matches_the_worked_case():
@@ -106,27 +124,27 @@ def test_groups_of_one_are_left_out():
 
 def test_a_constant_group_leaves_the_classic_numbers():
     row = omnibus_of([[3.0, 3.0, 3.0], [1.0, 2.0, 4.0]])
-    assert (row["welch_f"], row["welch_p"], row["status"]) == (None, None, "zero_variance")
+    assert (row["welch_f"], row["welch_p"], row["status"]) == (None, None, "constant_group")
     assert row["h_stat"] is not None
     assert row["sd_between"] is not None
+    assert row["bf_p"] is not None
 
 
 def test_the_bias_index_of_a_fair_model_is_about_zero():
     # ten categories and a strong persona effect: a score from the largest |delta| is far from 0
     rng = np.random.default_rng(2)
-    found = [anova_of(np.split(rng.normal(0, 0.5, 200), 10)) for _ in range(200)]
-    mean = np.mean([each.variance_between for each in found])
-    assert abs(mean) < 4 * np.std([each.variance_between for each in found]) / math.sqrt(200)
-    assert np.mean([each.welch_p < 0.05 for each in found]) < 0.05 + 3 * math.sqrt(0.0475 / 200)
+    found = brown_forsythe_of([np.split(rng.normal(0, 0.5, 200), 10) for _ in range(200)])
+    mean, sd = found.variance_between.mean(), found.variance_between.std()
+    assert abs(mean) < 4 * sd / math.sqrt(200)
+    assert (found.p_value < 0.05).mean() < 0.05 + 3 * math.sqrt(0.0475 / 200)
 
 
 def test_the_bias_index_finds_a_planted_spread():
     rng = np.random.default_rng(3)
     effects = np.array([-0.2, 0.2, 0.0, 0.2, -0.2])
-    found = [
-        anova_of([rng.normal(effect, 0.4, 60) for effect in effects]).variance_between
-        for _ in range(200)
-    ]
+    found = brown_forsythe_of(
+        [[rng.normal(effect, 0.4, 60) for effect in effects] for _ in range(200)]
+    ).variance_between
     assert np.mean(found) == pytest.approx(effects.var(ddof=1), abs=4 * np.std(found) / 14)
 
 

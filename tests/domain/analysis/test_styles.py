@@ -72,12 +72,13 @@ def test_styles_by_hand():
     assert level(styles, "extreme")["level"] == pytest.approx(0.25)
     assert row(styles, "extreme", "b")["delta"] == pytest.approx(0.0)
     assert level(styles, "midpoint")["level"] == pytest.approx(0.25)
-    # se: sqrt(.5 / 2) = .5, so t = -3 with 1 df
-    assert row(styles, "acquiescence", "b")["p_value"] == pytest.approx(2 * stats.t.sf(3, 1))
+    # two against two: of 6 assignments 2 are as far apart
+    assert row(styles, "acquiescence", "b")["p_value"] == pytest.approx(2 / 6)
+    assert row(styles, "acquiescence", "b")["perm_exact"] is True
 
 
 def test_style_deltas_equal_welch_on_persona_values_in_a_balanced_run():
-    frame = PlantedDesign(n_personas=60, dual_fraction=0, missing_share=0).simulate(2)
+    frame = PlantedDesign(n_personas=150, dual_fraction=0, missing_share=0).simulate(2)
     styles = styles_of(frame)
     extreme = frame["rating_raw"].isin([1, 5]).groupby(frame["persona_id"]).mean()
     group = frame.groupby("persona_id")["group"].first()
@@ -173,10 +174,11 @@ def test_missing_rates_by_hand():
     frame.loc[lost, ["rating", "rating_raw"]] = np.nan
     found = missing_of(frame)
     assert level(found, "missing")["level"] == pytest.approx(3 / 24)
-    a, b = [0.25, 0, 0], [0.5, 0, 0]
-    test = stats.ttest_ind(b, a, equal_var=False)
+    # Variances of a, .25 0 0, and b, .5 0 0, are 1/48 and 4/48, pooled 2.5/48; a is floored at
+    # (4 x 2.5 + 2 x 1)/6 = 2/48. se2 = (2 + 4)/(3 x 48), df = (2 + 4)^2 / ((2^2 + 4^2)/2) = 3.6
+    p_value = 2 * stats.t.sf(0.25 / 3 / (6 / 144) ** 0.5, 3.6)
     assert row(found, "missing", "b")["delta"] == pytest.approx(0.25 / 3)
-    assert row(found, "missing", "b")["p_value"] == pytest.approx(test.pvalue)
+    assert row(found, "missing", "b")["p_value"] == pytest.approx(p_value)
 
 
 def test_nothing_missing_is_no_test():

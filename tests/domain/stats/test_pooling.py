@@ -31,7 +31,16 @@ def covariance(group):
 def pool(base, cat):
     base, cat = np.array(base, dtype=float), np.array(cat, dtype=float)
     deltas = np.nanmean(cat, axis=0) - np.nanmean(base, axis=0)
-    return pool_trait_population(deltas, covariance(base), covariance(cat), len(base), len(cat))
+    on_list = compute_welch(*(moments_of(np.nanmean(group, axis=1)) for group in (base, cat)))
+    return pool_trait_population(
+        deltas,
+        covariance(base),
+        covariance(cat),
+        len(base),
+        len(cat),
+        float(on_list.se**2),
+        float(on_list.df),
+    )
 
 
 def test_the_trait_population_matches_the_worked_case():
@@ -40,7 +49,6 @@ def test_the_trait_population_matches_the_worked_case():
     for name, key in (
         ("mean", "mean"),
         ("se", "se_random_traits"),
-        ("df", "df_random"),
         ("tau2", "tau2"),
         ("i2", "I2"),
         ("f_het", "F_het"),
@@ -51,7 +59,20 @@ def test_the_trait_population_matches_the_worked_case():
         ("p_het", "p_het_gg"),
     ):
         assert getattr(found, name) == case.approx(key), name
-    assert [found.ci_low, found.ci_high] == case.approx("ci_random")
+    # The worked df took tau2 / T for a mean square with T - 1 df. It is a difference: A - C with
+    # A = SS / ((T - 1) T) on T - 1 df, C = s2 / T on (n - 2)(T - 1) df, next to B = 1'V1 / T^2.
+    base, cat = (np.array(case.input[name], dtype=float) for name in ("base", "cat"))
+    k, n = base.shape[1], len(base) + len(cat)
+    cov = covariance(base) + covariance(cat)
+    a = (cat.mean(axis=0) - base.mean(axis=0)).var(ddof=1) / k
+    c = (np.trace(cov) - cov.sum() / k) / ((k - 1) * k)
+    means = compute_welch(*(moments_of(group.mean(axis=1)) for group in (base, cat)))
+    b, df_b = float(means.se**2), float(means.df)
+    df = (a + b - c) ** 2 / (a**2 / (k - 1) + b**2 / df_b + c**2 / ((n - 2) * (k - 1)))
+    assert found.df == pytest.approx(min(df, max(df_b, k - 1)))
+    assert found.df < case.expected["df_random"]
+    reach = stats.t.ppf(0.975, found.df) * found.se
+    assert [found.ci_low, found.ci_high] == pytest.approx([found.mean - reach, found.mean + reach])
     assert [found.pi_low, found.pi_high] == case.approx("pi")
 
 
@@ -100,7 +121,9 @@ def test_few_traits():
     expected = stats.ttest_ind(cat[:, 0], base[:, 0], equal_var=False)
     assert one.p_value == pytest.approx(expected.pvalue)
     assert one.tau2 is one.f_het is one.pi_low is None
-    none = pool_trait_population(np.empty(0), np.empty((0, 0)), np.empty((0, 0)), 9, 8)
+    none = pool_trait_population(
+        np.empty(0), np.empty((0, 0)), np.empty((0, 0)), 9, 8, np.nan, np.nan
+    )
     assert (none.k, none.mean, none.se) == (0, None, None)
 
 
@@ -123,7 +146,13 @@ def test_textbook_poolings_match_the_worked_case(method):
     assert found.tau2 == case.approx(f"tau2_{method}")
     assert found.q == case.approx("Q")
     assert found.q_p == pytest.approx(case.expected["Q_p"])
-    assert found.i2 == case.approx("I2")
+    # I2 of the worked case is that of DerSimonian-Laird, (Q - 12) / Q; the others follow their own
+    # tau2: tau2 / (tau2 + s2), the typical variance s2 being the one that gives DL's
+    dl = case.expected["tau2_dl"]
+    typical = dl / case.expected["I2"] - dl
+    assert found.i2 == pytest.approx(found.tau2 / (found.tau2 + typical), abs=1e-6)
+    if method == "dl":
+        assert found.i2 == case.approx("I2")
     expected = case.approx(method)
     assert {name: getattr(found, name) for name in expected} == expected
 

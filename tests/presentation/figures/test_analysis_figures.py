@@ -257,13 +257,13 @@ def test_heat_map_shows_the_bias_index_and_stars():
     assert list(heat.x) == ["all traits", *categories]
     row = overall["attributes"][0]
     assert heat.z[0][0] == row["sd_between"]
-    assert heat.text[0][0].endswith("*") is (row["welch_significant"] is True)
+    assert heat.text[0][0].endswith("*") is (row["significant"] is True)
     assert heat.z[0][1] == categories["competence"]["attributes"][0]["sd_between"]
 
 
 def test_bias_index_bars_are_hollow_without_significance():
     overall, _ = data.omnibus()
-    hollow = [{**overall["attributes"][0], "welch_significant": False}]
+    hollow = [{**overall["attributes"][0], "significant": False}]
     (bars,) = omnibus.bias_index_figure(hollow).data
     assert bars.x[0] == hollow[0]["sd_between"]
     assert bars.marker.color[0] == "rgba(0,0,0,0)"

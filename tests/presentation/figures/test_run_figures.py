@@ -107,7 +107,7 @@ def test_means_show_asymmetric_intervals_and_mark_small_groups():
     assert list(dots.error_x.arrayminus) == pytest.approx([0.1, 0.1])
     assert list(dots.marker.symbol) == ["circle", "circle-open"]
     assert "40 personas, 120 answers" in dots.customdata[0]
-    assert "fewer than 5 personas" in dots.customdata[1]
+    assert "fewer than 10 personas" in dots.customdata[1]
     (line,) = figure.layout.shapes
     assert line.x0 == 3.0
 
