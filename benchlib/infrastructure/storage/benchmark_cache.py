@@ -19,7 +19,7 @@ from benchlib.infrastructure.storage.models import BenchCache, BenchmarkResult
 
 _log = logging.getLogger(__name__)
 
-ANALYSIS_VERSION: Final = "10"
+ANALYSIS_VERSION: Final = "11"
 """Raise it whenever a panel may give other numbers for the same data."""
 
 COMPOSITION_PANEL: Final = "composition"
