@@ -187,7 +187,11 @@ def test_odd_data_gives_statuses_and_never_a_crash(service, store, kind):
         assert service.get_forest(run_id, "gender")["rows"] == []
     elif kind == "200 categories":
         assert len(rows) == 200
-        assert {row["status"] for row in rows} <= {"low_n", "zero_variance"}  # pairs
+        assert {row["status"] for row in rows} <= {
+            "low_n",
+            "constant_group",
+            "zero_variance",
+        }  # pairs
         assert (
             len(
                 service.analysis.get_panel(group_panels.all_forests, run_id)["data"]["gender"][

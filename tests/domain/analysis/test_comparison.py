@@ -49,7 +49,7 @@ def test_levels_are_the_paired_t_test_of_scipy():
     assert row["p_value"] == pytest.approx(expected.pvalue)
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high))
     assert (row["run_id"], row["reference_id"]) == (1, 0)
-    assert (row["n_personas"], row["n_traits"], row["status"]) == (6, 2, "ok")
+    assert (row["n_personas"], row["n_traits"], row["status"]) == (6, 2, "low_n")
     # one trait category holds the same traits as all: the test counts once
     assert found["family_size"] == 1
     assert one(found["rows"], trait_category="warmth")["q_value"] == row["p_value"]
