@@ -43,7 +43,7 @@ def test_placebos_of_an_even_run_are_found_as_often_as_they_should():
 def test_a_placebo_is_tested_as_a_real_attribute_would_be(missing):
     cells = unbiased_cells(missing=missing)
     trait_set = select_trait_sets(cells)[0]
-    contrasts = prepare_contrasts(cells, ["origin", "gender"], trait_set.scores)
+    contrasts = prepare_contrasts(cells, ["origin", "gender"], trait_set.scores.enters)
     rng, p_values = np.random.default_rng(4), []
     for name in ("origin", "gender", "origin"):
         grouping = contrasts[name].grouping
