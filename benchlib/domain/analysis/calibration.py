@@ -93,12 +93,13 @@ def compute_calibration(
     ]
     everything = trait_sets[0]
     tables = _Table.of(stack_scores(trait_sets)[:, once]), _Table.of(everything.cells.centred)
+    kinds: tuple[TestKind, TestKind] = ("deltas", "trait_rows")
     counts: dict[TestKind, list[IntArray]] = {"deltas": [], "trait_rows": [], "attributes": []}
     for i in range(n_placebos if contrasts else 0):
         placebo = _shuffle(contrasts[i % len(contrasts)], rng)
         scores, traits = (table.moments(placebo) for table in tables)
-        counts["deltas"].append(_count(placebo.p_values(scores)))
-        counts["trait_rows"].append(_count(placebo.p_values(traits)))
+        for kind, table, moments in zip(kinds, tables, (scores, traits), strict=True):
+            counts[kind].append(_count(placebo.compare(table.given, moments).p_value))
         size = len(placebo.grouping.tested)
         tested = Moments(scores.n[:size], scores.mean[:size], scores.var[:size])
         counts["attributes"].append(_count(compute_brown_forsythe(tested).p_value))
@@ -110,8 +111,12 @@ def compute_calibration(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """(P, R) values, 0 where missing, their squares, and where they are (None = everywhere)."""
+    """(P, R) values as given (NaN = missing), and what moments are made of.
 
+    `values` has 0 where one is missing; `present` None = everywhere.
+    """
+
+    given: FloatArray
     values: FloatArray
     squares: FloatArray
     present: FloatArray | None
@@ -121,7 +126,7 @@ class _Table:
         present = ~np.isnan(values)
         filled = np.where(present, values, 0.0)
         seen = None if present.all() else present.astype(np.float64)
-        return cls(filled, np.square(filled), seen)
+        return cls(values, filled, np.square(filled), seen)
 
     def moments(self, contrast: GroupContrasts) -> Moments:
         """(G, R) moments by category from sums; values are centred, so little is cancelled."""
