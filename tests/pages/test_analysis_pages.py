@@ -133,6 +133,14 @@ def test_a_forest_offers_strict_and_textbook_methods(grouped, open_page):
     assert any("REML" in note["text"] for note in notes)
 
 
+def test_a_forest_shows_only_traits_of_a_valence(grouped, open_page):
+    at = open_page("forest", run=grouped[1], only=["favourable"])
+    subtitle = figure(at, "forest_figure_0")["layout"]["title"]["subtitle"]["text"]
+    assert "showing 2 of 4" in subtitle
+    shown = next(table.value for table in at.dataframe if "label" in table.value)
+    assert sorted(set(shown["valence"])) == ["favourable", "unfavourable"]
+
+
 def test_the_overview_counts_significant_attributes(grouped, open_page):
     at = open_page("omnibus", run=grouped[1])
     assert metric(at, "Attributes") == "1"
