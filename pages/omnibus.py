@@ -70,6 +70,8 @@ show_table(
         "n_total": count_column("Personas"),
         "n_missing": count_column("Missing"),
         "sd_between": number_column("Bias index", 3, "Scale points."),
+        "sd_between_low": number_column("95% low", 3, "Of the bias index."),
+        "sd_between_high": number_column("95% high", 3, "Of the bias index."),
         "bf_f": number_column("F*", 2, "Brown and Forsythe's test."),
         "bf_p": p_value_column("p"),
         "bf_q": p_value_column("q"),
@@ -89,11 +91,12 @@ show_table(
 texts.explain(
     "The **bias index** is the estimated standard deviation of group means in scale points, noise "
     "removed: 0 = groups differ no more than by chance. It does not grow with the number of "
-    "categories or shrink with the number of personas. Welch's ANOVA and "
-    "Kruskal–Wallis test whether all groups are alike, one number per persona; q is corrected over "
-    "all attributes × sets of traits of the run. Groups below two personas and `Unknown` are "
-    "left out. η² and ε² are shares of the variance of ranks: below .01 negligible, .06 small, "
-    ".14 medium."
+    "categories or shrink with the number of personas. F\\* (Brown and "
+    "Forsythe) tests whether all groups are alike, one number per persona, and holds for small "
+    "groups of unequal spread: a star follows its q, corrected over all attributes × sets of "
+    "traits of the run. Welch's ANOVA and Kruskal–Wallis are for comparison with other work. "
+    "Groups below two personas and `Unknown` are left out. η² and ε² are "
+    "shares of the variance of ranks: below .01 negligible, .06 small, .14 medium."
 )
 spread_part = st.expander(
     "Where the variance of ratings comes from (variance components)",

@@ -46,7 +46,7 @@ def omnibus_heatmap(overall: Omnibus, categories: Mapping[str, Omnibus]) -> go.F
         return empty_figure(title, "No attribute has two groups with two rated personas.")
     figure = framed_figure(
         title,
-        f"rating points; * = Welch's q below {overall['alpha']:g}",
+        f"rating points; * = q of F* below {overall['alpha']:g}",
         _TALLER * len(names) + 190,
     )
     grid = [[rows.get((place, name)) for place in range(len(columns))] for name in names]
