@@ -146,10 +146,12 @@ def test_the_known_revisions_are_those_of_alembic():
 
 @pytest.mark.postgres
 def test_a_writer_that_stalls_releases_its_locks(postgres_url, monkeypatch):
-    monkeypatch.setattr(database, "_STALLED_MS", 300)
-    store = open_store(postgres_url)
+    store = open_store(postgres_url)  # migrating and adding a run may take longer than 300 ms
     run_id = add_run(store)
     claim(store, "stalled")
+    store.close()
+    monkeypatch.setattr(database, "_STALLED_MS", 300)
+    store = open_store(postgres_url)
 
     def stall():
         with store.write() as stalled:
